@@ -1,0 +1,1 @@
+"""The conformance kit: certified cases, comparison, diagnosis, adapters and reports."""

@@ -1,0 +1,1 @@
+"""Adapters that ship with the kit, one file each; a peer library is imported only inside its own."""

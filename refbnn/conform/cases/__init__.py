@@ -1,0 +1,1 @@
+"""The certified cases, one JSON file each."""
