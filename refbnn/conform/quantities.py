@@ -1,0 +1,92 @@
+"""What the kit asks for: every quantity by its dotted name, with its axes, its kind and its formula.
+
+The kind says how an answer is judged. "array" and "scalar" are compared entry by entry and in norm; "symmetric" also reports asymmetry;
+"positive_definite" is judged in its natural metric as well; "root" and "samples" have many right answers, so only what is unique in them
+(the covariance that they imply) is compared.
+"""
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Iterable
+
+KINDS = ("array", "symmetric", "positive_definite", "scalar", "root", "samples")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One thing that an adapter may compute; `certified_by` names the stored value that judges it."""
+
+    name: str
+    kind: str
+    axes: str
+    formula: str
+    certified_by: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"{self.name}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        object.__setattr__(self, "certified_by", self.certified_by or self.name)
+
+    @property
+    def function_name(self) -> str:
+        """The adapter's function: the name with dots as underscores."""
+        return self.name.replace(".", "_")
+
+    def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
+        """The shape of an answer, from the size of each axis letter (see `axis_sizes`)."""
+        return tuple(sizes[axis] for axis in self.axes.split())
+
+
+def axis_sizes(problem) -> dict[str, int]:
+    """Length of every axis letter: n data, k outputs, p parameters, m new inputs, s rows of normals, t draws."""
+    return {"n": len(problem.X), "k": problem.sizes[-1], "p": len(problem.theta), "m": len(problem.X_new),
+            "s": len(problem.normals), "t": len(problem.draws)}
+
+
+_TABLE = (
+    Quantity("forward", "array", "n k", "f(X, θ)"),
+    Quantity("loss", "scalar", "", "Σ_n ℓ(y_n, f_n), ℓ = −log p(y | f), every constant kept"),
+    Quantity("log_joint", "scalar", "", "log p(y, θ) = −loss + log p(θ), every constant kept"),
+    Quantity("gradient", "array", "p", "∇_θ of the loss, prior not included"),
+    Quantity("jacobian", "array", "n k p", "∂f_nk / ∂θ_p"),
+    Quantity("ggn.full", "symmetric", "p p", "G = Σ_n J_nᵀ Λ_n J_n, Λ = ∂²ℓ/∂f²"),
+    Quantity("ggn.diag", "array", "p", "diag G"),
+    Quantity("hessian.full", "symmetric", "p p", "H = ∇²_θ of the loss, prior not included"),
+    Quantity("hessian.diag", "array", "p", "diag H"),
+    Quantity("hessian.hvp", "array", "p", "H v, v = problem.vector"),
+    Quantity("fisher.full", "symmetric", "p p", "F = Σ_n J_nᵀ E[r rᵀ] J_n, expectation over y ~ p(y | f_n), exact"),
+    Quantity("fisher.empirical", "symmetric", "p p", "Σ_n g_n g_nᵀ, g_n = J_nᵀ r_n at the given y, not centred"),
+    Quantity("fisher.empirical.diag", "array", "p", "diagonal of Σ_n g_n g_nᵀ"),
+    Quantity("fisher.mc", "symmetric", "p p", "Σ_n g_n g_nᵀ with problem.labels, one given draw per datum, for y"),
+    Quantity("laplace.precision", "positive_definite", "p p", "P = G + P₀"),
+    Quantity("laplace.covariance", "positive_definite", "p p", "P⁻¹"),
+    Quantity("laplace.scale", "root", "p p", "any C with C Cᵀ = P⁻¹", "laplace.covariance"),
+    Quantity("laplace.log_det", "scalar", "", "log |P|"),
+    Quantity("laplace.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ log |P|, at the given θ"),
+    Quantity("laplace.sample", "samples", "s p", "θ + M z_s, z = problem.normals, M Mᵀ = P⁻¹", "laplace.covariance"),
+    Quantity("laplace.hessian.precision", "positive_definite", "p p", "H + P₀"),
+    Quantity("laplace.hessian.covariance", "positive_definite", "p p", "(H + P₀)⁻¹"),
+    Quantity("laplace.hessian.log_det", "scalar", "", "log |H + P₀|"),
+    Quantity("laplace.hessian.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ log |H + P₀|"),
+    Quantity("predictive.glm.mean", "array", "m k", "f(X_new, θ)"),
+    Quantity("predictive.glm.variance", "array", "m k k", "J(x) P⁻¹ J(x)ᵀ per new input, noise not included"),
+    Quantity("predictive.mc", "array", "m k", "(1/t) Σ_t E[y | f(X_new, θ_t)], θ_t = problem.draws"),
+)
+QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _TABLE}
+
+
+def select(globs: Iterable[str]) -> list[Quantity]:
+    """The quantities whose names match any glob, in table order; ValueError names a glob that matches none."""
+    globs = list(globs)
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in QUANTITIES):
+            raise ValueError(f"no quantity matches {glob!r}; nearest: {', '.join(nearest(glob)) or 'none'}")
+    return [quantity for quantity in _TABLE if any(fnmatchcase(quantity.name, glob) for glob in globs)]
+
+
+def nearest(name: str) -> list[str]:
+    """Quantity names that look like `name`, best first (dots and underscores count as equal)."""
+    spelled = {quantity.function_name: quantity.name for quantity in _TABLE}
+    return [spelled[hit] for hit in difflib.get_close_matches(name.replace(".", "_"), spelled, n=3, cutoff=0.6)]
