@@ -1,1 +1,26 @@
-"""Reference implementation of approximate Bayesian neural networks."""
+"""Reference implementation of approximate Bayesian neural networks.
+
+Language      shapes, linalg
+Objects       activations, mlp, likelihoods, precision, gaussian, priors, curvature
+Model         loss, linearised, posterior
+Inference     optimize, laplace
+Use           predict
+Main job      conform: certified cases that any implementation can be checked against
+Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)
+
+Imports point down this list only.
+"""
+
+from refbnn import activations, curvature, laplace, likelihoods, optimize, predict, priors
+from refbnn.gaussian import Gaussian
+from refbnn.linearised import Linearised
+from refbnn.loss import Loss
+from refbnn.mlp import Mlp
+from refbnn.posterior import Posterior
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Gaussian", "Linearised", "Loss", "Mlp", "Posterior",
+    "activations", "curvature", "laplace", "likelihoods", "optimize", "predict", "priors",
+]

@@ -1,0 +1,81 @@
+"""What likelihoods with independent outputs share: scalar formulas become vectors, diagonal matrices and diagonal tensors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
+
+
+class IndependentOutputs(ABC):
+    """p(y|f) = Π_k p(y_k|f_k), y of shape (n k). A member defines the formulas of one output, elementwise."""
+
+    @abstractmethod
+    def log_density(self, f, y):
+        """log p(y_k|f_k), constants included."""
+
+    @abstractmethod
+    def residual(self, f: Outputs, y: Targets) -> Outputs:
+        """r = ∂ℓ/∂f: (*s n k)."""
+
+    @abstractmethod
+    def second_derivative(self, f, y):
+        """∂²ℓ/∂f_k²."""
+
+    @abstractmethod
+    def third_derivative(self, f, y):
+        """∂³ℓ/∂f_k³."""
+
+    @abstractmethod
+    def information(self, f):
+        """E_{y~p(.|f)}[(∂ℓ/∂f_k)²], the Fisher information of one output."""
+
+    @abstractmethod
+    def mean(self, f: Outputs) -> Outputs:
+        """E[y|f]: (*s n k)."""
+
+    @abstractmethod
+    def output_variance(self, f):
+        """Var[y_k|f]."""
+
+    @abstractmethod
+    def sample(self, f: Outputs, rng: np.random.Generator) -> np.ndarray:
+        """One draw of y for every f: (*s n k)."""
+
+    def check_targets(self, y, num_data: int, num_outputs: int) -> Targets:
+        """Return y as float64 (n k), or raise ValueError saying what was expected and what came."""
+        return as_array("y", y, "n k", n=num_data, k=num_outputs)
+
+    def log_prob(self, f: Outputs, y: Targets) -> DataValues:
+        """log p(y_n|f_n), constants included: (*s n)."""
+        return self.log_density(f, y).sum(-1)
+
+    def curvature(self, f: Outputs, y: Targets) -> OutputMatrices:
+        """Λ = ∂²ℓ/∂f²: (*s n k k)."""
+        return _diagonal(self.second_derivative(f, y))
+
+    def factor(self, f: Outputs, y: Targets) -> OutputMatrices:
+        """S with S Sᵀ = Λ: (*s n k k)."""
+        return _diagonal(np.sqrt(self.second_derivative(f, y)))
+
+    def third(self, f: Outputs, y: Targets) -> OutputTensors:
+        """T = ∂³ℓ/∂f³: (*s n k k k)."""
+        diagonal = self.third_derivative(f, y)
+        index = np.arange(diagonal.shape[-1])
+        T = np.zeros((*diagonal.shape, len(index), len(index)))
+        T[..., index, index, index] = diagonal
+        return T
+
+    def fisher(self, f: Outputs) -> OutputMatrices:
+        """E_{y~p(.|f)}[r rᵀ]: (*s n k k)."""
+        return _diagonal(self.information(f))
+
+    def covariance(self, f: Outputs) -> OutputMatrices:
+        """Cov[y|f]: (*s n k k)."""
+        return _diagonal(self.output_variance(f))
+
+
+def _diagonal(v: np.ndarray) -> np.ndarray:
+    return v[..., None] * np.eye(v.shape[-1])

@@ -1,0 +1,52 @@
+"""Normal likelihood with known variance, Eq. (normal)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refbnn.likelihoods.independent import IndependentOutputs
+from refbnn.shapes import as_positive
+
+
+@dataclass(frozen=True)
+class Normal(IndependentOutputs):
+    """y_k ~ N(f_k, variance): ℓ = (f − y)²/(2σ²) + ½ log 2πσ². Canonical. Raises ValueError unless variance > 0."""
+
+    variance: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "variance", as_positive("variance", self.variance))
+
+    def log_density(self, f, y):
+        """−(f − y)²/(2σ²) − ½ log 2πσ²."""
+        return -0.5 * (f - y) ** 2 / self.variance - 0.5 * np.log(2 * np.pi * self.variance)
+
+    def residual(self, f, y):
+        """(f − y)/σ²."""
+        return (f - y) / self.variance
+
+    def second_derivative(self, f, y):
+        """1/σ²."""
+        return np.full(f.shape, 1 / self.variance)
+
+    def third_derivative(self, f, y):
+        """0."""
+        return np.zeros(f.shape)
+
+    def information(self, f):
+        """1/σ²."""
+        return np.full(f.shape, 1 / self.variance)
+
+    def mean(self, f):
+        """f."""
+        return f
+
+    def output_variance(self, f):
+        """σ²."""
+        return np.full(f.shape, self.variance)
+
+    def sample(self, f, rng):
+        """f + σ ε."""
+        return f + np.sqrt(self.variance) * rng.standard_normal(f.shape)

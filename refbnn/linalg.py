@@ -1,0 +1,62 @@
+"""Symmetric positive-definite algebra: the only home of factorisations."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+
+from refbnn.shapes import as_array
+
+
+class NotPositiveDefinite(ValueError):
+    """A matrix that had to be positive definite is not; the message gives its smallest eigenvalue."""
+
+
+def gram(A: np.ndarray) -> np.ndarray:
+    """Aᵀ A for A (r, p). One buffer on both sides, so BLAS uses its symmetric product: exactly symmetric, half the work."""
+    return A.T @ A
+
+
+def symmetric_part(A: np.ndarray) -> np.ndarray:
+    """(A + Aᵀ)/2, exactly symmetric; for products whose two halves differ by round-off alone."""
+    return 0.5 * (A + A.T)
+
+
+def as_symmetric(name: str, value: object) -> np.ndarray:
+    """Return `value` as a symmetric float64 matrix, or raise ValueError.
+
+    Asymmetry up to 30·p·u·‖A‖ (round-off of a product) is accepted and averaged away; more is refused.
+    """
+    A = as_array(name, value, "p q")
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"{name}: expected a square matrix, got shape {A.shape}")
+    asymmetry = np.abs(A - A.T).max(initial=0.0)
+    if asymmetry > 30 * len(A) * np.finfo(float).eps / 2 * np.abs(A).max(initial=0.0):
+        raise ValueError(f"{name}: expected a symmetric matrix, got one with max |A - Aᵀ| = {asymmetry:.3g}")
+    return symmetric_part(A)
+
+
+def cholesky(name: str, A: np.ndarray) -> np.ndarray:
+    """Lower-triangular L with L Lᵀ = A. Raises NotPositiveDefinite with the smallest eigenvalue; adds no jitter."""
+    try:
+        return np.linalg.cholesky(A)
+    except np.linalg.LinAlgError:
+        smallest = scipy.linalg.eigvalsh(A, subset_by_index=[0, 0])[0]
+        raise NotPositiveDefinite(
+            f"{name}: expected a positive-definite matrix, got one with smallest eigenvalue {smallest:.6g}"
+        ) from None
+
+
+def solve_lower(L: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """L⁻¹ B for lower-triangular L."""
+    return scipy.linalg.solve_triangular(L, B, lower=True, check_finite=False)
+
+
+def solve_lower_transposed(L: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """L⁻ᵀ B for lower-triangular L."""
+    return scipy.linalg.solve_triangular(L, B, lower=True, trans="T", check_finite=False)
+
+
+def log_det_from_cholesky(L: np.ndarray) -> float:
+    """log |L Lᵀ| = 2 Σ log L_ii."""
+    return float(2 * np.log(np.diagonal(L)).sum())

@@ -1,0 +1,46 @@
+"""The posterior of a network: likelihood on data times Gaussian prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refbnn.gaussian import Gaussian
+from refbnn.loss import Loss
+from refbnn.shapes import Inputs, Matrix, Parameters, Targets, Values, Vector
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """p(θ|y) ∝ p(y|θ) p(θ). Densities and their gradients go up; `loss` has the curvatures of −log p(y|θ).
+
+    Raises ValueError when the prior's length is not the network's number of parameters, and what Loss raises.
+    """
+
+    net: object
+    likelihood: object
+    prior: Gaussian
+    X: Inputs
+    y: Targets
+
+    def __post_init__(self):
+        if self.prior.num_params != self.net.num_params:
+            raise ValueError(
+                f"prior: expected {self.net.num_params} parameters as the network has, got {self.prior.num_params}"
+            )
+        object.__setattr__(self, "loss", Loss(self.net, self.likelihood, self.X, self.y))
+
+    def log_likelihood(self, theta: Parameters) -> Values:
+        """log p(y|θ): (*s)."""
+        return -self.loss.value(theta)
+
+    def log_prob(self, theta: Parameters) -> Values:
+        """log p(y, θ) = log p(y|θ) + log p(θ), every constant kept: (*s)."""
+        return self.log_likelihood(theta) + self.prior.log_prob(theta)
+
+    def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
+        """log p(y, θ) (*s) and its gradient (*s p)."""
+        return self.log_prob(theta), self.prior.gradient(theta) - self.loss.gradient(theta)
+
+    def negative_hessian(self, theta: Vector) -> Matrix:
+        """−∇² log p(y, θ) = H + P₀: (p p)."""
+        return self.loss.hessian(theta) + self.prior.precision.matrix()

@@ -1,0 +1,117 @@
+"""Positive-definite matrices, one protocol: matvec, solve, log_det, diagonal, scale_matvec and its transpose, matrix, + curvature.
+
+A structure is a class; a Gaussian works over any of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refbnn import linalg
+from refbnn.shapes import Matrix, Parameters, Vector, as_array
+
+
+class Dense:
+    """A full symmetric positive-definite matrix P (p p), factored once as L Lᵀ.
+
+    Raises ValueError for a matrix that is not symmetric, NotPositiveDefinite with the smallest eigenvalue otherwise.
+    """
+
+    __array_ufunc__ = None  # so that `array + Dense` comes to __radd__
+
+    def __init__(self, matrix: Matrix, name: str = "precision"):
+        self._matrix = linalg.as_symmetric(name, matrix)
+        self._L = linalg.cholesky(name, self._matrix)
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return len(self._matrix)
+
+    def matrix(self) -> Matrix:
+        """P itself: (p p)."""
+        return self._matrix
+
+    def matvec(self, v: Parameters) -> Parameters:
+        """P v for every leading axis: (*s p)."""
+        return v @ self._matrix
+
+    def solve(self, v: Parameters) -> Parameters:
+        """P⁻¹ v for every leading axis: (*s p)."""
+        columns = v.reshape(-1, self.num_params).T
+        return linalg.solve_lower_transposed(self._L, linalg.solve_lower(self._L, columns)).T.reshape(v.shape)
+
+    def scale_matvec(self, z: Parameters) -> Parameters:
+        """C z with C = L⁻ᵀ, so that C Cᵀ = P⁻¹: the covariance of C z is P⁻¹ when that of z is I. (*s p)."""
+        return linalg.solve_lower_transposed(self._L, z.reshape(-1, self.num_params).T).T.reshape(z.shape)
+
+    def scale_transposed_matvec(self, v: Parameters) -> Parameters:
+        """Cᵀ v = L⁻¹ v, so that vᵀ P⁻¹ v = ‖Cᵀ v‖²: (*s p)."""
+        return linalg.solve_lower(self._L, v.reshape(-1, self.num_params).T).T.reshape(v.shape)
+
+    def log_det(self) -> float:
+        """log |P|."""
+        return linalg.log_det_from_cholesky(self._L)
+
+    def diagonal(self) -> Vector:
+        """The diagonal of P: (p)."""
+        return np.diagonal(self._matrix)
+
+    def __add__(self, other: Matrix) -> Dense:
+        return Dense(self._matrix + _as_matrix(other, self.num_params))
+
+    __radd__ = __add__
+
+
+class Diagonal:
+    """A diagonal matrix with positive entries. Raises ValueError for an entry that is not positive."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, values: Vector, name: str = "precision"):
+        self._values = as_array(name, values, "p")
+        if not (self._values > 0).all():
+            raise ValueError(f"{name}: expected positive entries, got a smallest one of {self._values.min():g}")
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return len(self._values)
+
+    def matrix(self) -> Matrix:
+        """P as a full array: (p p)."""
+        return np.diag(self._values)
+
+    def matvec(self, v: Parameters) -> Parameters:
+        """P v: (*s p)."""
+        return self._values * v
+
+    def solve(self, v: Parameters) -> Parameters:
+        """P⁻¹ v: (*s p)."""
+        return v / self._values
+
+    def scale_matvec(self, z: Parameters) -> Parameters:
+        """C z with C = P^(−1/2): (*s p)."""
+        return z / np.sqrt(self._values)
+
+    def scale_transposed_matvec(self, v: Parameters) -> Parameters:
+        """Cᵀ v, the same as C v: (*s p)."""
+        return self.scale_matvec(v)
+
+    def log_det(self) -> float:
+        """log |P|."""
+        return float(np.log(self._values).sum())
+
+    def diagonal(self) -> Vector:
+        """The diagonal of P: (p)."""
+        return self._values
+
+    def __add__(self, other: Matrix) -> Dense:
+        return Dense(self.matrix() + _as_matrix(other, self.num_params))
+
+    __radd__ = __add__
+
+
+def _as_matrix(other, num_params: int) -> np.ndarray:
+    """The array to be added to a precision: a (p p) array or another precision."""
+    return other.matrix() if hasattr(other, "matrix") else as_array("curvature", other, "p p", p=num_params)

@@ -1,0 +1,72 @@
+"""The language of shapes: one letter an axis, one name for each kind of array.
+
+Axis order is always `*s n k p`: draws or chains (any number of leading axes, maybe none), data, outputs, parameters.
+Other letters: `d` inputs, `m` new data. Axes are never squeezed; a network with one output has k = 1.
+The tests execute these annotations: every public function is called and the letters must agree between its arguments and
+its result.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+Parameters = Annotated[np.ndarray, "*s p"]
+Inputs = Annotated[np.ndarray, "n d"]
+Targets = Annotated[np.ndarray, "n ..."]  # n k, or n for class labels
+Values = Annotated[np.ndarray, "*s"]
+DataValues = Annotated[np.ndarray, "*s n"]
+Outputs = Annotated[np.ndarray, "*s n k"]
+OutputMatrices = Annotated[np.ndarray, "*s n k k"]
+OutputTensors = Annotated[np.ndarray, "*s n k k k"]
+Jacobian = Annotated[np.ndarray, "*s n k p"]
+DataGradients = Annotated[np.ndarray, "n p"]
+Vector = Annotated[np.ndarray, "p"]
+Matrix = Annotated[np.ndarray, "p p"]
+
+
+def as_array(name: str, value: object, axes: str, **sizes: int) -> np.ndarray:
+    """Return `value` as a float64 array with the given axes, or raise ValueError saying what was expected and what came.
+
+    `axes` is a string such as "n d" or "*s p"; `sizes` fixes letters whose size is known. Refused: another number of axes,
+    another size, text, objects, complex numbers, NaN and infinity.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array with axes ({axes}), got a ragged sequence") from error
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    array = array.astype(np.float64, copy=False)
+    expect_shape(name, array, axes, **sizes)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers, got {np.count_nonzero(~np.isfinite(array))} NaN or infinite")
+    return array
+
+
+def expect_shape(name: str, array: np.ndarray, axes: str, **sizes: int) -> None:
+    """Raise ValueError unless `array` has these axes, e.g. "y: expected shape (7, 3), got (7,)"."""
+    letters = axes.split()
+    batched = letters[:1] == ["*s"]
+    named = letters[batched:]
+    trailing = array.shape[array.ndim - len(named):] if array.ndim >= len(named) else None
+    right_count = trailing is not None and (batched or array.ndim == len(named))
+    if not right_count or any(sizes.get(letter, size) != size for letter, size in zip(named, trailing)):
+        expected = ", ".join(["..."] * batched + [str(sizes.get(letter, letter)) for letter in named])
+        raise ValueError(f"{name}: expected shape ({expected}{',' if len(letters) == 1 else ''}), got {array.shape}")
+
+
+def as_count(name: str, value: object, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`, or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ValueError(f"{name}: expected an integer >= {minimum}, got {value!r}")
+    return int(value)
+
+
+def as_positive(name: str, value: object) -> float:
+    """Return `value` as a positive finite float, or raise ValueError."""
+    number = float(as_array(name, value, ""))
+    if number <= 0:
+        raise ValueError(f"{name}: expected a positive number, got {number}")
+    return number
