@@ -1,8 +1,8 @@
 """What the kit asks for: every quantity by its dotted name, with its axes, its kind and its formula.
 
-The kind says how an answer is judged. "array" and "scalar" are compared entry by entry and in norm; "symmetric" also reports asymmetry;
-"positive_definite" is judged in its natural metric as well; "root" and "samples" have many right answers, so only what is unique in them
-(the covariance that they imply) is compared.
+The kind says how an answer is judged. "array" and "scalar" are compared entry by entry and in norm; "symmetric" also reports
+asymmetry; "positive_definite" is judged in its natural metric as well; "root" and "samples" have many right answers, so only
+what is unique in them (the covariance that they imply) is compared.
 """
 from __future__ import annotations
 

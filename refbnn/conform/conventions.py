@@ -1,0 +1,243 @@
+"""Conventions as data: what an adapter may declare, and how a certified value is converted into it.
+
+The kit converts, the adapter never does. Every axis is one row of `AXES` with one function that covers all the quantities it
+touches. Inputs (theta, vector, normals, draws) always reach the adapter in the package's order; only answers are converted.
+
+An adapter declares {"loss.reduction": "mean"}. Where one quantity departs from the rest, it may say so with a glob after an
+at sign, {"loss.reduction": "mean", "loss.reduction@fisher.empirical*": "sum"}; what is written later wins.
+"""
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from refbnn import activations
+from refbnn.mlp import Mlp
+
+from .quantities import QUANTITIES, Quantity, select
+
+Array = NDArray[np.float64]
+Settings = Mapping[str, str]
+
+# The sums over data: of the loss and its derivatives (power 1), of products of two gradients (power 2). A factor s on the loss
+# is s^power on these. The exact Fisher has power 1: rescaling a squared error rescales the noise that it implies.
+_POWER = {
+    "loss": 1, "gradient": 1, "ggn.full": 1, "ggn.diag": 1, "hessian.full": 1, "hessian.diag": 1, "hessian.hvp": 1,
+    "fisher.full": 1, "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.mc": 2}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One convention: its allowed values with their meaning (the first is the default) and the conversion."""
+
+    name: str
+    meanings: dict[str, str]
+    apply: Callable[[Quantity, Array, Any, Settings], Array]
+
+    @property
+    def default(self) -> str:
+        return next(iter(self.meanings))
+
+
+def likelihood_constants(problem) -> float:
+    """The part of Σ_n ℓ without θ: (N C / 2) log 2πσ² for Normal, Σ log y! for Poisson, else 0."""
+    if problem.likelihood == "normal":
+        return 0.5 * problem.y.size * math.log(2 * math.pi * problem.variance)
+    if problem.likelihood == "poisson":
+        return float(np.sum(gammaln(np.asarray(problem.y, float) + 1)))
+    return 0.0
+
+
+def prior_constants(problem) -> float:
+    """The part of log p(θ) without θ: ½ log |P₀| − (p/2) log 2π."""
+    return 0.5 * np.linalg.slogdet(problem.prior_precision)[1] - 0.5 * len(problem.theta) * math.log(2 * math.pi)
+
+
+def _dropped_from_loss(problem, settings: Settings) -> float:
+    without = settings["loss.constants"] == "dropped" or _squared_error_factor(problem, settings) is not None
+    return likelihood_constants(problem) if without else 0.0
+
+
+def _dropped_from_log_joint(problem, settings: Settings) -> float:
+    dropped = settings["log_joint.constants"] == "dropped"
+    return prior_constants(problem) - likelihood_constants(problem) if dropped else 0.0
+
+
+def _squared_error_factor(problem, settings: Settings) -> float | None:
+    if problem.likelihood != "normal":
+        return None
+    return {"nll": None, "half": problem.variance, "one": 2 * problem.variance}[settings["loss.squared_error"]]
+
+
+def _shift(quantity: Quantity, problem, settings: Settings) -> float:
+    """What the declared conventions leave out of a scalar."""
+    dropped = {"loss": _dropped_from_loss, "log_joint": _dropped_from_log_joint}.get(quantity.name)
+    return dropped(problem, settings) if dropped else 0.0
+
+
+def _drop_constants(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    return value - _shift(quantity, problem, settings)
+
+
+def _scale_squared_error(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    factor = _squared_error_factor(problem, settings)
+    return value if factor is None or quantity.name not in _POWER else value * factor ** _POWER[quantity.name]
+
+
+def _reduce(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    count = {"sum": 1, "mean": len(problem.X), "mean_all": problem.y.size}[settings["loss.reduction"]]
+    return value / count if quantity.name in _POWER else value
+
+
+def permutation(problem, order: str) -> NDArray[np.int64]:
+    """Positions in the package's θ, listed in another order: answer_in_order = value[permutation]."""
+    net = Mlp(problem.sizes, activation=activations.identity, bias=problem.bias)
+    layers = [(W.astype(int), np.array([], int) if b is None else b.astype(int))
+              for W, b in net.unflatten(np.arange(net.num_params, dtype=float))]
+    return np.concatenate(_ORDERS[order](layers))
+
+
+_ORDERS: dict[str, Callable[[list], list]] = {
+    "torch": lambda layers: [part for W, b in layers for part in (W.ravel(), b)],
+    "column_major": lambda layers: [part for W, b in layers for part in (W.T.ravel(), b)],
+    "bias_first": lambda layers: [part for W, b in layers for part in (b, W.ravel())],
+    "biases_last": lambda layers: [W.ravel() for W, _ in layers] + [b for _, b in layers],
+    "flax": lambda layers: [part for W, b in layers for part in (b, W.T.ravel())],
+}
+
+
+def _reorder(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    if settings["parameters.order"] == "torch":
+        return value
+    order = permutation(problem, settings["parameters.order"])
+    for axis, letter in enumerate(_stored_axes(quantity)):
+        value = value.take(order, axis) if letter == "p" else value
+    return value
+
+
+def _stored_axes(quantity: Quantity) -> list[str]:
+    return QUANTITIES[quantity.certified_by].axes.split()
+
+
+def _add_noise(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    wanted = quantity.name == "predictive.glm.variance" and settings["predictive.noise"] == "included"
+    return value + problem.variance * np.eye(value.shape[-1]) if wanted and problem.likelihood == "normal" else value
+
+
+def _summarise_variance(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    choice = settings["predictive.variance"]
+    if quantity.name != "predictive.glm.variance" or choice == "covariance":
+        return value
+    marginal = np.diagonal(value, axis1=-2, axis2=-1)
+    return np.sqrt(marginal) if choice == "std" else marginal.copy()
+
+
+def _keep(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    return value  # the declared precision changes how an answer is judged, not the value
+
+
+# Applied from top to bottom: constants leave before factors come.
+AXES: tuple[Axis, ...] = (
+    Axis("loss.constants", {
+        "kept": "the loss is −log p(y | f) with every constant",
+        "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!"}, _drop_constants),
+    Axis("log_joint.constants", {
+        "kept": "log p(y, θ) is a normalised density",
+        "dropped": "terms without θ are left out of log_joint, also the prior's; never out of an evidence"},
+        _keep),  # done by the row above, which asks for both axes
+    Axis("loss.squared_error", {
+        "nll": "Normal likelihood: −log p with its variance",
+        "half": "Normal likelihood: ½‖y − f‖², no variance, no constants",
+        "one": "Normal likelihood: ‖y − f‖², no variance, no constants"}, _scale_squared_error),
+    Axis("loss.reduction", {
+        "sum": "the loss is summed over data",
+        "mean": "loss, gradient, Hessian, GGN, Fisher are divided by N (empirical: (1/N) Σ g gᵀ, g not averaged)",
+        "mean_all": "the same, divided by the number of entries of y: N C, but N for class labels"}, _reduce),
+    Axis("parameters.order", {
+        "torch": "layer by layer: W (out × in) row by row, then b",
+        "column_major": "layer by layer: W column by column, then b",
+        "bias_first": "layer by layer: b, then W row by row",
+        "biases_last": "every W row by row, then every b",
+        "flax": "layer by layer: b, then the kernel (in × out) row by row"}, _reorder),
+    Axis("predictive.noise", {
+        "excluded": "variance of the function",
+        "included": "variance of y: σ² added to predictive.glm.variance (Normal likelihood only)"}, _add_noise),
+    Axis("predictive.variance", {
+        "covariance": "predictive.glm.variance is m k k",
+        "marginal": "its diagonal, m k",
+        "std": "the square root of its diagonal, m k"}, _summarise_variance),
+    Axis("precision", {
+        "float64": "answers are computed in double precision",
+        "float32": "answers are computed in single precision and judged by its unit round-off"}, _keep),
+)
+DEFAULTS: dict[str, str] = {axis.name: axis.default for axis in AXES}
+_ALLOWED: dict[str, dict[str, str]] = {axis.name: axis.meanings for axis in AXES}
+
+
+def check(conventions: Mapping[str, str]) -> dict[str, str]:
+    """`conventions` over `DEFAULTS`; ValueError names an unknown axis, value or quantity and what is allowed."""
+    if not isinstance(conventions, Mapping):
+        raise ValueError(f"conventions: expected a mapping of names to values, got {type(conventions).__name__}")
+    for key, choice in conventions.items():
+        _check_one(key, choice)
+    return {**DEFAULTS, **conventions}
+
+
+def _check_one(key: Any, choice: Any) -> None:
+    if not isinstance(key, str):
+        raise ValueError(f"conventions: a name must be a string, got {key!r}")
+    axis, at, glob = key.partition("@")
+    if axis not in _ALLOWED:
+        near = difflib.get_close_matches(axis, _ALLOWED, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"conventions: unknown {axis!r}{hint}; known: {', '.join(_ALLOWED)}")
+    if at:
+        select([glob])
+    if not isinstance(choice, str) or choice not in _ALLOWED[axis]:
+        raise ValueError(f"conventions: {key} must be one of {', '.join(_ALLOWED[axis])}; got {choice!r}")
+
+
+def resolve(quantity: Quantity, conventions: Mapping[str, str]) -> dict[str, str]:
+    """The value of every axis for this quantity, overrides applied."""
+    given = check(conventions)
+    settings = {name: given[name] for name in DEFAULTS}
+    for key, choice in given.items():
+        axis, at, glob = key.partition("@")
+        if at and fnmatchcase(quantity.name, glob):
+            settings[axis] = choice
+    return settings
+
+
+def convert(quantity: Quantity, value: Array, problem, conventions: Mapping[str, str]) -> Array:
+    """The certified value in the declared conventions (for roots and samples: the covariance that judges them)."""
+    settings = resolve(quantity, conventions)
+    value = np.asarray(value, float)
+    for axis in AXES:
+        value = axis.apply(quantity, value, problem, settings)
+    return value
+
+
+def factor(quantity: Quantity, problem, conventions: Mapping[str, str]) -> float:
+    """The number by which the declared reduction and squared error multiply the quantity."""
+    settings = resolve(quantity, conventions)
+    return float(_reduce(quantity, _scale_squared_error(quantity, np.ones(()), problem, settings), problem, settings))
+
+
+def amplification(quantity: Quantity, value: Array, problem, conventions: Mapping[str, str]) -> float:
+    """How much the conversion may multiply relative errors: by cancellation of constants, by roots of unequal variances."""
+    settings = resolve(quantity, conventions)
+    shift = _shift(quantity, problem, settings)
+    if shift:
+        rest = abs(float(value) - shift)
+        return max(1.0, abs(float(value)) / rest, abs(shift) / rest) if rest else math.inf
+    if quantity.name != "predictive.glm.variance" or settings["predictive.variance"] != "std":
+        return 1.0
+    std = convert(quantity, value, problem, conventions)
+    return max(1.0, std.max() / (2 * std.min())) if std.min() > 0 else math.inf
