@@ -1,4 +1,4 @@
-"""Positive-definite matrices, one protocol: matvec, solve, log_det, diagonal, scale_matvec and its transpose, matrix, + curvature.
+"""Positive-definite matrices, one protocol: matvec, solve, log_det, diagonal, scale_matvec (and transposed), matrix, +.
 
 A structure is a class; a Gaussian works over any of them.
 """

@@ -19,7 +19,15 @@ def tolerance(terms: int, condition: float = 1.0) -> float:
     return 30 * terms * UNIT_ROUND_OFF * condition
 
 
-def check(label: str, left: np.ndarray | float, right: np.ndarray | float, *, terms: int = 100, condition: float = 1.0, within: float | None = None) -> float:
+def check(
+    label: str,
+    left: np.ndarray | float,
+    right: np.ndarray | float,
+    *,
+    terms: int = 100,
+    condition: float = 1.0,
+    within: float | None = None,
+) -> float:
     """Assert ‖left − right‖ <= τ ‖right‖ and return the number of agreeing digits; printed with the label.
 
     τ = 30·terms·u·condition, or `within` for claims that are not about round-off (state where it comes from). `label` is that
