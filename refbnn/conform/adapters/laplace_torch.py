@@ -1,0 +1,135 @@
+"""The real laplace-torch package, asked through its own interface at the given θ; nothing is converted here.
+
+tests/peers/README.md makes the environments; the release that is checked is whichever `import laplace` finds. The model
+is an ordinary torch module turned to float64 by `.double()`. torch's default dtype stays float32, as in most scripts,
+unless the variable REFBNN_TORCH_DEFAULT_DTYPE says float64: some releases lose digits, or stop, when the two differ.
+Data come in batches of 4, so that what the package sums over batches is seen too. `fit` computes the curvature at the
+model's parameters and optimises nothing.
+"""
+from __future__ import annotations
+
+import math
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+import torch
+from laplace import Laplace
+from laplace.curvature import CurvlinopsEF, CurvlinopsGGN, CurvlinopsHessian
+from torch.utils.data import DataLoader, TensorDataset
+
+from refbnn.conform.adapters.torch import network
+
+DTYPE = os.environ.get("REFBNN_TORCH_DEFAULT_DTYPE", "float32")
+torch.set_default_dtype(getattr(torch, DTYPE))
+name = "laplace-torch"
+version = metadata.version(name) + ("" if DTYPE == "float32" else f" with torch default dtype {DTYPE}")
+# For regression the backends differentiate ½‖y − f‖² (their factor is 0.5), but `gradients` the bare sum of squares;
+# σ² enters only in what the Laplace object itself returns.
+conventions = {"loss.squared_error": "half", "gradient:loss.squared_error": "one"}
+KINDS = {"normal": "regression", "categorical": "classification"}
+
+
+def unsupported(problem, quantity: str) -> str | None:
+    """What the package cannot express: other likelihoods; priors that are not a diagonal."""
+    if problem.likelihood not in KINDS:
+        return f"laplace-torch has no {problem.likelihood} likelihood"
+    diagonal = np.array_equal(problem.prior_precision, np.diag(problem.prior_precision.diagonal()))
+    if quantity.startswith(("laplace", "predictive.glm.variance")) and not diagonal:
+        return "laplace-torch takes a scalar, per-tensor or diagonal prior precision, no full matrix"
+    return None
+
+
+@dataclass(frozen=True)
+class State:
+    """The problem as tensors and the package's Laplace object, fitted on demand with the curvature asked for."""
+
+    problem: object
+    X: torch.Tensor
+    y: torch.Tensor
+    X_new: torch.Tensor
+
+    def laplace(self, backend=CurvlinopsGGN):
+        """Laplace(...) at θ, not fitted."""
+        given = self.problem
+        noise = {} if given.variance is None else {"sigma_noise": math.sqrt(given.variance)}
+        return Laplace(network(given), KINDS[given.likelihood], subset_of_weights="all", hessian_structure="full",
+                       prior_precision=torch.tensor(given.prior_precision.diagonal()),
+                       prior_mean=torch.tensor(given.prior_mean), backend=backend, **noise)
+
+    def backend(self, backend=CurvlinopsGGN):
+        """The package's curvature backend for this model."""
+        return backend(network(self.problem), KINDS[self.problem.likelihood])
+
+    def fitted(self, backend=CurvlinopsGGN):
+        """Laplace(...) after fit."""
+        la = self.laplace(backend)
+        la.fit(DataLoader(TensorDataset(self.X, self.y), batch_size=4))
+        return la
+
+
+@contextmanager
+def normals_from(normals: np.ndarray):
+    """Inside, torch.randn, which the package's `sample` draws from, returns these normals in the dtype asked of it."""
+    original = torch.randn
+
+    def given(*shape, dtype=None, **_):
+        if shape != normals.shape:
+            raise ValueError(f"the package drew normals of shape {shape}, expected {normals.shape}")
+        return torch.tensor(normals, dtype=dtype or torch.get_default_dtype())
+
+    torch.randn = given
+    try:
+        yield
+    finally:
+        torch.randn = original
+
+
+def prepare(problem) -> State:
+    """Tensors of the data; the model is built anew for each quantity, so that none can spoil another."""
+    return State(problem, *(torch.tensor(array) for array in (problem.X, problem.y, problem.X_new)))
+
+
+def _sample(s):
+    la = s.fitted()
+    with normals_from(s.problem.normals):
+        return la.sample(len(s.problem.normals))
+
+
+def _predictive_mc(s):
+    """The package's own network-sampling predictive, its `sample` replaced by the given draws."""
+    la, draws = s.fitted(), torch.tensor(s.problem.draws)
+    la.sample = lambda *_, **__: draws
+    answer = la(s.X_new, pred_type="nn", link_approx="mc", n_samples=len(draws))
+    return answer[0] if s.problem.likelihood == "normal" else answer
+
+
+def _answers(function):
+    """The adapter's function: a numpy array from a tensor."""
+    return lambda state: function(state).detach().numpy()
+
+
+forward = _answers(lambda s: s.laplace().model(s.X))
+loss = _answers(lambda s: s.fitted().loss)
+gradient = _answers(lambda s: s.backend().gradients(s.X, s.y)[0].sum(0))
+jacobian = _answers(lambda s: s.backend().jacobians(s.X)[0])
+ggn_full = _answers(lambda s: s.fitted().H)
+ggn_diag = _answers(lambda s: s.backend().diag(s.X, s.y)[1])
+hessian_full = _answers(lambda s: s.fitted(CurvlinopsHessian).H)
+fisher_empirical = _answers(lambda s: s.fitted(CurvlinopsEF).H)
+fisher_empirical_diag = _answers(lambda s: s.backend(CurvlinopsEF).diag(s.X, s.y)[1])
+laplace_precision = _answers(lambda s: s.fitted().posterior_precision)
+laplace_covariance = _answers(lambda s: s.fitted().posterior_covariance)
+laplace_scale = _answers(lambda s: s.fitted().posterior_scale)
+laplace_log_det = _answers(lambda s: s.fitted().log_det_posterior_precision)
+laplace_log_evidence = _answers(lambda s: s.fitted().log_marginal_likelihood())
+laplace_sample = _answers(_sample)
+laplace_hessian_precision = _answers(lambda s: s.fitted(CurvlinopsHessian).posterior_precision)
+laplace_hessian_covariance = _answers(lambda s: s.fitted(CurvlinopsHessian).posterior_covariance)
+laplace_hessian_log_det = _answers(lambda s: s.fitted(CurvlinopsHessian).log_det_posterior_precision)
+laplace_hessian_log_evidence = _answers(lambda s: s.fitted(CurvlinopsHessian).log_marginal_likelihood())
+predictive_glm_mean = _answers(lambda s: s.backend().jacobians(s.X_new)[1])
+predictive_glm_variance = _answers(lambda s: s.fitted().functional_variance(s.backend().jacobians(s.X_new)[0]))
+predictive_mc = _answers(_predictive_mc)
