@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.optimize
 
 from refbnn.precision import Dense
 from refbnn.shapes import Vector, as_array
@@ -40,9 +39,11 @@ def maximize(posterior: object, start: Vector, max_iterations: int = 500) -> Mod
     `posterior` has log_prob, value_and_gradient and negative_hessian. Raises NotAMode at a saddle, on a flat direction, and when
     the distance to the mode (see Mode.decrement) does not fall below 1e-7; ValueError for a start of the wrong shape.
     """
+    from scipy.optimize import minimize  # here, not above: it would double the time of `import refbnn`
+
     start = as_array("start", start, "p")
     with np.errstate(over="ignore", invalid="ignore"):  # a trial step may overflow a rate: its density is 0 and it is rejected
-        coarse = scipy.optimize.minimize(
+        coarse = minimize(
             lambda theta: -posterior.log_prob(theta),
             start,
             jac=lambda theta: -posterior.value_and_gradient(theta)[1],
