@@ -1,0 +1,152 @@
+"""Finding and reading adapters. `load` runs the adapter's code, so only the adapter's own process calls it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from . import quantities
+from .protocol import one_line
+
+PARTS = ("name", "version", "conventions", "known_failures", "unsupported", "prepare")
+
+
+class LoadError(Exception):
+    """An adapter that cannot be used, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """An adapter that ships with the kit: its module, the modules it needs and how to install them."""
+
+    module: str
+    about: str
+    needs: tuple[str, ...] = ()
+    install: str = ""
+
+    def missing(self) -> list[str]:
+        """The needed modules that are not installed here (nothing is imported)."""
+        return [name for name in self.needs if importlib.util.find_spec(name) is None]
+
+
+HOME = "refbnn.conform.adapters."
+BUILTIN = {
+    "refbnn": Builtin(HOME + "refbnn", "this package's own NumPy code"),
+    "autograd": Builtin(HOME + "autograd", "HIPS autograd: forward and likelihood plain, every derivative automatic",
+                        ("autograd",), "pip install autograd"),
+    "torch": Builtin(HOME + "torch", "plain torch.func in float64", ("torch",), "pip install torch"),
+    "laplace-torch": Builtin(HOME + "laplace_torch", "the laplace-torch package", ("torch", "laplace"),
+                             "pip install torch laplace-torch"),
+}
+FAULTS = "faults:"
+
+
+def load(spec: str) -> Any:
+    """The adapter that `spec` names: a built-in name, faults:NAME, module:object or path.py. Runs its code."""
+    if spec in BUILTIN:
+        return _builtin(BUILTIN[spec])
+    if spec.startswith(FAULTS):
+        return _import(f"{HOME}faults.{spec[len(FAULTS):].replace('-', '_')}")
+    if spec.endswith(".py"):
+        return _file(spec)
+    module, _, name = spec.partition(":")
+    return _object(_import(module), name)
+
+
+def check_spec(spec: str) -> None:
+    """LoadError for what can be seen to be wrong with `spec` without running any code of the adapter."""
+    if spec in BUILTIN:
+        missing = BUILTIN[spec].missing()
+        if missing:
+            raise LoadError(f"{spec} needs {' and '.join(missing)}, not installed here: {BUILTIN[spec].install}")
+    elif spec.endswith(".py"):
+        if not os.path.isfile(spec):
+            raise LoadError(f"no such file: {spec}")
+    elif ":" not in spec:
+        near = difflib.get_close_matches(spec, BUILTIN, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise LoadError(f"no adapter {spec!r}{hint}: expected {', '.join(BUILTIN)}, faults:NAME, module:object or path.py")
+
+
+def describe(adapter: Any, spec: str) -> dict[str, Any]:
+    """What the kit must know before it asks: name, version, conventions, functions. LoadError for a misspelt part."""
+    functions = {quantity.function_name: quantity.name for quantity in quantities.QUANTITIES.values()}
+    public = [name for name in dir(adapter) if not name.startswith("_")]
+    own = [name for name in public if not _is_imported(adapter, name)]
+    _refuse_typos(adapter, own, functions)
+    return {"name": str(getattr(adapter, "name", spec)), "version": str(getattr(adapter, "version", "")),
+            "conventions": _table(adapter, "conventions"), "known_failures": _table(adapter, "known_failures"),
+            "quantities": [functions[name] for name in functions if name in own and callable(getattr(adapter, name))],
+            "imported": [name for name in public if name in functions and name not in own]}
+
+
+def _builtin(entry: Builtin) -> ModuleType:
+    try:
+        return importlib.import_module(entry.module)
+    except ImportError as error:
+        hint = f" ({entry.install})" if entry.install else ""
+        raise LoadError(f"cannot import {entry.module}: {one_line(str(error))}{hint}") from error
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise LoadError(f"cannot import {name}: {one_line(str(error))}") from error
+
+
+def _file(path: str) -> ModuleType:
+    """The module in a file; its folder goes last on the path, so that laplace.py can still import laplace."""
+    if not os.path.isfile(path):
+        raise LoadError(f"no such file: {path}")
+    sys.path.append(os.path.dirname(os.path.abspath(path)))
+    name = "adapter_" + os.path.basename(path)[:-3]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _object(module: ModuleType, name: str) -> Any:
+    """The named object of a module; a class is called without arguments."""
+    if not hasattr(module, name):
+        raise LoadError(f"module {module.__name__} has no {name!r}")
+    found = getattr(module, name)
+    return found() if isinstance(found, type) else found
+
+
+def _is_imported(adapter: Any, name: str) -> bool:
+    """A module's function that comes from another top-level package, such as `from autograd import jacobian`."""
+    home = getattr(getattr(adapter, name), "__module__", None)
+    if not isinstance(adapter, ModuleType) or not isinstance(home, str) or name in getattr(adapter, "__all__", ()):
+        return False
+    return home.partition(".")[0] != adapter.__name__.partition(".")[0]
+
+
+def _refuse_typos(adapter: Any, own: list[str], functions: dict[str, str]) -> None:
+    """A name close to a part or a quantity, or in a quantity's family, is a slip: silence would hide a gap."""
+    families = tuple({name.split(".")[0] + "_" for name in functions.values() if "." in name})
+    for name in sorted(set(own) - set(functions) - set(PARTS)):
+        known = [*functions, *PARTS] if callable(getattr(adapter, name)) else PARTS
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if (near and near[0] not in own) or (known is not PARTS and name.startswith(families)):
+            raise LoadError(_misspelt(name, functions))
+
+
+def _misspelt(name: str, functions: dict[str, str]) -> str:
+    near = difflib.get_close_matches(name, [*functions, *PARTS], n=1, cutoff=0.0)[0]
+    return f"the adapter's {name} is no quantity; nearest is {near} (a name with a leading underscore is left alone)"
+
+
+def _table(adapter: Any, name: str) -> dict[str, str]:
+    table = getattr(adapter, name, {})
+    if not isinstance(table, dict) or not all(isinstance(item, str) for pair in table.items() for item in pair):
+        raise LoadError(f"the adapter's {name} must be a dict of strings, got {one_line(repr(table))}")
+    return dict(table)

@@ -1,0 +1,319 @@
+"""Asking an adapter every question and judging its answers. A fault of the adapter costs its own check, never the run."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Callable, Iterable, Iterator
+
+import numpy as np
+
+from . import conventions, load, protocol
+from .case import Case
+from .compare import Verdict, compare
+from .quantities import QUANTITIES, Quantity
+from .session import Broken, Session
+
+START_TIMEOUT = 120.0
+MAX_CRASHES = 5
+FAILING = (Verdict.MISMATCH, Verdict.ERROR, Verdict.XPASS)
+GREEN = (Verdict.EXACT, Verdict.PASS, Verdict.LOSSY, Verdict.XFAIL)
+SILENT = (Verdict.UNSUPPORTED, Verdict.SKIP)
+
+Plan = list[tuple[Case, list[Quantity]]]
+
+
+class GaveUp(Exception):
+    """The adapter's process died too often without one answer in between."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an adapter says about itself."""
+
+    spec: str
+    name: str
+    version: str
+    conventions: dict[str, str]
+    known_failures: dict[str, str]
+    quantities: tuple[str, ...]
+    imported: tuple[str, ...]
+
+    def reason_to_fail(self, case: str, quantity: str) -> str | None:
+        """The declared reason why this check fails, if there is one."""
+        return next((reason for pattern, reason in self.known_failures.items() if _covers(pattern, case, quantity)), None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one question: an answer, or a declared gap, or what went wrong."""
+
+    answer: np.ndarray | None = None
+    gap: str = ""
+    error: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One quantity on one case: the verdict and its scales (None where there was no answer to measure)."""
+
+    case: str
+    quantity: str
+    verdict: Verdict
+    message: str
+    digits: float | None = None
+    componentwise: float | None = None
+    natural: float | None = None
+    error: float | None = None
+    tolerance: float | None = None
+    seconds: float | None = None
+    answered: bool = False
+
+
+@dataclass
+class Run:
+    """All checks of one adapter, in order; `failures` keeps the wrong answers for the diagnosis."""
+
+    subject: Subject
+    plan: Plan
+    checks: list[Check] = field(default_factory=list)
+    failures: list[tuple[Case, Quantity, np.ndarray]] = field(default_factory=list)
+    stopped: str = ""
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """T: questions for which certified values exist."""
+        return count(self.plan)
+
+    @property
+    def declared(self) -> int:
+        """D: questions that the adapter has a function for and does not declare unsupported."""
+        return sum(check.verdict is not Verdict.UNSUPPORTED for check in self.checks)
+
+    @property
+    def ran(self) -> int:
+        """R: questions that were answered and judged."""
+        return sum(check.answered for check in self.checks)
+
+    def exit_code(self, strict_digits: bool = False) -> int:
+        """0 green, 1 wrong or failed, 3 nothing or not all of it ran, 4 nothing worse than undecided, 130 interrupted."""
+        verdicts = {check.verdict for check in self.checks}
+        if self.interrupted:
+            return 130
+        if self.ran == 0 or self.stopped:
+            return 3
+        if verdicts & set(FAILING) or (strict_digits and Verdict.LOSSY in verdicts):
+            return 1
+        if Verdict.SKIP in verdicts:
+            return 3
+        return 0 if verdicts <= {*GREEN, Verdict.UNSUPPORTED} else 4
+
+
+def plan(cases: Iterable[Case], globs: Iterable[str] = ()) -> Plan:
+    """The checks to make: per case the quantities with a certified value that a glob selects.
+
+    A glob matches "case::quantity", or a case, or a quantity; ValueError names one that matches nothing.
+    """
+    everything = [(case, [q for q in QUANTITIES.values() if q.certified_by in case.values]) for case in cases]
+    globs = list(globs)
+    for glob in globs:
+        if not any(_selected(glob, case.id, q.name) for case, quantities in everything for q in quantities):
+            raise ValueError(f"-k {glob!r} matches no case and no quantity (see `refbnn list`)")
+    if not globs:
+        return everything
+    chosen = [(case, [q for q in quantities if any(_selected(glob, case.id, q.name) for glob in globs)])
+              for case, quantities in everything]
+    return [(case, quantities) for case, quantities in chosen if quantities]
+
+
+def count(chosen: Plan) -> int:
+    """How many checks a plan holds."""
+    return sum(len(quantities) for _, quantities in chosen)
+
+
+def run(spec: str, chosen: Plan, *, timeout: float = 60.0, echo: bool = False,
+        watch: Callable[[str, int], None] = lambda label, done: None) -> Run:
+    """Ask the adapter `spec` everything in the plan. LoadError if it cannot be used at all.
+
+    `watch(label, done)` is told of progress; `echo` shows what the adapter prints. Ctrl-C and an adapter that keeps
+    crashing end the run early: what is missing is SKIP and `stopped` says why.
+    """
+    began = time.perf_counter()
+    with Runner(spec, timeout, echo) as runner:
+        result = Run(runner.start(), chosen)
+        try:
+            for case, quantities in chosen:
+                for quantity, outcome in runner.outcomes(case, quantities):
+                    _record(result, case, quantity, outcome)
+                    watch(f"{case.id} {quantity.name}", len(result.checks))
+        except GaveUp as error:
+            result.stopped = str(error)
+        except KeyboardInterrupt:
+            result.stopped, result.interrupted = "interrupted", True
+    result.checks += _not_run(result)
+    result.seconds = time.perf_counter() - began
+    return result
+
+
+class Runner:
+    """Keeps an adapter process alive through a run: starts it, restarts it after a crash, and gives up in the end."""
+
+    def __init__(self, spec: str, timeout: float, echo: bool = False) -> None:
+        self.spec, self.timeout, self.echo = spec, timeout, echo
+        self.session: Session | None = None
+        self.crashes = 0
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def start(self) -> Subject:
+        """Start the process and learn what the adapter is; LoadError if it is unusable."""
+        load.check_spec(self.spec)
+        try:
+            reply = self._open()
+        except Broken as error:
+            raise load.LoadError(f"{self.spec}: while being imported it {error}") from None
+        subject = Subject(self.spec, protocol.one_line(reply["name"]), protocol.one_line(reply["version"]),
+                          reply["conventions"], reply["known_failures"], tuple(reply["quantities"]),
+                          tuple(reply["imported"]))
+        self.functions = set(subject.quantities)
+        return _checked(subject)
+
+    def outcomes(self, case: Case, quantities: list[Quantity]) -> Iterator[tuple[Quantity, Outcome]]:
+        """The outcome of every quantity on one case; GaveUp after too many crashes in a row."""
+        have = [quantity.name for quantity in quantities if quantity.name in self.functions]
+        gaps, trouble, ready = {}, "", not have
+        for quantity in quantities:
+            if not ready:
+                gaps, trouble, ready = *self._prepare(case, have), True
+            if quantity.name not in self.functions:
+                yield quantity, Outcome(gap="no function " + quantity.function_name)
+            elif quantity.name in gaps:
+                yield quantity, Outcome(gap=gaps[quantity.name])
+            elif trouble:
+                yield quantity, Outcome(error=trouble)
+            else:
+                outcome, ready = self._ask(quantity)
+                yield quantity, outcome
+
+    def _prepare(self, case: Case, names: list[str]) -> tuple[dict[str, str], str]:
+        """Declared gaps, and what went wrong before any question could be asked."""
+        try:
+            if self.session is None:
+                self._open()
+            problem = protocol.encode_problem(case.problem)
+            reply = self.session.ask("case", self.timeout, id=case.id, problem=problem, quantities=names)
+            gaps = reply.get("unsupported", {})
+            if reply["ok"] and set(gaps) < set(names):
+                reply = self.session.ask("prepare", self.timeout)
+        except Broken as error:
+            self._crashed(error)
+            return {}, f"prepare: {error}"
+        return gaps, "" if reply["ok"] else f"prepare: {reply['error']}"
+
+    def _ask(self, quantity: Quantity) -> tuple[Outcome, bool]:
+        """One answer, and whether the process is fit for the next question on the same case."""
+        try:
+            reply = self.session.ask("run", self.timeout, quantity=quantity.name)
+            answer = protocol.decode_array(reply["answer"]) if reply["ok"] else None
+        except Broken as error:
+            self._crashed(error)
+            return Outcome(error=str(error)), False
+        except protocol.Unreadable as error:
+            return Outcome(error=str(error)), True
+        if answer is None:
+            return Outcome(error=reply["error"], seconds=reply["seconds"]), "mutated" not in reply
+        self.crashes = 0
+        return Outcome(answer=answer, seconds=reply["seconds"]), True
+
+    def _open(self) -> dict:
+        self.session = Session(self.spec, self.echo)
+        reply = self.session.ask("start", max(START_TIMEOUT, self.timeout))
+        if not reply["ok"]:
+            raise load.LoadError(f"{self.spec}: {'' if 'refused' in reply else 'importing it '}{reply['error']}")
+        return reply
+
+    def _crashed(self, error: Broken) -> None:
+        self._close()
+        self.crashes += 1
+        if self.crashes >= MAX_CRASHES:
+            raise GaveUp(f"gave up: {self.crashes} crashes in a row without one answer; the last one {error}")
+
+    def _close(self) -> None:
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+
+
+def _checked(subject: Subject) -> Subject:
+    """The subject, once its conventions and known failures are seen to be meant for this kit."""
+    try:
+        conventions.check(subject.conventions)
+    except ValueError as error:
+        raise load.LoadError(f"{subject.spec}: {error}") from None
+    for pattern in subject.known_failures:
+        if "::" not in pattern:
+            raise load.LoadError(f"{subject.spec}: known_failures: expected 'case-glob::quantity-glob', got {pattern!r}")
+        if not any(fnmatchcase(name, pattern.partition("::")[2]) for name in QUANTITIES):
+            raise load.LoadError(f"{subject.spec}: known_failures: {pattern!r} matches no quantity")
+    return subject
+
+
+def _record(result: Run, case: Case, quantity: Quantity, outcome: Outcome) -> None:
+    check = _judge(result.subject, case, quantity, outcome)
+    result.checks.append(check)
+    if outcome.answer is not None and check.verdict in (Verdict.MISMATCH, Verdict.LOSSY):
+        result.failures.append((case, quantity, outcome.answer))
+
+
+def _judge(subject: Subject, case: Case, quantity: Quantity, outcome: Outcome) -> Check:
+    if outcome.gap:
+        return Check(case.id, quantity.name, Verdict.UNSUPPORTED, outcome.gap)
+    if outcome.answer is None:
+        check = Check(case.id, quantity.name, Verdict.ERROR, outcome.error, seconds=outcome.seconds)
+    else:
+        certified = case.values[quantity.certified_by]
+        found = compare(quantity, certified, outcome.answer, case.problem, subject.conventions)
+        check = Check(case.id, quantity.name, found.verdict, found.message, found.digits, found.componentwise,
+                      found.natural, found.error, found.tolerance, outcome.seconds, answered=True)
+    return _strict(check, subject.reason_to_fail(case.id, quantity.name))
+
+
+def _strict(check: Check, reason: str | None) -> Check:
+    """A known failure must fail (XFAIL); one that passes is news that the list is stale (XPASS)."""
+    if reason is None or check.verdict in (Verdict.INCONCLUSIVE, Verdict.UNDERPOWERED):
+        return check
+    if check.verdict in (Verdict.EXACT, Verdict.PASS):
+        return replace(check, verdict=Verdict.XPASS, message=f"passes, but is listed in known_failures: {reason}")
+    return replace(check, verdict=Verdict.XFAIL, message=f"{reason} [{check.verdict.name}: {check.message}]")
+
+
+def _not_run(result: Run) -> list[Check]:
+    """SKIP for what an early end left unasked."""
+    rest = [(case, quantity) for case, quantities in result.plan for quantity in quantities][len(result.checks):]
+    return [Check(case.id, quantity.name, Verdict.SKIP, f"not run: {result.stopped}")
+            if quantity.name in result.subject.quantities else
+            Check(case.id, quantity.name, Verdict.UNSUPPORTED, "no function " + quantity.function_name)
+            for case, quantity in rest]
+
+
+def verdicts(checks: Iterable[Check]) -> Counter[Verdict]:
+    """How often each verdict was given."""
+    return Counter(check.verdict for check in checks)
+
+
+def _selected(glob: str, case: str, quantity: str) -> bool:
+    return any(fnmatchcase(text, glob) for text in (f"{case}::{quantity}", case, quantity))
+
+
+def _covers(pattern: str, case: str, quantity: str) -> bool:
+    case_glob, _, quantity_glob = pattern.partition("::")
+    return fnmatchcase(case, case_glob) and fnmatchcase(quantity, quantity_glob)
