@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# bash tests/peers/setup.sh DIR [PIP OPTIONS for torch]: the peer libraries in an environment under DIR, outside this tree.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+target=${1:?usage: bash tests/peers/setup.sh DIR [PIP OPTIONS for torch]}
+shift
+mkdir -p "$target"
+target=$(cd "$target" && pwd)
+python3 -m venv "$target/env"
+pip=("$target/env/bin/python" -m pip install --quiet --disable-pip-version-check)
+"${pip[@]}" "$@" -r "$here/requirements/torch.txt"
+"${pip[@]}" --no-deps -r "$here/requirements/laplace-torch.txt"
+for older in 0.2.2.2 0.2.1; do
+    "${pip[@]}" --no-deps --upgrade --target "$target/laplace-torch-$older" -r "$here/requirements/laplace-torch-$older.txt"
+done
+"${pip[@]}" --editable "$here/../.."
+echo "ready: $target/env/bin/refbnn conform laplace-torch"
