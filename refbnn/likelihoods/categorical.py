@@ -47,12 +47,10 @@ class Categorical:
         return _with_diagonal(-p[..., :, None] * root[..., None, :], root * _others(p))
 
     def third(self, f: Outputs, y: Targets) -> OutputTensors:
-        """T_abc = ∂Λ_ab/∂f_c = δ_ab p_a (δ_ac − p_c) − p_a p_b (δ_ac + δ_bc − 2 p_c): (*s n k k k)."""
+        """T_abc = ∂Λ_ab/∂f_c = Σ_j p_j (δ_ja − p_a)(δ_jb − p_b)(δ_jc − p_c), the third cumulant of e_y: (*s n k k k)."""
         p = self.mean(f)
-        one = np.eye(p.shape[-1])
-        a, b, c = p[..., :, None, None], p[..., None, :, None], p[..., None, None, :]
-        ab, ac, bc = one[:, :, None], one[:, None, :], one[None, :, :]
-        return a * ab * (ac - c) - a * b * (ac + bc - 2 * c)
+        centred = _with_diagonal(np.repeat(-p[..., None, :], p.shape[-1], axis=-2), _others(p))  # e_j − p, row j
+        return np.einsum("...j,...ja,...jb,...jc->...abc", p, centred, centred, centred)
 
     def fisher(self, f: Outputs) -> OutputMatrices:
         """E_{y~p(.|f)}[r rᵀ] = diag p − p pᵀ: (*s n k k)."""
