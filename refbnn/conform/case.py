@@ -1,0 +1,349 @@
+"""The reader of certified cases. It proves what it reads: every array by its SHA-256, every key, shape and range by name.
+
+    case = read("tanh-normal-2-5-3")
+    case.problem                        what an adapter gets
+    case.values["ggn.full"].value       the certified matrix, unpacked
+
+The format is described in cases/README.md and cases/schema.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Callable, NoReturn
+
+import numpy as np
+
+from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, Problem
+from refbnn.conform.quantities import QUANTITIES
+
+CASES = Path(__file__).parent / "cases"
+FORMAT = 1
+LICENCE = "CC0-1.0"
+FAMILIES = ("diagnostic", "exact", "activation", "awkward", "real")
+TIERS = ("E", "M", "V")
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
+DIGITS = re.compile(r"(0|-?[1-9]\.[0-9]{39}e[+-][0-9]+)\Z")
+PRIOR_KEYS = {"isotropic": "precision", "per_layer": "precisions", "per_parameter": "precision", "full": "precision"}
+CERTIFIED = {name: quantity for name, quantity in QUANTITIES.items() if quantity.certified_by == name}
+OPTIONAL = tuple(name for name in CERTIFIED if name.startswith("laplace.hessian."))     # where H + P₀ > 0 only
+SAFE_INTEGER = 2 ** 53
+
+
+class CaseError(ValueError):
+    """A case file that cannot be trusted: which file, which key, what was expected and what was found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """A proven value, unpacked; how it was certified; its condition number.
+
+    tier: E exact rational arithmetic, M two derivations and an interval, V an interval through an inverse or a determinant.
+    scale: the natural norm of a value that is exactly zero, else None. digits: 40 digits of a scalar, else None.
+    """
+
+    value: np.ndarray
+    tier: str
+    condition: float
+    scale: float | None
+    digits: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One certified case: a problem, and the right answers to it."""
+
+    id: str
+    revision: int
+    family: str
+    title: str
+    source: str
+    flags: tuple[str, ...]
+    problem: Problem
+    values: dict[str, Certified]
+
+
+def ids() -> list[str]:
+    """The ids of the package's cases, sorted."""
+    return sorted(path.stem for path in CASES.glob("*.json") if path.name != "schema.json")
+
+
+def read_all(pattern: str = "*") -> list[Case]:
+    """The cases whose id matches the glob, sorted by id; CaseError if there is none."""
+    chosen = [name for name in ids() if fnmatchcase(name, pattern)]
+    if not chosen:
+        raise CaseError(f"no case matches {pattern!r}; there are {len(ids())}, such as {', '.join(ids()[:3])}")
+    return [read(name) for name in chosen]
+
+
+def read(path: str | Path) -> Case:
+    """The case of that id, or in that file. Raises CaseError, and nothing else, for a file that is not as it should be."""
+    path = Path(path)
+    file = path if path.suffix == ".json" else CASES / f"{path}.json"
+    try:
+        text = file.read_bytes()
+    except (OSError, ValueError) as problem:
+        raise CaseError(f"{str(file)!r}: cannot be read: {problem}") from None
+    return parse(text, file.name)
+
+
+def parse(text: bytes, file_name: str) -> Case:
+    """The case in the bytes of a file of that name; raises CaseError."""
+    top = Node(_decoded(text, file_name), file_name, "")
+    top.keys("format", "id", "revision", "family", "title", "source", "licence", "flags", "network", "likelihood",
+             "prior", "inputs", "values")
+    top.at("format").expect(lambda v: type(v) is int and v == FORMAT, str(FORMAT))
+    top.at("licence").one_of((LICENCE,))
+    slug = top.at("id").text()
+    if not SLUG.match(slug):
+        top.at("id").fail("a slug of a-z, 0-9 and -", slug)
+    if f"{slug}.json" != file_name:
+        top.at("id").fail(f"{file_name.removesuffix('.json')!r}, the name of the file", slug)
+    problem = _problem(top)
+    return Case(id=slug, revision=top.at("revision").integer(1), family=top.at("family").one_of(FAMILIES),
+                title=top.at("title").text(), source=top.at("source").text(),
+                flags=tuple(flag.text() for flag in top.at("flags").items()), problem=problem,
+                values=_values(top.at("values"), problem))
+
+
+# -- JSON ---------------------------------------------------------------------------------------------------------
+
+def _decoded(text: bytes, file_name: str) -> Any:
+    """The JSON value. Duplicate keys, NaN, Infinity and what is not UTF-8 are refused."""
+    def pairs(items: list[tuple[str, Any]]) -> dict:
+        table = dict(items)
+        if len(table) < len(items):
+            twice = next(key for i, (key, _) in enumerate(items) if key in dict(items[:i]))
+            raise CaseError(f"{file_name}: {twice!a}: the key appears twice in one object")
+        return table
+
+    def constant(name: str) -> NoReturn:
+        raise CaseError(f"{file_name}: {name}: expected finite numbers")
+
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+    except (CaseError, RecursionError) as problem:
+        raise problem if isinstance(problem, CaseError) else CaseError(f"{file_name}: nested too deeply") from None
+    except ValueError as problem:       # not UTF-8, not JSON, or an integer of thousands of digits
+        raise CaseError(f"{file_name}: not valid JSON: {problem}") from None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place in the file: its value, and its name for the message."""
+
+    value: Any
+    file_name: str
+    key: str
+
+    def fail(self, expected: str, got: Any) -> NoReturn:
+        shown = ascii(got)
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        raise CaseError(f"{self.file_name}: {self.key or 'the file'}: expected {expected}, got {shown}")
+
+    def expect(self, holds: Callable[[Any], bool], expected: str) -> Any:
+        if not holds(self.value):
+            self.fail(expected, self.value)
+        return self.value
+
+    def at(self, key: str) -> Node:
+        """The entry of an object whose keys were checked."""
+        return Node(self.value[key], self.file_name, f"{self.key}.{key}" if self.key else key)
+
+    def keys(self, *required: str, optional: tuple[str, ...] = ()) -> None:
+        """An object with exactly these keys."""
+        self.expect(lambda v: isinstance(v, dict), "an object")
+        unknown = sorted(set(self.value) - set(required) - set(optional))
+        missing = [key for key in required if key not in self.value]
+        if unknown:
+            self.fail(f"no other keys than {', '.join(required + optional)}", unknown[0])
+        if missing:
+            self.fail(f"the key {missing[0]!r}", sorted(self.value))
+
+    def items(self) -> list[Node]:
+        """The members of a list."""
+        self.expect(lambda v: isinstance(v, list), "a list")
+        return [Node(item, self.file_name, f"{self.key}[{place}]") for place, item in enumerate(self.value)]
+
+    def text(self) -> str:
+        return self.expect(lambda v: isinstance(v, str), "a text")
+
+    def one_of(self, allowed: tuple[str, ...]) -> str:
+        return self.expect(lambda v: isinstance(v, str) and v in allowed, f"one of {', '.join(allowed)}")
+
+    def integer(self, least: int) -> int:
+        return self.expect(lambda v: type(v) is int and least <= v <= SAFE_INTEGER, f"an integer of at least {least}")
+
+    def boolean(self) -> bool:
+        return self.expect(lambda v: type(v) is bool, "true or false")
+
+    def number(self) -> float:
+        """A finite number that is a double: integers only up to 2⁵³."""
+        def is_double(v: Any) -> bool:
+            return (type(v) is float and math.isfinite(v)) or (type(v) is int and abs(v) <= SAFE_INTEGER)
+        return float(self.expect(is_double, "a finite number"))
+
+    def positive(self) -> float:
+        value = self.number()
+        if value <= 0:
+            self.fail("a positive number", value)
+        return value
+
+    def array(self, shape: tuple[int | None, ...], extra: tuple[str, ...] = ()) -> np.ndarray:
+        """An array entry: its shape as expected (None: any length), its bytes as promised."""
+        self.keys("shape", "data", "sha256", *extra)
+        stated = tuple(size.integer(1) for size in self.at("shape").items())
+        if len(stated) != len(shape) or any(b is not None and a != b for a, b in zip(stated, shape)):
+            self.at("shape").fail(str([size or "any" for size in shape]), list(stated))
+        return self.proven(math.prod(stated)).reshape(stated)
+
+    def proven(self, length: int) -> np.ndarray:
+        """The flat data, after its length and its SHA-256 over little-endian float64 bytes were checked."""
+        data = np.array([item.number() for item in self.at("data").items()], dtype="<f8")
+        if len(data) != length:
+            self.at("data").fail(f"{length} numbers", len(data))
+        digest = hashlib.sha256(data.tobytes()).hexdigest()
+        if self.at("sha256").text() != digest:
+            self.at("sha256").fail(f"{digest}, the SHA-256 of the data as read", self.value["sha256"])
+        return data.astype(np.float64)
+
+
+# -- the problem --------------------------------------------------------------------------------------------------
+
+def _problem(top: Node) -> Problem:
+    network, likelihood = top.at("network"), top.at("likelihood")
+    network.keys("sizes", "activation", "slope", "bias")
+    likelihood.keys("name", "variance")
+    sizes = tuple(size.integer(1) for size in network.at("sizes").items())
+    if len(sizes) < 2:
+        network.at("sizes").fail("at least two layer widths", list(sizes))
+    activation, name = network.at("activation").one_of(ACTIVATIONS), likelihood.at("name").one_of(LIKELIHOODS)
+    bias = network.at("bias").boolean()
+    layer_sizes = [out * (into + bias) for into, out in zip(sizes, sizes[1:])]
+    mean, precision = _prior(top.at("prior"), layer_sizes)
+    return Problem(sizes=sizes, activation=activation, bias=bias, likelihood=name,
+                   slope=_only_with(network.at("slope"), activation == "leaky_relu", Node.number),
+                   variance=_only_with(likelihood.at("variance"), name == "normal", Node.positive),
+                   prior_mean=mean, prior_precision=precision, **_inputs(top.at("inputs"), sizes, sum(layer_sizes), name))
+
+
+def _only_with(node: Node, wanted: bool, read_it: Callable[[Node], float]) -> float | None:
+    return read_it(node) if wanted else node.expect(lambda v: v is None, "null here")
+
+
+def _inputs(node: Node, sizes: tuple[int, ...], p: int, likelihood: str) -> dict[str, np.ndarray]:
+    node.keys("X", "y", "theta", "X_new", "vector", "labels", "normals", "draws")
+    X = node.at("X").array((None, sizes[0]))
+    targets = (len(X),) if likelihood == "categorical" else (len(X), sizes[-1])
+    arrays = {"X": X, "y": node.at("y").array(targets), "labels": node.at("labels").array(targets),
+              "theta": node.at("theta").array((p,)), "vector": node.at("vector").array((p,)),
+              "X_new": node.at("X_new").array((None, sizes[0])), "normals": node.at("normals").array((None, p)),
+              "draws": node.at("draws").array((None, p))}
+    for name in ("y", "labels"):
+        _check_support(node.at(name), arrays[name], likelihood, sizes[-1])
+    if len(arrays["normals"]) <= p:
+        node.at("normals").fail(f"more than {p} rows, so that a linear map can be recovered", len(arrays["normals"]))
+    return arrays
+
+
+def _check_support(node: Node, y: np.ndarray, likelihood: str, num_outputs: int) -> None:
+    """Targets that the likelihood can produce."""
+    top = {"normal": None, "bernoulli": 1, "categorical": num_outputs - 1, "poisson": math.inf}[likelihood]
+    if top is None:
+        return
+    outside = y[(y != np.rint(y)) | (y < 0) | (y > top)]
+    if outside.size:
+        node.fail(f"integers from 0 to {top} for {likelihood}", float(outside.flat[0]))
+
+
+def _prior(node: Node, layer_sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(mean p, precision p p) from the prior as stated."""
+    node.expect(lambda v: isinstance(v, dict) and "kind" in v, "an object with the key 'kind'")
+    kind = node.at("kind").one_of(tuple(PRIOR_KEYS))
+    node.keys("kind", PRIOR_KEYS[kind], "mean")
+    p, stated, mean = sum(layer_sizes), node.at(PRIOR_KEYS[kind]), node.at("mean")
+    precision = {"isotropic": lambda: np.full(p, stated.positive()), "per_layer": lambda: _per_layer(stated, layer_sizes),
+                 "per_parameter": lambda: stated.array((p,)), "full": lambda: stated.array((p, p))}[kind]()
+    _check_positive_definite(stated, precision)
+    return (mean.array((p,)) if isinstance(mean.value, dict) else np.full(p, mean.number()),
+            precision if precision.ndim == 2 else np.diag(precision))
+
+
+def _per_layer(node: Node, layer_sizes: list[int]) -> np.ndarray:
+    precisions = [item.positive() for item in node.items()]
+    if len(precisions) != len(layer_sizes):
+        node.fail(f"{len(layer_sizes)} precisions, one a layer", len(precisions))
+    return np.repeat(precisions, layer_sizes)
+
+
+def _check_positive_definite(node: Node, precision: np.ndarray) -> None:
+    """Symmetric, with positive eigenvalues."""
+    if precision.ndim == 2 and not np.array_equal(precision, precision.T):
+        node.fail("a symmetric matrix", "one that is not")
+    smallest = precision.min() if precision.ndim == 1 else np.linalg.eigvalsh(precision)[0]
+    if not smallest > 0:
+        node.fail("a positive definite precision", f"smallest eigenvalue {smallest:.3g}")
+
+
+# -- the values ---------------------------------------------------------------------------------------------------
+
+def _values(node: Node, problem: Problem) -> dict[str, Certified]:
+    required = tuple(name for name in CERTIFIED if name not in OPTIONAL)
+    node.keys(*required, optional=OPTIONAL)
+    present = [name for name in OPTIONAL if name in node.value]
+    if present and len(present) < len(OPTIONAL):
+        node.fail(f"all of {', '.join(OPTIONAL)} or none", present)
+    axes = {"n": len(problem.X), "k": problem.sizes[-1], "p": len(problem.theta), "m": len(problem.X_new)}
+    return {name: _certified(node.at(name), name, tuple(axes[a] for a in CERTIFIED[name].axes.split()))
+            for name in CERTIFIED if name in node.value}
+
+
+def _certified(node: Node, name: str, shape: tuple[int, ...]) -> Certified:
+    node.keys("tier", "condition", "shape", "layout", "data", "sha256", optional=("digits", "scale"))
+    kind = CERTIFIED[name].kind
+    packed = kind in ("symmetric", "positive_definite")
+    node.at("layout").one_of(("lower",) if packed else ("dense",))
+    if [size.integer(1) for size in node.at("shape").items()] != list(shape):
+        node.at("shape").fail(str(list(shape)), node.value["shape"])
+    flat = node.proven(shape[0] * (shape[0] + 1) // 2 if packed else math.prod(shape))
+    condition = node.at("condition").number()
+    if condition < 1:
+        node.at("condition").fail("a number of at least 1", condition)
+    value = _unpacked(flat, shape[0]) if packed else flat.reshape(shape)
+    value.flags.writeable = False
+    return Certified(value=value, tier=node.at("tier").one_of(TIERS), condition=condition,
+                     scale=_scale(node, value), digits=_digits(node, value, kind == "scalar"))
+
+
+def _unpacked(flat: np.ndarray, p: int) -> np.ndarray:
+    """The symmetric matrix from its lower triangle, row by row."""
+    matrix = np.zeros((p, p))
+    rows, columns = np.tril_indices(p)
+    matrix[rows, columns] = matrix[columns, rows] = flat
+    return matrix
+
+
+def _scale(node: Node, value: np.ndarray) -> float | None:
+    """A value that is zero throughout says against what to judge it; no other does."""
+    zero = not value.any()
+    if zero != ("scale" in node.value):
+        node.fail("a scale exactly where the value is zero", sorted(node.value))
+    return node.at("scale").positive() if zero else None
+
+
+def _digits(node: Node, value: np.ndarray, is_scalar: bool) -> str | None:
+    """A scalar's 40 digits, which must read back to its double; no other value has them."""
+    if is_scalar != ("digits" in node.value):
+        node.fail("digits for a scalar and for nothing else", sorted(node.value))
+    if not is_scalar:
+        return None
+    digits = node.at("digits").text()
+    if not DIGITS.match(digits) or float(digits) != float(value):
+        node.at("digits").fail(f"40 digits that round to {float(value)!r}", digits)
+    return digits

@@ -1,0 +1,7 @@
+"""`python -m tests.certify`."""
+
+import sys
+
+from .generate import main
+
+sys.exit(main())

@@ -1,0 +1,204 @@
+"""From two derivations to float64: agreement to 45 digits, and a proof that each value is correctly rounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import flint
+import mpmath
+
+from .closed import Closed, ldl
+from .derive import Derivation
+from .fields import Decimal, Interval, Rational
+from .question import Question
+
+AGREEMENT = Fraction(1, 10 ** 45)
+FIRST_BITS, LAST_BITS = 384, 12288
+SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "laplace.hessian.log_det",
+           "laplace.hessian.log_evidence")
+THROUGH_AN_INVERSE = ("laplace.covariance", "laplace.hessian.covariance", "predictive.glm.variance",
+                      "laplace.log_det", "laplace.log_evidence", "laplace.hessian.log_det",
+                      "laplace.hessian.log_evidence")
+
+
+class Disagreement(ArithmeticError):
+    """Two derivations of one value differ: one of them is wrong, and nothing is written."""
+
+
+class TooWide(ArithmeticError):
+    """The interval does not determine the double: more bits are needed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A value as doubles, how it was certified, and its 40 digits if it is a scalar."""
+
+    tier: str
+    data: list[float]
+    digits: str | None = None
+
+
+def certified(question: Question) -> dict[str, Result]:
+    """Every quantity of the question, correctly rounded. Precision is doubled until that is proven."""
+    bits = FIRST_BITS
+    while True:
+        try:
+            return _certified_at(question, bits)
+        except (TooWide, ZeroDivisionError) as refusal:
+            if bits >= LAST_BITS:
+                raise ArithmeticError(f"not determined with {bits} bits: {refusal}") from refusal
+            bits *= 2
+
+
+def _certified_at(question: Question, bits: int) -> dict[str, Result]:
+    intervals, with_hessian = route_a(question, bits)
+    compare_routes(intervals, route_b(question, bits, with_hessian))
+    rationals = exact(question, with_hessian)
+    check_enclosed(intervals, rationals)
+    results = {}
+    for name, balls in intervals.items():
+        if name in rationals:
+            results[name] = Result("E", [to_double(as_fraction(v), name) for v in rationals[name]])
+            continue
+        ends = [interval_ends(ball) for ball in balls]
+        digits = forty_digits(*ends[0]) if name in SCALARS else None
+        tier = "V" if name in THROUGH_AN_INVERSE else "M"
+        results[name] = Result(tier, [round_between(low, high, name) for low, high in ends], digits)
+    return results
+
+
+def route_a(question: Question, bits: int) -> tuple[dict[str, list], bool]:
+    """Intervals for every value; whether H + P₀ is proven positive definite."""
+    field = Interval(bits)
+    with field.working():
+        derivation = Derivation(question, field)
+        with_hessian = is_positive_definite(derivation.precision(derivation.hessian))
+        values = derivation.network() | derivation.curvature() | derivation.laplace()
+        if with_hessian:
+            values |= derivation.hessian_laplace()
+        return values | derivation.scalars(with_hessian), with_hessian
+
+
+def is_positive_definite(matrix: list[list[flint.arb]]) -> bool:
+    """Every pivot of L D Lᵀ is proven positive, or some pivot is proven negative."""
+    try:
+        pivots = ldl(matrix, flint.arb(0))[1]
+    except ZeroDivisionError:
+        return False
+    for pivot in pivots:
+        if pivot < 0:
+            return False
+        if not pivot > 0:
+            raise TooWide("a pivot of H + P0 has no sign yet")
+    return True
+
+
+def route_b(question: Question, bits: int, with_hessian: bool) -> dict[str, list]:
+    """The closed forms in decimal arithmetic of the same precision, by another library."""
+    field = Decimal(int(bits * 0.30103))
+    with field.working():
+        return Closed(question.lifted(field), field).values(with_hessian)
+
+
+def exact(question: Question, with_hessian: bool) -> dict[str, list[flint.fmpq]]:
+    """The values that are rational numbers, by both routes in exact arithmetic: they must be equal, digit for digit."""
+    if not question.is_rational:
+        return {}
+    derivation = Derivation(question, Rational())
+    values = derivation.network()
+    if question.likelihood == "normal":
+        values |= derivation.curvature() | derivation.laplace()
+        if with_hessian:
+            values |= derivation.hessian_laplace()
+        closed = Closed(question.lifted(Rational()), Rational()).values(with_hessian, with_logs=False)
+        for name, numbers in values.items():
+            if numbers != closed[name]:
+                raise Disagreement(f"{name}: the two exact derivations differ")
+    return values
+
+
+def compare_routes(intervals: dict[str, list], decimals: dict[str, list]) -> None:
+    """Disagreement unless both routes have the same names and every number agrees to 45 digits."""
+    if set(intervals) != set(decimals):
+        raise Disagreement(f"different quantities: {sorted(set(intervals) ^ set(decimals))}")
+    for name, balls in intervals.items():
+        if len(balls) != len(decimals[name]):
+            raise Disagreement(f"{name}: {len(balls)} numbers and {len(decimals[name])}")
+        pairs = [(as_fraction(ball.mid()), as_fraction(other)) for ball, other in zip(balls, decimals[name])]
+        size = max([abs(a) for a, _ in pairs] + [abs(b) for _, b in pairs])
+        for place, (a, b) in enumerate(pairs):
+            if abs(a - b) > AGREEMENT * (abs(a) or size):
+                raise Disagreement(f"{name}[{place}]: {float(a)!r} by definition, {float(b)!r} in closed form")
+
+
+def check_enclosed(intervals: dict[str, list], rationals: dict[str, list]) -> None:
+    """The third witness: an interval that misses the exact rational is a broken interval."""
+    for name, numbers in rationals.items():
+        for ball, number in zip(intervals[name], numbers):
+            low, high = interval_ends(ball)
+            if not low <= as_fraction(number) <= high:
+                raise Disagreement(f"{name}: the interval does not hold the exact value")
+
+
+# -- rounding -----------------------------------------------------------------------------------------------------
+
+def as_fraction(value: Any) -> Fraction:
+    """An exact number (fmpq, the midpoint of a ball, or mpf) as a fraction."""
+    if isinstance(value, flint.fmpq):
+        return Fraction(int(value.p), int(value.q))
+    if isinstance(value, mpmath.mpf):
+        sign, mantissa, exponent, _ = value._mpf_
+        return (-1) ** sign * int(mantissa) * Fraction(2) ** int(exponent)
+    mantissa, exponent = value.man_exp()
+    return int(mantissa) * Fraction(2) ** int(exponent)
+
+
+def interval_ends(ball: flint.arb) -> tuple[Fraction, Fraction]:
+    """Both ends, exactly."""
+    if not ball.is_finite():
+        raise TooWide("an interval without bounds")
+    middle, radius = as_fraction(ball.mid()), as_fraction(ball.rad())
+    return middle - radius, middle + radius
+
+
+def round_between(low: Fraction, high: Fraction, name: str) -> float:
+    """The double that both ends round to; TooWide if there are two. A ball around zero is never called zero."""
+    if low <= 0 <= high and low != high:
+        raise TooWide(f"{name}: the sign of {float(high)!r} is open")
+    ends = to_double(low, name), to_double(high, name)
+    if ends[0] != ends[1]:
+        raise TooWide(f"{name}: between {ends[0]!r} and {ends[1]!r}")
+    return ends[0]
+
+
+def to_double(value: Fraction, name: str = "value") -> float:
+    """Nearest double, ties to even (Python divides integers correctly rounded). Subnormal results are refused."""
+    result = value.numerator / value.denominator
+    if value and abs(result) < 2.0 ** -1022:
+        raise ValueError(f"{name}: {result!r} is below the normal doubles: choose other inputs")
+    return result
+
+
+def forty_digits(low: Fraction, high: Fraction) -> str:
+    """The decimal of 40 significant digits that both ends round to."""
+    texts = _decimal(low), _decimal(high)
+    if texts[0] != texts[1]:
+        raise TooWide(f"40 digits are open: {texts[0]} or {texts[1]}")
+    return texts[0]
+
+
+def _decimal(value: Fraction, digits: int = 40) -> str:
+    """d.ddd...e±x with `digits` digits, half to even; zero is "0"."""
+    if not value:
+        return "0"
+    size, exponent = abs(value), 0
+    while size >= 10:
+        size, exponent = size / 10, exponent + 1
+    while size < 1:
+        size, exponent = size * 10, exponent - 1
+    scaled = str(round(size * 10 ** (digits - 1)))
+    if len(scaled) > digits:
+        scaled, exponent = scaled[:-1], exponent + 1
+    return f"{'-' if value < 0 else ''}{scaled[0]}.{scaled[1:]}e{exponent:+d}"

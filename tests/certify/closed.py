@@ -1,0 +1,413 @@
+"""Route B: every quantity from formulas, index by index (Bishop 1992, "Exact calculation of the Hessian matrix").
+
+With δ^l_i = ∂v/∂z^l_i and B^m_{uw} = ∂²v/∂z^m_u ∂z^m_w for v = Σ_k v_k f_k, T^{lm}_{wi} = ∂z^m_w/∂z^l_i and l <= m:
+
+    ∂v/∂W^l_ij              = δ^l_i a^{l-1}_j
+    ∂²v/∂W^l_ij ∂W^m_uv     = a^{l-1}_j ( Σ_w B^m_{uw} T^{lm}_{wi} a^{m-1}_v + δ^m_u φ'(z^{m-1}_v) T^{l,m-1}_{vi} [m > l] )
+
+A bias is a weight on the constant 1. The Hessian of the loss is G + R, with r and Λ in closed form.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .fields import Number
+from .question import Question
+
+Values = dict[str, Any]
+
+
+class Closed:
+    """All quantities of one question in one field, from closed forms."""
+
+    def __init__(self, lifted: Question, field: Any) -> None:
+        """`lifted`: the question already in the field's numbers (the condition numbers perturb those)."""
+        self.q, self.field = lifted, field
+        self.zero, self.one = field.number(0), field.number(1)
+        self.offsets = [sum(lifted.layer_sizes[:l]) for l in range(len(lifted.layer_sizes))]
+
+    # -- the network ------------------------------------------------------------------------------------------
+
+    def weight(self, theta: list, l: int, i: int, j: int) -> Number:
+        """W^l_ij, from its place in θ."""
+        return theta[self.offsets[l] + i * self.q.sizes[l] + j]
+
+    def place(self, l: int, i: int, j: int) -> int:
+        """Where ∂/∂W^l_ij stands; j = fan-in means the bias b^l_i."""
+        fan_in, fan_out = self.q.sizes[l], self.q.sizes[l + 1]
+        return self.offsets[l] + (fan_out * fan_in + i if j == fan_in else i * fan_in + j)
+
+    def forward(self, theta: list, x: list) -> tuple[list, list, list]:
+        """(a, φ', φ'') per layer: a[l] is the input of layer l; the derivatives belong to a[l], from l = 1 on."""
+        a, first, second = [x], [None], [None]
+        depth = len(self.q.sizes) - 1
+        for l in range(depth):
+            z = [sum((self.weight(theta, l, i, j) * a[l][j] for j in range(self.q.sizes[l])), self.bias(theta, l, i))
+                 for i in range(self.q.sizes[l + 1])]
+            hidden = [self.activation(v) for v in z] if l < depth - 1 else [(v, None, None) for v in z]
+            for table, column in zip((a, first, second), zip(*hidden)):
+                table.append(list(column))
+        return a, first, second
+
+    def bias(self, theta: list, l: int, i: int) -> Number:
+        return theta[self.place(l, i, self.q.sizes[l])] if self.q.bias else self.zero
+
+    def activation(self, z: Number) -> tuple:
+        return ACTIVATIONS[self.q.activation](self.field, z, self.q.slope)
+
+    def deltas(self, first: list, seed: list) -> list[list]:
+        """δ^l for every layer, from ∂v/∂f = seed backwards."""
+        depth = len(self.q.sizes) - 1
+        delta = [None] * depth
+        delta[-1] = seed
+        for l in range(depth - 2, -1, -1):
+            delta[l] = [first[l + 1][i] * sum((self.weight(self.q.theta, l + 1, u, i) * delta[l + 1][u]
+                                               for u in range(self.q.sizes[l + 2])), self.zero)
+                        for i in range(self.q.sizes[l + 1])]
+        return delta
+
+    def inputs(self, a: list, l: int) -> list:
+        """a^{l-1}, and a 1 for the bias."""
+        return a[l] + [self.one] if self.q.bias else a[l]
+
+    def jacobian(self, x: list) -> tuple[list, list[list]]:
+        """f and ∂f_k/∂θ."""
+        a, first, _ = self.forward(self.q.theta, x)
+        rows = []
+        for k in range(self.q.num_outputs):
+            delta = self.deltas(first, [self.one if u == k else self.zero for u in range(self.q.num_outputs)])
+            row = [self.zero] * self.q.num_params
+            for l, signals in enumerate(delta):
+                for i, d in enumerate(signals):
+                    for j, value in enumerate(self.inputs(a, l)):
+                        row[self.place(l, i, j)] = d * value
+            rows.append(row)
+        return a[-1], rows
+
+    def output_hessian(self, x: list, v: list) -> list[list]:
+        """Σ_k v_k ∇²f_k."""
+        a, first, second = self.forward(self.q.theta, x)
+        delta = self.deltas(first, v)
+        B = self.signal_hessians(first, second, delta)
+        depth = len(self.q.sizes) - 1
+        H = [[self.zero] * self.q.num_params for _ in range(self.q.num_params)]
+        for l in range(depth - 1):
+            T = self.transfer(first, l)
+            for m in range(l, depth):
+                self.fill_block(H, l, m, a, first, delta, B, T)
+        return H
+
+    def signal_hessians(self, first: list, second: list, delta: list) -> list:
+        """B^m = D Wᵀ B^{m+1} W D + diag(φ''(z^m) Wᵀ δ^{m+1}); zero at the output."""
+        sizes, theta = self.q.sizes, self.q.theta
+        depth = len(sizes) - 1
+        B = [None] * depth
+        B[-1] = [[self.zero] * sizes[-1] for _ in range(sizes[-1])]
+        for m in range(depth - 2, -1, -1):
+            after, width = range(sizes[m + 2]), range(sizes[m + 1])
+            W = [[self.weight(theta, m + 1, s, u) for u in width] for s in after]
+            half = [[sum((B[m + 1][s][t] * W[t][w] for t in after), self.zero) for w in width] for s in after]
+            B[m] = [[first[m + 1][u] * first[m + 1][w] * sum((W[s][u] * half[s][w] for s in after), self.zero)
+                     for w in width] for u in width]
+            for u in width:
+                B[m][u][u] += second[m + 1][u] * sum((W[s][u] * delta[m + 1][s] for s in after), self.zero)
+        return B
+
+    def transfer(self, first: list, l: int) -> dict[int, list[list]]:
+        """T^{lm} for m >= l: T^{ll} = 1, T^{l,m+1} = W^{m+1} diag(φ'(z^m)) T^{lm}."""
+        sizes = self.q.sizes
+        T = {l: [[self.one if w == i else self.zero for i in range(sizes[l + 1])] for w in range(sizes[l + 1])]}
+        for m in range(l, len(sizes) - 2):
+            T[m + 1] = [[sum((self.weight(self.q.theta, m + 1, w, s) * first[m + 1][s] * T[m][s][i]
+                              for s in range(sizes[m + 1])), self.zero)
+                         for i in range(sizes[l + 1])] for w in range(sizes[m + 2])]
+        return T
+
+    def fill_block(self, H: list, l: int, m: int, a: list, first: list, delta: list, B: list, T: dict) -> None:
+        """Second derivatives by weights of layers l <= m, both triangles."""
+        left, right = self.inputs(a, l), self.inputs(a, m)
+        for i in range(self.q.sizes[l + 1]):
+            BT = [sum((B[m][u][w] * T[m][w][i] for w in range(len(T[m]))), self.zero) for u in range(len(B[m]))]
+            for u in range(self.q.sizes[m + 1]):
+                for v, signal in enumerate(right):
+                    mixed = BT[u] * signal
+                    if m > l and v < self.q.sizes[m]:
+                        mixed = mixed + delta[m][u] * first[m][v] * T[m - 1][v][i]
+                    for j, value in enumerate(left):
+                        r, c = self.place(l, i, j), self.place(m, u, v)
+                        H[r][c] = H[c][r] = value * mixed
+
+    # -- the likelihoods, in closed form ----------------------------------------------------------------------
+
+    def residual(self, f: list, y: Any) -> list:
+        """∂ℓ/∂f: mean minus target, over σ² for the normal."""
+        target = [int(k == y) for k in range(len(f))] if self.q.likelihood == "categorical" else y
+        scale = self.one / self.q.variance if self.q.likelihood == "normal" else self.one
+        return [(m - t) * scale for m, t in zip(self.mean(f), target)]
+
+    def mean(self, f: list) -> list:
+        """E[y | f]."""
+        exp = self.field.exp if self.q.likelihood != "normal" else None
+        if self.q.likelihood == "normal":
+            return f
+        if self.q.likelihood == "poisson":
+            return [exp(a) for a in f]
+        if self.q.likelihood == "bernoulli":
+            return [_sigmoid(self.field, a) for a in f]
+        weights = [exp(a) for a in f]
+        return [w / sum(weights, self.zero) for w in weights]
+
+    def curvature(self, f: list) -> list[list]:
+        """Λ = ∂²ℓ/∂f²: 1/σ², λ, p(1 − p), or diag(p) − p pᵀ."""
+        mean, k = self.mean(f), range(len(f))
+        if self.q.likelihood == "categorical":
+            return [[(mean[a] if a == b else self.zero) - mean[a] * mean[b] for b in k] for a in k]
+        diagonal = {"normal": lambda m: self.one / self.q.variance, "poisson": lambda m: m,
+                    "bernoulli": lambda m: m * (1 - m)}[self.q.likelihood]
+        return [[diagonal(mean[a]) if a == b else self.zero for b in k] for a in k]
+
+    def loss(self, f: list, y: Any) -> Number:
+        """−log p(y | f)."""
+        log, exp = self.field.log, self.field.exp
+        if self.q.likelihood == "categorical":
+            return -log(self.mean(f)[y])
+        if self.q.likelihood == "poisson":
+            return sum((exp(a) - a * c + self.field.log_factorial(c) for a, c in zip(f, y)), self.zero)
+        if self.q.likelihood == "bernoulli":
+            return sum((log(1 + exp(a if c == 0 else -a)) for a, c in zip(f, y)), self.zero)
+        return sum(((t - a) * (t - a) / self.q.variance + log(2 * self.field.pi() * self.q.variance)
+                    for a, t in zip(f, y)), self.zero) / 2
+
+    # -- the answers ------------------------------------------------------------------------------------------
+
+    def values(self, with_hessian: bool, with_logs: bool = True) -> Values:
+        """Every quantity, flat. `with_logs` is off for exact rationals."""
+        return Answers(self).all(with_hessian, with_logs)
+
+
+class Answers:
+    """The quantities of one `Closed`, assembled."""
+
+    def __init__(self, closed: Closed) -> None:
+        self.c, self.q, self.zero = closed, closed.q, closed.zero
+        pairs = [closed.jacobian(x) for x in self.q.X]
+        self.f, self.J = [f for f, _ in pairs], [J for _, J in pairs]
+        self.new = [closed.jacobian(x) for x in self.q.X_new]
+        self.r = [closed.residual(f, y) for f, y in zip(self.f, self.q.y)]
+        self.G = self.ggn()
+        self.H = self.hessian()
+
+    def ggn(self) -> list[list]:
+        """Σ_n Σ_ab J_na Λ_nab J_nb."""
+        G = self.zeros()
+        for f, J in zip(self.f, self.J):
+            curvature = self.c.curvature(f)
+            weighted = [[sum((row[b] * J[b][i] for b in range(len(J))), self.zero) for i in range(len(J[0]))]
+                        for row in curvature]
+            for i in range(len(G)):
+                for j in range(i + 1):
+                    G[i][j] += sum((J[a][i] * weighted[a][j] for a in range(len(J))), self.zero)
+        return _mirrored(G)
+
+    def hessian(self) -> list[list]:
+        H = [list(row) for row in self.G]
+        for x, r in zip(self.q.X, self.r):
+            R = self.c.output_hessian(x, r)
+            for i, row in enumerate(R):
+                for j, value in enumerate(row):
+                    H[i][j] += value
+        return H
+
+    def zeros(self) -> list[list]:
+        return [[self.zero] * self.q.num_params for _ in range(self.q.num_params)]
+
+    def outer(self, targets: list) -> list[list]:
+        """Σ_n g_n g_nᵀ with g_n = Σ_a J_na r_na."""
+        gradients = [self.gradient(J, self.c.residual(f, y)) for f, J, y in zip(self.f, self.J, targets)]
+        M = self.zeros()
+        for g in gradients:
+            for i in range(len(g)):
+                for j in range(i + 1):
+                    M[i][j] += g[i] * g[j]
+        return _mirrored(M)
+
+    def gradient(self, J: list[list], r: list) -> list:
+        return [sum((J[a][i] * r[a] for a in range(len(r))), self.zero) for i in range(self.q.num_params)]
+
+    def all(self, with_hessian: bool, with_logs: bool) -> Values:
+        values = self.basic() | self.laplace("laplace.", self.G, with_logs)
+        if with_hessian:
+            values |= self.laplace("laplace.hessian.", self.H, with_logs)
+        if with_logs:
+            loss, joint = self.loss(), self.log_joint()
+            values |= {"loss": [loss], "log_joint": [joint]}
+        return values
+
+    def basic(self) -> Values:
+        H, G, p = self.H, self.G, range(self.q.num_params)
+        empirical = self.outer(self.q.y)
+        gradients = [self.gradient(J, r) for J, r in zip(self.J, self.r)]
+        return {"forward": [v for f in self.f for v in f],
+                "jacobian": [v for J in self.J for row in J for v in row],
+                "gradient": [sum(column, self.zero) for column in zip(*gradients)],
+                "ggn.full": _lower(G), "ggn.diag": [G[i][i] for i in p],
+                "hessian.full": _lower(H), "hessian.diag": [H[i][i] for i in p],
+                "hessian.hvp": [sum((h * v for h, v in zip(H[i], self.q.vector)), self.zero) for i in p],
+                "fisher.full": _lower(G),           # these four likelihoods are in natural parameters: F = G
+                "fisher.empirical": _lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
+                "fisher.mc": _lower(self.outer(self.q.labels)),
+                "predictive.glm.mean": [v for f, _ in self.new for v in f],
+                "predictive.mc": self.mean_of_draws()}
+
+    def mean_of_draws(self) -> list:
+        means = [[m for x in self.q.X_new for m in self.c.mean(self.c.forward(draw, x)[0][-1])]
+                 for draw in self.q.draws]
+        return [sum(column, self.zero) / len(means) for column in zip(*means)]
+
+    def laplace(self, prefix: str, curvature: list[list], with_logs: bool) -> Values:
+        """Through P = L D Lᵀ, where route A inverts and takes a determinant."""
+        P = [[a + b for a, b in zip(*rows)] for rows in zip(curvature, self.q.prior_precision)]
+        L, D = ldl(P, self.zero)
+        values = {prefix + "precision": _lower(P), prefix + "covariance": _lower(_inverse(L, D, self.zero))}
+        if prefix == "laplace.":
+            values["predictive.glm.variance"] = [v for _, J in self.new for v in _projected(L, D, J, self.zero)]
+        if with_logs:
+            log_det = sum((self.c.field.log(d) for d in D), self.zero)
+            evidence = self.log_joint() + (len(D) * self.c.field.log(2 * self.c.field.pi()) - log_det) / 2
+            values |= {prefix + "log_det": [log_det], prefix + "log_evidence": [evidence]}
+        return values
+
+    def loss(self) -> Number:
+        return sum((self.c.loss(f, y) for f, y in zip(self.f, self.q.y)), self.zero)
+
+    def log_joint(self) -> Number:
+        """−loss + log N(θ; μ, P₀⁻¹), with ‖√D Lᵀ (θ − μ)‖² for the quadratic form."""
+        L, D = ldl(self.q.prior_precision, self.zero)
+        d = [a - b for a, b in zip(self.q.theta, self.q.prior_mean)]
+        u = [sum((L[i][j] * d[i] for i in range(j, len(d))), self.zero) for j in range(len(d))]
+        log, two_pi = self.c.field.log, 2 * self.c.field.pi()
+        density = sum((log(t) - log(two_pi) - t * s * s for t, s in zip(D, u)), self.zero) / 2
+        return density - self.loss()
+
+
+def ldl(A: list[list], zero: Number) -> tuple[list[list], list]:
+    """A = L D Lᵀ with a unit lower triangle. The pivots D are positive if and only if A is positive definite."""
+    n = len(A)
+    L, D = [[zero] * n for _ in range(n)], []
+    for j in range(n):
+        scaled = [L[j][k] * D[k] for k in range(j)]
+        D.append(A[j][j] - sum((L[j][k] * scaled[k] for k in range(j)), zero))
+        L[j][j] = zero + 1
+        for i in range(j + 1, n):
+            L[i][j] = (A[i][j] - sum((L[i][k] * scaled[k] for k in range(j)), zero)) / D[j]
+    return L, D
+
+
+def _forward_solve(L: list[list], b: list, zero: Number) -> list:
+    """L⁻¹ b."""
+    x: list = []
+    for i, value in enumerate(b):
+        x.append(value - sum((L[i][k] * x[k] for k in range(i)), zero))
+    return x
+
+
+def _inverse(L: list[list], D: list, zero: Number) -> list[list]:
+    """L⁻ᵀ D⁻¹ L⁻¹."""
+    n = len(D)
+    columns = []
+    for j in range(n):      # column j of L⁻¹, which starts at row j
+        x = {j: zero + 1}
+        for i in range(j + 1, n):
+            x[i] = -sum((L[i][k] * x[k] for k in range(j, i)), zero)
+        columns.append(x)
+    M = [[zero] * n for _ in range(n)]
+    for i in range(n):
+        for j in range(i + 1):
+            M[i][j] = sum((columns[i][k] * columns[j][k] / D[k] for k in range(i, n)), zero)
+    return _mirrored(M)
+
+
+def _projected(L: list[list], D: list, J: list[list], zero: Number) -> list:
+    """J P⁻¹ Jᵀ, flat."""
+    rows = [_forward_solve(L, row, zero) for row in J]
+    return [sum((a * b / d for a, b, d in zip(left, right, D)), zero) for left in rows for right in rows]
+
+
+def _lower(matrix: list[list]) -> list:
+    return [value for i, row in enumerate(matrix) for value in row[:i + 1]]
+
+
+def _mirrored(M: list[list]) -> list[list]:
+    """The upper triangle from the lower one."""
+    for i in range(len(M)):
+        for j in range(i):
+            M[j][i] = M[i][j]
+    return M
+
+
+# -- activations: (φ, φ', φ'') in closed form ---------------------------------------------------------------------
+
+def _sigmoid(field: Any, z: Number) -> Number:
+    return 1 / (1 + field.exp(-z))
+
+
+def _tanh(field: Any, z: Number, slope: Number) -> tuple:
+    t = field.tanh(z)
+    return t, 1 - t * t, -2 * t * (1 - t * t)
+
+
+def _logistic(field: Any, z: Number, slope: Number) -> tuple:
+    s = _sigmoid(field, z)
+    return s, s * (1 - s), s * (1 - s) * (1 - 2 * s)
+
+
+def _softplus(field: Any, z: Number, slope: Number) -> tuple:
+    s = _sigmoid(field, z)
+    return field.log(1 + field.exp(z)), s, s * (1 - s)
+
+
+def _sin(field: Any, z: Number, slope: Number) -> tuple:
+    return field.sin(z), field.cos(z), -field.sin(z)
+
+
+def _silu(field: Any, z: Number, slope: Number) -> tuple:
+    s, first, second = _logistic(field, z, slope)
+    return z * s, s + z * first, 2 * first + z * second
+
+
+def _gelu(field: Any, z: Number, slope: Number) -> tuple:
+    """z Φ(z): derivatives Φ + z ϕ and (2 − z²) ϕ."""
+    cumulative = (1 + field.erf(z / field.sqrt(field.number(2)))) / 2
+    density = field.exp(-z * z / 2) / field.sqrt(2 * field.pi())
+    return z * cumulative, cumulative + z * density, (2 - z * z) * density
+
+
+def _gelu_tanh(field: Any, z: Number, slope: Number) -> tuple:
+    cubic, c = field.number(44715) / 1000000, field.sqrt(2 / field.pi())
+    t, first, second = _tanh(field, c * (z + cubic * z * z * z), slope)
+    u1, u2 = c * (1 + 3 * cubic * z * z), 6 * c * cubic * z
+    return z * (1 + t) / 2, (1 + t) / 2 + z * first * u1 / 2, first * u1 + z * (second * u1 * u1 + first * u2) / 2
+
+
+def _erf(field: Any, z: Number, slope: Number) -> tuple:
+    first = 2 * field.exp(-z * z) / field.sqrt(field.pi())
+    return field.erf(z), first, -2 * z * first
+
+
+def _relu(field: Any, z: Number, slope: Number) -> tuple:
+    zero, one = field.number(0), field.number(1)
+    return (z, one, zero) if field.sign(z) > 0 else (zero, zero, zero)
+
+
+def _leaky_relu(field: Any, z: Number, slope: Number) -> tuple:
+    zero, one = field.number(0), field.number(1)
+    return (z, one, zero) if field.sign(z) > 0 else (slope * z, slope, zero)
+
+
+ACTIVATIONS = {
+    "identity": lambda field, z, slope: (z, field.number(1), field.number(0)),
+    "square": lambda field, z, slope: (z * z, 2 * z, field.number(2)),
+    "relu": _relu, "leaky_relu": _leaky_relu, "tanh": _tanh, "sigmoid": _logistic, "softplus": _softplus,
+    "sin": _sin, "silu": _silu, "gelu": _gelu, "gelu_tanh": _gelu_tanh, "erf": _erf,
+}

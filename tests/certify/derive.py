@@ -1,0 +1,321 @@
+"""Route A: every quantity from its definition, by differentiating truncated polynomials. No formula for a derivative is used.
+
+    gradient, Hessian      the jet of Σ_n ℓ(y_n, f(x_n, θ)) in θ
+    GGN                    the Hessian of the same sum after f was replaced by its tangent at θ
+    Fisher                 E[g gᵀ] summed over the outcomes y with their probabilities
+    activations            power series of exp, erf, sin ... from flint, not derivative formulas
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import flint
+
+from .fields import Interval, Rational
+from .jets import Jet, total, variable
+from .question import Question
+
+Values = dict[str, Any]     # flat lists; symmetric matrices as packed lower triangles; scalars as one-element lists
+
+
+def lower(matrix: list[list]) -> list:
+    """The lower triangle, row by row."""
+    return [matrix[i][j] for i in range(len(matrix)) for j in range(i + 1)]
+
+
+class Derivation:
+    """All quantities of one question in one field (exact rationals or intervals)."""
+
+    def __init__(self, question: Question, field: Rational | Interval) -> None:
+        self.field = field
+        self.q = question.lifted(field)
+        self.zero, self.one = field.number(0), field.number(1)
+
+    # -- the network ------------------------------------------------------------------------------------------
+
+    def outputs(self, theta: list[Jet], x: list) -> list[Jet]:
+        """f(x, θ), walking once through θ: W row by row, then b, layer by layer."""
+        parameters = iter(theta)
+        signal = [Jet(value) for value in x]
+        for layer, width in enumerate(self.q.sizes[1:]):
+            if layer:
+                signal = [self.activated(z) for z in signal]
+            z = [total([next(parameters) * a for a in signal]) for _ in range(width)]
+            signal = [s + next(parameters) for s in z] if self.q.bias else z
+        return signal
+
+    def activated(self, z: Jet) -> Jet:
+        return z.composed(*self.series(z.value))
+
+    def series(self, z: Any) -> tuple:
+        """Taylor coefficients of φ at z up to t², by arithmetic on power series."""
+        if self.q.activation in PIECEWISE:
+            return PIECEWISE[self.q.activation](self, z)
+        polynomial = TRANSCENDENTAL[self.q.activation](flint.arb_series([z, 1], 3), self.field)
+        return tuple(polynomial[i] for i in range(3))
+
+    @cached_property
+    def theta_jets(self) -> list[Jet]:
+        return [variable(value, i, self.one) for i, value in enumerate(self.q.theta)]
+
+    @cached_property
+    def output_jets(self) -> list[list[Jet]]:
+        return [self.outputs(self.theta_jets, x) for x in self.q.X]
+
+    @cached_property
+    def new_jets(self) -> list[list[Jet]]:
+        """First order is enough at the new inputs."""
+        return [[f.linearised() for f in self.outputs(self.theta_jets, x)] for x in self.q.X_new]
+
+    def gradient_of(self, jet: Jet) -> list:
+        return [jet.first.get(i, self.zero) for i in range(self.q.num_params)]
+
+    def hessian_of(self, jet: Jet) -> list[list]:
+        p = self.q.num_params
+        return [[jet.second.get((min(i, j), max(i, j)), self.zero) for j in range(p)] for i in range(p)]
+
+    # -- the loss ---------------------------------------------------------------------------------------------
+
+    def nll(self, f: list[Jet], y: Any) -> Jet:
+        """ℓ(y, f) up to terms without f, as a jet."""
+        if self.q.likelihood == "normal":
+            half = self.one / (self.q.variance + self.q.variance)
+            residuals = [a.shifted(-b) for a, b in zip(f, y)]
+            return total([(r * r).scaled(half) for r in residuals])
+        exponentials = [self.exp(a) for a in f]
+        if self.q.likelihood == "categorical":
+            return self.log(total(exponentials)) + f[y].scaled(-self.one)
+        if self.q.likelihood == "bernoulli":
+            parts = [self.log(e.shifted(self.one)) for e in exponentials]
+        else:
+            parts = exponentials
+        return total([part + a.scaled(self.field.number(-b)) for part, a, b in zip(parts, f, y)])
+
+    def constant(self, y: Any) -> Any:
+        """The terms of ℓ without f."""
+        if self.q.likelihood == "normal":
+            two_pi_variance = self.field.pi() * 2 * self.q.variance
+            return self.field.log(two_pi_variance) * self.q.num_outputs / 2
+        if self.q.likelihood == "poisson":
+            return sum((self.field.log_factorial(count) for count in y), self.zero)
+        return self.zero
+
+    def exp(self, a: Jet) -> Jet:
+        e = self.field.exp(a.value)
+        return a.composed(e, e, e / 2)
+
+    def log(self, a: Jet) -> Jet:
+        inverse = self.one / a.value
+        return a.composed(self.field.log(a.value), inverse, -inverse * inverse / 2)
+
+    @cached_property
+    def datum_losses(self) -> list[Jet]:
+        return [self.nll(f, y) for f, y in zip(self.output_jets, self.q.y)]
+
+    @cached_property
+    def ggn(self) -> list[list]:
+        tangents = [[a.linearised() for a in f] for f in self.output_jets]
+        return self.hessian_of(total([self.nll(f, y) for f, y in zip(tangents, self.q.y)]))
+
+    @cached_property
+    def hessian(self) -> list[list]:
+        return self.hessian_of(total(self.datum_losses))
+
+    def outer_products(self, targets: list) -> list[list]:
+        """Σ_n g_n g_nᵀ at the given targets."""
+        first = [[a.linearised() for a in f] for f in self.output_jets]
+        gradients = [self.gradient_of(self.nll(f, y)) for f, y in zip(first, targets)]
+        p = self.q.num_params
+        return [[sum((g[i] * g[j] for g in gradients), self.zero) for j in range(p)] for i in range(p)]
+
+    # -- the Fisher matrix ------------------------------------------------------------------------------------
+
+    @cached_property
+    def fisher(self) -> list[list]:
+        """Σ_n Jᵀ E[r rᵀ] J."""
+        p = self.q.num_params
+        result = [[self.zero] * p for _ in range(p)]
+        for f in self.output_jets:
+            moments = self.score_moments([a.value for a in f])
+            J = [self.gradient_of(a) for a in f]
+            for a, row in enumerate(moments):
+                for b, moment in enumerate(row):
+                    if moment is not None:
+                        _add_outer(result, J[a], J[b], moment)
+        return result
+
+    def score_moments(self, f: list) -> list[list]:
+        """E[r rᵀ] over y ~ p(y | f). None marks an exact zero: independent outputs whose scores have mean zero."""
+        if self.q.likelihood == "categorical":
+            return self.categorical_moments(f)
+        moment = {"normal": self.normal_moment, "bernoulli": self.bernoulli_moment, "poisson": self.poisson_moment}
+        return [[moment[self.q.likelihood](a) if i == j else None for j in range(len(f))] for i, a in enumerate(f)]
+
+    def categorical_moments(self, f: list) -> list[list]:
+        k = len(f)
+        jets = [variable(value, i, self.one) for i, value in enumerate(f)]
+        outcomes = [self.nll(jets, y) for y in range(k)]
+        weighted = [(self.field.exp(-o.value), [o.first[i] for i in range(k)]) for o in outcomes]
+        return [[sum((w * r[i] * r[j] for w, r in weighted), self.zero) for j in range(k)] for i in range(k)]
+
+    def normal_moment(self, f: Any) -> Any:
+        """r = (f − y)/σ² and E (f − y)² = σ²."""
+        return self.q.variance / (self.q.variance * self.q.variance)
+
+    def bernoulli_moment(self, f: Any) -> Any:
+        outcomes = [self.nll([variable(f, 0, self.one)], [y]) for y in (0, 1)]
+        return sum((self.field.exp(-o.value) * o.first[0] * o.first[0] for o in outcomes), self.zero)
+
+    def poisson_moment(self, f: Any) -> Any:
+        """Σ_y p(y) (λ − y)², y = 0 ... Y, with a bound for what is left out.
+
+        From Y >= 4λ + 10 on, terms y² p(y) shrink by more than 1/2 a step, so the rest is below 2 Y² p(Y).
+        """
+        rate = self.field.exp(f)
+        weight, result, y = self.field.exp(-rate), self.zero, 0
+        target = self.field.exp(f - self.field.bits)      # far below the last bit of the sum, which is λ
+        while True:
+            result += weight * (rate - y) * (rate - y)
+            rest = weight * (2 * y * y)
+            if rate * 4 + 10 < y and rest < target:
+                return result + flint.arb(0, rest.upper())
+            y += 1
+            weight = weight * rate / y
+
+    # -- the answers ------------------------------------------------------------------------------------------
+
+    def network(self) -> Values:
+        """What needs no likelihood."""
+        return {"forward": [a.value for f in self.output_jets for a in f],
+                "jacobian": [v for f in self.output_jets for a in f for v in self.gradient_of(a)],
+                "predictive.glm.mean": [a.value for f in self.new_jets for a in f]}
+
+    def curvature(self) -> Values:
+        """Derivatives of the loss."""
+        H, G = self.hessian, self.ggn
+        empirical = self.outer_products(self.q.y)
+        p = range(self.q.num_params)
+        return {"gradient": self.gradient_of(total(self.datum_losses)),
+                "ggn.full": lower(G), "ggn.diag": [G[i][i] for i in p],
+                "hessian.full": lower(H), "hessian.diag": [H[i][i] for i in p],
+                "hessian.hvp": [sum((H[i][j] * self.q.vector[j] for j in p), self.zero) for i in p],
+                "fisher.full": lower(self.fisher),
+                "fisher.empirical": lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
+                "fisher.mc": lower(self.outer_products(self.q.labels)),
+                "predictive.mc": self.mean_of_draws()}
+
+    def mean_of_draws(self) -> list:
+        means = [[m for x in self.q.X_new for m in self.mean(draw, x)] for draw in self.q.draws]
+        return [sum(column, self.zero) / len(means) for column in zip(*means)]
+
+    def mean(self, theta: list, x: list) -> list:
+        """E[y | f] by summing over outcomes where they are few; λ and f are the means of Poisson and normal."""
+        f = [a.value for a in self.outputs([Jet(value) for value in theta], x)]
+        if self.q.likelihood == "normal":
+            return f
+        if self.q.likelihood == "poisson":
+            return [self.field.exp(a) for a in f]
+        if self.q.likelihood == "categorical":
+            return [self.field.exp(-self.nll([Jet(a) for a in f], y).value) for y in range(len(f))]
+        return [self.field.exp(-self.nll([Jet(a)], [1]).value) for a in f]
+
+    def precision(self, curvature: list[list]) -> list[list]:
+        """Curvature plus prior precision."""
+        return [[a + b for a, b in zip(*rows)] for rows in zip(curvature, self.q.prior_precision)]
+
+    def laplace(self) -> Values:
+        """P = G + P₀ and what follows from its inverse."""
+        P = self.precision(self.ggn)
+        covariance = self.field.matrix(P).inv()
+        return {"laplace.precision": lower(P), "laplace.covariance": lower(covariance.tolist()),
+                "predictive.glm.variance": self.projected(covariance)}
+
+    def projected(self, covariance: Any) -> list:
+        """J(x) Σ J(x)ᵀ for every new input."""
+        result = []
+        for f in self.new_jets:
+            J = self.field.matrix([self.gradient_of(a) for a in f])
+            result += (J * covariance * J.transpose()).entries()
+        return result
+
+    def hessian_laplace(self) -> Values:
+        P = self.precision(self.hessian)
+        return {"laplace.hessian.precision": lower(P),
+                "laplace.hessian.covariance": lower(self.field.matrix(P).inv().tolist())}
+
+    def scalars(self, with_hessian: bool) -> Values:
+        """Everything that holds a logarithm."""
+        constants = sum((self.constant(y) for y in self.q.y), self.zero)
+        loss = total(self.datum_losses).value + constants
+        joint = self.log_prior() - loss
+        result = {"loss": loss, "log_joint": joint}
+        matrices = {"laplace.": self.ggn} | ({"laplace.hessian.": self.hessian} if with_hessian else {})
+        half_log_two_pi = self.field.log(self.field.pi() * 2) / 2
+        for prefix, curvature in matrices.items():
+            log_det = self.field.log(self.field.matrix(self.precision(curvature)).det())
+            result[prefix + "log_det"] = log_det
+            result[prefix + "log_evidence"] = joint + half_log_two_pi * self.q.num_params - log_det / 2
+        return {name: [value] for name, value in result.items()}
+
+    def log_prior(self) -> Any:
+        """log N(θ; μ, P₀⁻¹)."""
+        d = [a - b for a, b in zip(self.q.theta, self.q.prior_mean)]
+        square = sum((d[i] * t * d[j] for i, row in enumerate(self.q.prior_precision) for j, t in enumerate(row)),
+                     self.zero)
+        log_det = self.field.log(self.field.matrix(self.q.prior_precision).det())
+        return (log_det - square - self.field.log(self.field.pi() * 2) * len(d)) / 2
+
+
+def _add_outer(matrix: list[list], left: list, right: list, factor: Any) -> None:
+    """matrix += factor · left rightᵀ."""
+    for i, a in enumerate(left):
+        scaled = a * factor
+        row = matrix[i]
+        for j, b in enumerate(right):
+            row[j] = row[j] + scaled * b
+
+
+def _kinked(derivation: Derivation, z: Any, below: Any) -> tuple:
+    """z above the kink, a constant times z below it. A case with a point on the kink is refused."""
+    side = derivation.field.sign(z)
+    if side == 0:
+        raise ValueError("a pre-activation lies exactly on the kink: choose other inputs")
+    slope = derivation.one if side > 0 else below
+    return slope * z, slope, derivation.zero
+
+
+PIECEWISE = {
+    "identity": lambda d, z: (z, d.one, d.zero),
+    "square": lambda d, z: (z * z, z + z, d.one),       # (z + t)² = z² + 2 z t + t²
+    "relu": lambda d, z: _kinked(d, z, d.zero),
+    "leaky_relu": lambda d, z: _kinked(d, z, d.q.slope),
+}
+
+
+def _tanh(t: flint.arb_series, field: Interval) -> flint.arb_series:
+    e = (t + t).exp()
+    return (e - 1) / (e + 1)
+
+
+def _sigmoid(t: flint.arb_series, field: Interval) -> flint.arb_series:
+    return 1 / (1 + (-t).exp())
+
+
+def _gelu_tanh(t: flint.arb_series, field: Interval) -> flint.arb_series:
+    """Hendrycks & Gimpel (2016): ½ t (1 + tanh(√(2/π) (t + 0.044715 t³)))."""
+    cubic = flint.arb(flint.fmpq(44715, 1000000))
+    return t * (1 + _tanh((2 / field.pi()).sqrt() * (t + cubic * t * t * t), field)) / 2
+
+
+TRANSCENDENTAL = {
+    "tanh": _tanh,
+    "sigmoid": _sigmoid,
+    "softplus": lambda t, field: (1 + t.exp()).log(),
+    "sin": lambda t, field: t.sin(),
+    "silu": lambda t, field: t * _sigmoid(t, field),
+    "gelu": lambda t, field: t * (1 + (t / flint.arb(2).sqrt()).erf()) / 2,
+    "gelu_tanh": _gelu_tanh,
+    "erf": lambda t, field: t.erf(),
+}

@@ -1,0 +1,140 @@
+"""The arithmetics that both routes are written over. A field turns fractions into its numbers and knows functions of them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any, Iterator
+
+import flint
+import mpmath
+
+Number = Any        # fmpq, arb or mpf: whatever the field in use computes with
+
+
+class Rational:
+    """Exact rationals. Logarithms and exponentials are not asked of it."""
+
+    name = "rational"
+
+    def number(self, value: Fraction) -> flint.fmpq:
+        return flint.fmpq(value.numerator, value.denominator)
+
+    def sign(self, value: flint.fmpq) -> int:
+        return (value > 0) - (value < 0)
+
+    def matrix(self, rows: list[list[flint.fmpq]]) -> flint.fmpq_mat:
+        return flint.fmpq_mat(rows)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        yield
+
+
+class Interval:
+    """Arb balls: every result encloses the exact one."""
+
+    name = "interval"
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Set flint's precision, and put back what was there."""
+        before = flint.ctx.prec
+        flint.ctx.prec = self.bits
+        try:
+            yield
+        finally:
+            flint.ctx.prec = before
+
+    def number(self, value: Fraction) -> flint.arb:
+        return flint.arb(flint.fmpq(value.numerator, value.denominator))
+
+    def sign(self, value: flint.arb) -> int:
+        """The proven sign; ArithmeticError when the ball holds zero and more."""
+        if value > 0:
+            return 1
+        if value < 0:
+            return -1
+        if value.is_zero():
+            return 0
+        raise ArithmeticError("the sign is not determined at this precision")
+
+    def matrix(self, rows: list[list[flint.arb]]) -> flint.arb_mat:
+        return flint.arb_mat(rows)
+
+    def pi(self) -> flint.arb:
+        return flint.arb.pi()
+
+    def exp(self, x: flint.arb) -> flint.arb:
+        return x.exp()
+
+    def log(self, x: flint.arb) -> flint.arb:
+        return x.log()
+
+    def sqrt(self, x: flint.arb) -> flint.arb:
+        return x.sqrt()
+
+    def tanh(self, x: flint.arb) -> flint.arb:
+        return x.tanh()
+
+    def sin(self, x: flint.arb) -> flint.arb:
+        return x.sin()
+
+    def cos(self, x: flint.arb) -> flint.arb:
+        return x.cos()
+
+    def erf(self, x: flint.arb) -> flint.arb:
+        return x.erf()
+
+    def log_factorial(self, count: int) -> flint.arb:
+        return flint.arb(flint.fmpz.fac_ui(count)).log()
+
+
+class Decimal:
+    """mpmath's multi-precision floats: another library, another radix of thought, no enclosure."""
+
+    name = "decimal"
+
+    def __init__(self, digits: int) -> None:
+        self.digits = digits
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        with mpmath.workdps(self.digits):
+            yield
+
+    def number(self, value: Fraction) -> mpmath.mpf:
+        return mpmath.mpf(value.numerator) / value.denominator
+
+    def sign(self, value: mpmath.mpf) -> int:
+        return (value > 0) - (value < 0)
+
+    def pi(self) -> mpmath.mpf:
+        return +mpmath.pi
+
+    def exp(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.exp(x)
+
+    def log(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.log(x)
+
+    def sqrt(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.sqrt(x)
+
+    def tanh(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.tanh(x)
+
+    def sin(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.sin(x)
+
+    def cos(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.cos(x)
+
+    def erf(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.erf(x)
+
+    def log_factorial(self, count: int) -> mpmath.mpf:
+        return mpmath.loggamma(count + 1)

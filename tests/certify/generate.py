@@ -1,0 +1,98 @@
+"""One design in, one case file out; and the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import flint
+
+from .certify import certified, as_fraction
+from .closed import Answers, Closed
+from .condition import FIELD, condition_numbers, norm
+from .designs import Design
+from .fields import Rational
+from .catalogue import DESIGNS
+from .question import Question
+from .writer import case_text
+
+CASES = Path(__file__).parents[2] / "refbnn" / "conform" / "cases"
+LARGEST_NORMALS_CONDITION = 10 ** 4
+
+
+def case_for(design: Design) -> str:
+    """The text of the case file. The same design gives the same bytes."""
+    question = design.question()
+    check_normals(question)
+    results = certified(question)
+    scales = scales_of_zeros(question, results)
+    conditions = condition_numbers(design.id, question, results, scales)
+    return case_text(design, question, results, conditions, scales)
+
+
+def check_normals(question: Question) -> None:
+    """‖N‖_F ‖N⁺‖_F bounds κ₂ of the given normals: a sampler's linear map must be recoverable from them."""
+    exact = Rational()
+    N = exact.matrix([[exact.number(v) for v in row] for row in question.normals])
+    gram = N.transpose() * N
+    trace = sum((gram[i, i] for i in range(gram.nrows())), flint.fmpq(0))
+    with FIELD.working():
+        inverse = flint.arb_mat(gram).inv()
+        bound = sum((inverse[i, i] for i in range(gram.nrows())), flint.arb(0)) * flint.arb(trace)
+        if not bound < LARGEST_NORMALS_CONDITION ** 2:
+            raise ValueError(f"normals: condition {bound.sqrt()}, expected below {LARGEST_NORMALS_CONDITION}")
+
+
+def scales_of_zeros(question: Question, results: dict) -> dict[str, float]:
+    """For a value that is exactly zero: the norm that it would have if the targets were zero."""
+    zeros = [name for name, result in results.items() if result.data and not any(result.data)]
+    if not zeros:
+        return {}
+    with FIELD.working():
+        without_targets = replace(question, y=[[row[0] * 0] * len(row) for row in question.y])
+        values = Answers(Closed(without_targets.lifted(FIELD), FIELD)).basic()
+        norms = {name: norm(name, [float(as_fraction(v.mid())) for v in values[name]]) for name in zeros}
+    if not all(norms.values()):
+        raise ValueError(f"no scale for {[name for name, size in norms.items() if not size]}")
+    return norms
+
+
+def timed(design: Design) -> tuple[str, str, float]:
+    start = time.perf_counter()
+    return design.id, case_for(design), time.perf_counter() - start
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.certify", description="Write or check the certified cases.")
+    parser.add_argument("-k", metavar="GLOB", default="*", help="only cases whose id matches")
+    parser.add_argument("--check", action="store_true", help="compare with the files byte for byte and write nothing")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    options = parser.parse_args(arguments)
+    chosen = [design for design in DESIGNS if fnmatchcase(design.id, options.k)]
+    if not chosen:
+        parser.error(f"no case matches {options.k!r}")
+    differing = 0
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for name, text, seconds in pool.map(timed, chosen):
+            differing += not settle(CASES / f"{name}.json", text, options.check, seconds)
+    print(f"{len(chosen)} cases, {differing} {'differ' if options.check else 'changed'}")
+    return int(options.check and differing > 0)
+
+
+def settle(path: Path, text: str, check: bool, seconds: float) -> bool:
+    """Write or compare; True when the file was already as it should be."""
+    same = path.exists() and path.read_bytes() == text.encode()
+    if not check and not same:
+        path.write_bytes(text.encode())
+    word = "same" if same else "DIFFERS" if check else "written"
+    print(f"{path.stem:40s} {len(text) / 1024:7.0f} KB {seconds:6.1f} s  {word}", flush=True)
+    return same
+
+
+if __name__ == "__main__":
+    sys.exit(main())

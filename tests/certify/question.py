@@ -1,0 +1,77 @@
+"""What a case asks, in exact fractions; and the same question lifted into a field of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Callable
+
+RATIONAL_ACTIVATIONS = ("identity", "square", "relu", "leaky_relu")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A network at θ, its data, likelihood and prior, and the extra inputs. Lists of numbers, row by row.
+
+    y and labels: integers except for the normal likelihood; one list of labels for the categorical.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str
+    slope: Any
+    bias: bool
+    likelihood: str
+    variance: Any
+    prior_mean: list
+    prior_precision: list
+    X: list
+    y: list
+    theta: list
+    X_new: list
+    vector: list
+    labels: list
+    normals: list
+    draws: list
+
+    @property
+    def num_params(self) -> int:
+        return sum(self.layer_sizes)
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        return [out * (into + self.bias) for into, out in zip(self.sizes, self.sizes[1:])]
+
+    @property
+    def num_outputs(self) -> int:
+        return self.sizes[-1]
+
+    @property
+    def is_rational(self) -> bool:
+        """Network outputs are exact rationals."""
+        return self.activation in RATIONAL_ACTIVATIONS or len(self.sizes) == 2
+
+    def mapped(self, change: Callable[[Any], Any]) -> "Question":
+        """Every real input changed; integer targets stay as they are."""
+        def deep(value):
+            return [deep(v) for v in value] if isinstance(value, list) else change(value)
+
+        real = ["prior_mean", "prior_precision", "X", "theta", "X_new", "vector", "normals", "draws"]
+        real += ["y", "labels"] if self.likelihood == "normal" else []
+        real += ["variance"] if self.variance is not None else []
+        return replace(self, **{name: deep(getattr(self, name)) for name in real})
+
+    def lifted(self, field: Any) -> "Question":
+        """The question in the numbers of a field."""
+        slope = None if self.slope is None else field.number(self.slope)
+        return replace(self.mapped(field.number), slope=slope)
+
+
+def dense_prior(kind: str, given: Any, layer_sizes: list[int]) -> list[list[Fraction]]:
+    """The prior precision as a matrix, from its kind and what the case file states."""
+    p = sum(layer_sizes)
+    if kind == "full":
+        return given
+    diagonal = {"isotropic": lambda: [given] * p,
+                "per_layer": lambda: [tau for tau, size in zip(given, layer_sizes) for _ in range(size)],
+                "per_parameter": lambda: given}[kind]()
+    return [[diagonal[i] if i == j else Fraction(0) for j in range(p)] for i in range(p)]

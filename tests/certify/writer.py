@@ -1,0 +1,95 @@
+"""The bytes of a case file: fixed key order, one line an array, shortest decimals that read back to the same double."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from fractions import Fraction
+
+from .certify import Result
+from .condition import PACKED
+from .designs import Design
+from .question import Question
+
+INPUTS = ("X", "y", "theta", "X_new", "vector", "labels", "normals", "draws")
+
+
+def case_text(design: Design, question: Question, results: dict[str, Result], conditions: dict[str, float],
+              scales: dict[str, float]) -> str:
+    """The whole file."""
+    case = {
+        "format": 1, "id": design.id, "revision": design.revision, "family": design.family, "title": design.title,
+        "source": design.source, "licence": "CC0-1.0", "flags": list(design.flags),
+        "network": {"sizes": list(question.sizes), "activation": question.activation,
+                    "slope": plain(question.slope), "bias": question.bias},
+        "likelihood": {"name": question.likelihood, "variance": plain(question.variance)},
+        "prior": prior_entry(design),
+        "inputs": {name: array(getattr(question, name)) for name in INPUTS},
+        "values": {name: value_entry(name, result, shape(name, question), conditions[name], scales.get(name))
+                   for name, result in results.items()},
+    }
+    return encode(case) + "\n"
+
+
+def encode(case: dict) -> str:
+    """JSON with a line for each entry of the case and of its inputs and values."""
+    lines = []
+    for key, value in case.items():
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if key in ("inputs", "values"):
+            inner = [f"  {json.dumps(name)}: {json.dumps(entry, allow_nan=False)}" for name, entry in value.items()]
+            text = "{\n" + ",\n".join(inner) + "\n }"
+        lines.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def prior_entry(design: Design) -> dict:
+    """The prior as it is stated, not as the matrix that it means."""
+    kind, stated, mean = design.prior[0], design.stated_prior(), design.stated_mean()
+    precision = {"isotropic": lambda: {"precision": plain(stated)},
+                 "per_layer": lambda: {"precisions": [plain(v) for v in stated]},
+                 "per_parameter": lambda: {"precision": array(stated)},
+                 "full": lambda: {"precision": array(stated)}}[kind]()
+    return {"kind": kind, **precision, "mean": array(mean) if isinstance(mean, list) else plain(mean)}
+
+
+def value_entry(name: str, result: Result, full_shape: list[int], condition: float, scale: float | None) -> dict:
+    entry = {"tier": result.tier, "condition": condition, "shape": full_shape,
+             "layout": "lower" if name in PACKED else "dense", "data": result.data, "sha256": digest(result.data)}
+    if result.digits is not None:
+        entry["digits"] = result.digits
+    if scale is not None:
+        entry["scale"] = scale
+    return entry
+
+
+def shape(name: str, question: Question) -> list[int]:
+    """The shape of the unpacked value."""
+    n, m, k, p = len(question.X), len(question.X_new), question.num_outputs, question.num_params
+    special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, k],
+               "predictive.glm.variance": [m, k, k], "gradient": [p], "ggn.diag": [p], "hessian.diag": [p],
+               "hessian.hvp": [p], "fisher.empirical.diag": [p]}
+    return [p, p] if name in PACKED else special.get(name, [])
+
+
+def array(values: list) -> dict:
+    """A list or a list of lists, with its shape and the proof of its parse."""
+    nested = isinstance(values[0], list)
+    flat = [plain(v) for row in values for v in row] if nested else [plain(v) for v in values]
+    return {"shape": [len(values), len(values[0])] if nested else [len(values)], "data": flat, "sha256": digest(flat)}
+
+
+def plain(value: Fraction | int | None) -> float | int | None:
+    """A fraction as the double that it is exactly; integers and null as they are."""
+    if not isinstance(value, Fraction):
+        return value
+    result = float(value)
+    if Fraction(result) != value:
+        raise ValueError(f"{value} is no double")
+    return result
+
+
+def digest(data: list[float]) -> str:
+    """SHA-256 over the little-endian doubles."""
+    return hashlib.sha256(struct.pack(f"<{len(data)}d", *data)).hexdigest()
