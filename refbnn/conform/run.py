@@ -137,20 +137,19 @@ def count(chosen: Plan) -> int:
 
 
 def run(spec: str, chosen: Plan, *, timeout: float = 60.0, echo: bool = False,
-        watch: Callable[[str, int], None] = lambda label, done: None) -> Run:
+        watch: Callable[[str], None] = lambda label: None) -> Run:
     """Ask the adapter `spec` everything in the plan. LoadError if it cannot be used at all.
 
-    `watch(label, done)` is told of progress; `echo` shows what the adapter prints. Ctrl-C and an adapter that keeps
+    `watch(label)` is told what is asked next; `echo` shows what the adapter prints. Ctrl-C and an adapter that keeps
     crashing end the run early: what is missing is SKIP and `stopped` says why.
     """
     began = time.perf_counter()
-    with Runner(spec, timeout, echo) as runner:
+    with Runner(spec, timeout, echo, watch) as runner:
         result = Run(runner.start(), chosen)
         try:
             for case, quantities in chosen:
                 for quantity, outcome in runner.outcomes(case, quantities):
                     _record(result, case, quantity, outcome)
-                    watch(f"{case.id} {quantity.name}", len(result.checks))
         except GaveUp as error:
             result.stopped = str(error)
         except KeyboardInterrupt:
@@ -160,13 +159,22 @@ def run(spec: str, chosen: Plan, *, timeout: float = 60.0, echo: bool = False,
     return result
 
 
+def ask(spec: str, case: Case, quantity: Quantity, timeout: float) -> tuple[Run, Outcome]:
+    """One check alone, with the answer itself."""
+    with Runner(spec, timeout, echo=False, watch=lambda label: None) as runner:
+        result = Run(runner.start(), [(case, [quantity])])
+        (_, outcome), = runner.outcomes(case, [quantity])
+    _record(result, case, quantity, outcome)
+    return result, outcome
+
+
 class Runner:
     """Keeps an adapter process alive through a run: starts it, restarts it after a crash, and gives up in the end."""
 
-    def __init__(self, spec: str, timeout: float, echo: bool = False) -> None:
-        self.spec, self.timeout, self.echo = spec, timeout, echo
+    def __init__(self, spec: str, timeout: float, echo: bool, watch: Callable[[str], None]) -> None:
+        self.spec, self.timeout, self.echo, self.watch = spec, timeout, echo, watch
         self.session: Session | None = None
-        self.crashes = 0
+        self.crashes, self.last = 0, ""
 
     def __enter__(self) -> Runner:
         return self
@@ -192,6 +200,9 @@ class Runner:
         have = [quantity.name for quantity in quantities if quantity.name in self.functions]
         gaps, trouble, ready = {}, "", not have
         for quantity in quantities:
+            if self.crashes >= MAX_CRASHES:
+                raise GaveUp(f"gave up: {self.crashes} crashes in a row without one answer; the last: {self.last}")
+            self.watch(f"{case.id} {quantity.name}")
             if not ready:
                 gaps, trouble, ready = *self._prepare(case, have), True
             if quantity.name not in self.functions:
@@ -214,7 +225,7 @@ class Runner:
             gaps = reply.get("unsupported", {})
             if reply["ok"] and set(gaps) < set(names):
                 reply = self.session.ask("prepare", self.timeout)
-        except Broken as error:
+        except (Broken, load.LoadError) as error:
             self._crashed(error)
             return {}, f"prepare: {error}"
         return gaps, "" if reply["ok"] else f"prepare: {reply['error']}"
@@ -241,11 +252,10 @@ class Runner:
             raise load.LoadError(f"{self.spec}: {'' if 'refused' in reply else 'importing it '}{reply['error']}")
         return reply
 
-    def _crashed(self, error: Broken) -> None:
+    def _crashed(self, error: Exception) -> None:
         self._close()
         self.crashes += 1
-        if self.crashes >= MAX_CRASHES:
-            raise GaveUp(f"gave up: {self.crashes} crashes in a row without one answer; the last one {error}")
+        self.last = str(error)
 
     def _close(self) -> None:
         if self.session is not None:

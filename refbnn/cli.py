@@ -1,0 +1,178 @@
+"""The command line: `refbnn conform`, `list`, `explain`, `scaffold`, `selftest`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Sequence
+
+EXAMPLES = """\
+examples:
+  refbnn conform autograd                    every certified case, about twenty seconds
+  refbnn scaffold mine.py                    an adapter to start from; it runs as it is
+  refbnn conform mine.py -k 'ggn.*'          one's own code, one family of quantities
+  refbnn conform mine.py --report mine.jsonl
+  refbnn explain tanh-normal-2-5-3 ggn.full --adapter mine.py
+
+exit codes: 0 everything right, 1 something wrong, 2 usage, 3 nothing or not all of it
+ran, 4 undecided, 130 interrupted
+"""
+CONFORM = """\
+Ask ADAPTER for every quantity of every certified case and judge its answers. The last line says
+ran (answered and judged) / declared (the adapter has a function and no declared gap) / total.
+
+ADAPTER is a built-in name (refbnn, autograd, torch, laplace-torch, faults:NAME), module:object or
+path.py. An adapter is a program: it runs with your rights, in a process of its own."""
+
+
+class Usage(Exception):
+    """A request that cannot be carried out as it was put; exit code 2."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except Usage as error:
+        print(f"refbnn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("refbnn: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    from refbnn import __version__
+    parser = argparse.ArgumentParser(prog="refbnn", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     description="Check implementations of Bayesian neural networks, digit by digit.")
+    parser.add_argument("--version", action="version", version=f"refbnn {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_conform(commands)
+    _add_list(commands)
+    _add_explain(commands)
+    _add_scaffold(commands)
+    selftest = commands.add_parser("selftest", help="show that every verdict can fail", description=(
+        "Plant faults and see that every comparison and every verdict notices its own."))
+    selftest.set_defaults(command=_selftest)
+    return parser
+
+
+def _add_conform(commands) -> None:
+    parser = commands.add_parser("conform", help="check an adapter against the certified cases", description=CONFORM,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES)
+    parser.add_argument("adapter", metavar="ADAPTER")
+    parser.add_argument("-k", metavar="GLOB", action="append", default=[], dest="globs",
+                        help="only checks whose case, quantity or case::quantity matches (may be repeated)")
+    parser.add_argument("--report", metavar="FILE.jsonl", help="write every check to a file as well")
+    parser.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="limit for one call (default 60)")
+    parser.add_argument("--strict-digits", action="store_true", help="LOSSY (right formula, digits lost) fails as well")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what the adapter prints")
+    parser.set_defaults(command=_conform)
+
+
+def _add_list(commands) -> None:
+    parser = commands.add_parser("list", help="list cases, quantities, adapters or conventions")
+    parser.add_argument("what", nargs="?", choices=("cases", "quantities", "adapters", "conventions"),
+                        help="default: all of them")
+    parser.set_defaults(command=_list)
+
+
+def _add_explain(commands) -> None:
+    parser = commands.add_parser("explain", help="what one check asks and how its value was certified")
+    parser.add_argument("case", metavar="CASE")
+    parser.add_argument("quantity", metavar="QUANTITY")
+    parser.add_argument("--adapter", help="put this adapter's answer and its diagnosis beside it (runs the adapter)")
+    parser.add_argument("--timeout", metavar="S", type=_seconds, default=60.0)
+    parser.set_defaults(command=_explain)
+
+
+def _add_scaffold(commands) -> None:
+    parser = commands.add_parser("scaffold", help="write an adapter to start from")
+    parser.add_argument("file", metavar="FILE.py")
+    parser.set_defaults(command=_scaffold)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text}")
+    return value
+
+
+def _conform(options: argparse.Namespace) -> int:
+    from refbnn.conform import case, diagnose, jsonl, load, progress, report, run
+    _check_report(options.report)
+    try:
+        load.check_spec(options.adapter)
+        plan = run.plan(case.read_all("*"), options.globs)
+        with progress.Progress(run.count(plan)) as watch:
+            result = run.run(options.adapter, plan, timeout=options.timeout, echo=options.verbose, watch=watch)
+    except (load.LoadError, ValueError) as error:
+        raise Usage(str(error)) from error
+    findings = diagnose.explain(result.failures, result.subject.conventions)
+    _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
+    if options.report:
+        jsonl.write(options.report, result, findings, options.strict_digits)
+    return result.exit_code(options.strict_digits)
+
+
+def _check_report(path: str | None) -> None:
+    """Refuse a report that could not be written before the work is done."""
+    if path is None:
+        return
+    if not path.endswith(".jsonl"):
+        raise Usage(f"--report: expected a file name that ends in .jsonl, got {path}")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise Usage(f"--report: cannot write into {folder}")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from refbnn.conform import listing
+    sections = [options.what] if options.what else list(listing.SECTIONS)
+    _print("\n\n".join(listing.SECTIONS[section]() for section in sections) + "\n")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from refbnn.conform import explain, listing, load
+    try:
+        case, quantity = listing.find(options.case, options.quantity)
+        _print(explain.question(case, quantity) + "\n")
+        if options.adapter is None:
+            return 0
+        text, code = explain.answer(case, quantity, options.adapter, options.timeout)
+    except (load.LoadError, ValueError) as error:
+        raise Usage(str(error)) from error
+    _print("\n" + text + "\n")
+    return code
+
+
+def _scaffold(options: argparse.Namespace) -> int:
+    from refbnn.conform import scaffold
+    try:
+        scaffold.write(options.file)
+    except FileExistsError:
+        raise Usage(f"{options.file} exists already; nothing was written") from None
+    except (OSError, ValueError) as error:
+        raise Usage(f"cannot write {options.file}: {error}") from None
+    print(f"wrote {options.file}; now: refbnn conform {options.file}")
+    return 0
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from refbnn.conform import selftest
+    return selftest.main()
+
+
+def _print(text: str) -> None:
+    """To stdout, with mathematics spelt out where its encoding has no letters for it."""
+    from refbnn.conform import report
+    sys.stdout.write(report.style_for(sys.stdout).plain(text))
+    sys.stdout.flush()

@@ -1,0 +1,73 @@
+"""The report as JSON lines: a header, one line a check, a summary. Written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import tempfile
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any, Sequence
+
+import numpy
+
+import refbnn
+
+from .diagnose import Finding
+from .run import Check, Run, verdicts
+
+FORMAT = 1
+
+
+def write(path: str, run: Run, findings: Sequence[Finding], strict_digits: bool = False) -> None:
+    """The run as `path`: a temporary file in its folder, renamed at the end, so that a kill leaves no half report."""
+    lines = [_header(run), *(_check(check) for check in run.checks), _summary(run, findings, strict_digits)]
+    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+    folder = os.path.dirname(os.path.abspath(path))
+    descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _header(run: Run) -> dict[str, Any]:
+    subject = run.subject
+    return {"kind": "header", "format": FORMAT, "refbnn": refbnn.__version__,
+            "adapter": {"spec": subject.spec, "name": subject.name, "version": subject.version,
+                        "conventions": subject.conventions, "known_failures": subject.known_failures},
+            "python": platform.python_version(), "numpy": numpy.__version__, "platform": platform.platform(),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seed": None,
+            "cases": {case.id: case.revision for case, _ in run.plan}}
+
+
+def _check(check: Check) -> dict[str, Any]:
+    item = asdict(check)
+    numbers = {key: value if math.isfinite(value) else None for key, value in item.items() if isinstance(value, float)}
+    return {"kind": "check", **item, **numbers, "verdict": check.verdict.name}
+
+
+def _summary(run: Run, findings: Sequence[Finding], strict_digits: bool) -> dict[str, Any]:
+    return {"kind": "summary", "ran": run.ran, "declared": run.declared, "total": run.total,
+            "verdicts": {verdict.name: number for verdict, number in sorted(verdicts(run.checks).items(), key=str)},
+            "findings": [_finding(finding) for finding in findings], "seconds": run.seconds, "stopped": run.stopped,
+            "exit_code": run.exit_code(strict_digits)}
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    cause = finding.cause
+    return {"quantity": finding.quantity, "cases": finding.cases, "total": finding.total, "evidence": finding.evidence,
+            "cause": None if cause is None else {"key": cause.key, "sentence": cause.sentence, "advice": cause.advice}}

@@ -1,0 +1,75 @@
+"""What there is: cases, quantities, adapters and conventions, as tables of 80 columns."""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from typing import Callable, Iterable
+
+from . import case as _case, conventions, load
+from .case import Case
+from .quantities import QUANTITIES, Quantity, nearest
+
+WIDTH = 80
+
+
+def find(case_id: str, name: str) -> tuple[Case, Quantity]:
+    """The case and the quantity of these names; ValueError with the nearest names, or if the one has no value for the other."""
+    known = list(_case.ids())
+    if case_id not in known:
+        near = difflib.get_close_matches(case_id, known, n=3)
+        raise ValueError(f"no case {case_id!r}; " + (f"nearest: {', '.join(near)}" if near else "see `refbnn list cases`"))
+    if name not in QUANTITIES:
+        near = nearest(name)
+        raise ValueError(f"no quantity {name!r}; "
+                         + (f"nearest: {', '.join(near)}" if near else "see `refbnn list quantities`"))
+    case, = _case.read_all(case_id)
+    quantity = QUANTITIES[name]
+    if quantity.certified_by not in case.values:
+        raise ValueError(f"case {case_id} has no certified {quantity.certified_by}")
+    return case, quantity
+
+
+def cases() -> str:
+    """One line a case: its id, numbers of parameters and data, number of checks, title."""
+    rows = []
+    for case in _case.read_all("*"):
+        checks = sum(quantity.certified_by in case.values for quantity in QUANTITIES.values())
+        rows.append((case.id, str(len(case.problem.theta)), str(len(case.problem.X)), str(checks), case.title))
+    return _table("cases", ("id", "p", "n", "checks", "title"), rows)
+
+
+def quantities() -> str:
+    """One line a quantity: name, axes, formula. The adapter's function has underscores for dots."""
+    return _table("quantities (the adapter's function has underscores for dots)", ("name", "axes", "formula"),
+                  [(q.name, q.axes or "-", q.formula) for q in QUANTITIES.values()])
+
+
+def adapters() -> str:
+    """One line a built-in adapter: whether it can run here, or how to make it."""
+    rows = [(name, "missing", f"{entry.about}; {entry.install}") if entry.missing() else (name, "ready", entry.about)
+            for name, entry in load.BUILTIN.items()]
+    return _table("adapters (or module:object, or path.py)", ("name", "here", "what"), rows)
+
+
+def conventions_table() -> str:
+    """Every convention with its allowed values; the first is the default."""
+    rows = [(axis.name if first else "", value, meaning) for axis in conventions.AXES
+            for first, (value, meaning) in zip([True] + [False] * len(axis.meanings), axis.meanings.items())]
+    return _table("conventions (the first value is the default)", ("name", "value", "meaning"), rows)
+
+
+SECTIONS: dict[str, Callable[[], str]] = {"quantities": quantities, "adapters": adapters,
+                                          "conventions": conventions_table, "cases": cases}
+
+
+def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Aligned columns; the last one is wrapped."""
+    rows = [heads, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads) - 1)]
+    lines = []
+    for row in rows:
+        lead = "  " + "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths))
+        wrapped = textwrap.wrap(row[-1], max(WIDTH - len(lead), 24)) or [""]
+        lines += [(lead + wrapped[0]).rstrip(), *(" " * len(lead) + rest for rest in wrapped[1:])]
+    return "\n".join([title, *lines])

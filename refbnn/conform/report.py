@@ -1,0 +1,196 @@
+"""The report on a terminal: one line a quantity, then causes, gaps and the count, in 80 columns, with or without colour."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+from typing import Iterable, Sequence, TextIO
+
+from .compare import Verdict
+from .diagnose import Finding
+from .protocol import one_line
+from .quantities import QUANTITIES
+from .run import Check, Run, verdicts
+
+WIDTH = 80
+MAX_GROUPS = 12
+SLOW = 1.0
+
+# From worst to best: a line shows the worst verdict of its quantity.
+SEVERITY = (Verdict.ERROR, Verdict.MISMATCH, Verdict.XPASS, Verdict.SKIP, Verdict.INCONCLUSIVE, Verdict.UNDERPOWERED,
+            Verdict.LOSSY, Verdict.XFAIL, Verdict.PASS, Verdict.EXACT, Verdict.UNSUPPORTED)
+RED, GREEN, YELLOW, DIM, BOLD = "31", "32", "33", "2", "1"
+COLORS = {Verdict.ERROR: RED, Verdict.MISMATCH: RED, Verdict.XPASS: RED, Verdict.PASS: GREEN, Verdict.EXACT: GREEN,
+          Verdict.UNSUPPORTED: DIM}
+MARKS = {RED: "✗", GREEN: "✓", YELLOW: "~", DIM: "·"}
+ASCII = str.maketrans({"✗": "x", "✓": "+", "·": "-", "−": "-", "–": "-", "—": "-", "×": "x", "ᵀ": "^T", "⁻": "^-",
+                       "¹": "1", "²": "^2", "½": "1/2", "‖": "|", "Σ": "sum ", "σ": "sigma", "θ": "theta", "Λ": "Lambda",
+                       "ℓ": "l", "∂": "d", "∇": "grad ", "κ": "kappa", "π": "pi", "₀": "0", "₂": "2", "τ": "tau",
+                       "’": "'", "…": "...", "≤": "<=", "≥": ">=", "≈": "~", "√": "sqrt ", "Â": "A", "α": "alpha",
+                       "β": "beta", "φ": "phi"})
+OUTCOMES = {0: ("PASSED", GREEN), 1: ("FAILED", RED), 3: ("INCOMPLETE", RED), 4: ("UNDECIDED", YELLOW),
+            130: ("INTERRUPTED", RED)}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the output stream can show."""
+
+    color: bool = False
+    unicode: bool = True
+
+    def paint(self, text: str, color: str) -> str:
+        """The text in a colour, where there are colours."""
+        return f"\x1b[{color}m{text}\x1b[0m" if self.color else text
+
+    def plain(self, text: str) -> str:
+        """The text in letters that the stream can encode."""
+        return text if self.unicode else text.translate(ASCII).encode("ascii", "replace").decode("ascii")
+
+
+def style_for(stream: TextIO, color: str = "auto") -> Style:
+    """`color` is auto, always or never; auto means a terminal without NO_COLOR (no-color.org) that is not dumb."""
+    wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    try:
+        "".join(MARKS.values()).encode(stream.encoding or "ascii")
+        "½‖θ‖²ᵀ⁻¹".encode(stream.encoding or "ascii")
+        unicode = True
+    except (UnicodeEncodeError, LookupError):
+        unicode = False
+    return Style({"always": True, "never": False}.get(color, wanted), unicode)
+
+
+def render(run: Run, findings: Sequence[Finding], style: Style, strict_digits: bool = False) -> str:
+    """The whole report; its last line is `ran R / declared D / total T`."""
+    sections = [_head(run, style), _table(run, style), _causes(findings, run, style), _troubles(run, style),
+                _gaps(run, style), _slowest(run, style), _foot(run, style, strict_digits)]
+    return style.plain("\n\n".join(section for section in sections if section)) + "\n"
+
+
+def _head(run: Run, style: Style) -> str:
+    subject = run.subject
+    title = style.paint(" ".join(filter(None, (subject.name, subject.version))), BOLD)
+    declared = "".join(f"\n  {key} = {value}" for key, value in subject.conventions.items())
+    return (f"{title} on {len(run.plan)} certified case{'s' * (len(run.plan) != 1)}"
+            + (f", conventions declared:{declared}" if declared else ""))
+
+
+def _table(run: Run, style: Style) -> str:
+    by_quantity: dict[str, list[Check]] = {}
+    for check in run.checks:
+        by_quantity.setdefault(check.quantity, []).append(check)
+    rows = [_row(name, checks, style) for name, checks in _in_order(by_quantity)]
+    return "\n".join([style.paint(f"  {'quantity':<28}  {'passed':>7}  {'digits':>6}  verdict", DIM), *rows])
+
+
+def _in_order(by_quantity: dict[str, list[Check]]) -> list[tuple[str, list[Check]]]:
+    return [(name, by_quantity[name]) for name in QUANTITIES if name in by_quantity]
+
+
+def _row(name: str, checks: list[Check], style: Style) -> str:
+    counts = verdicts(checks)
+    worst = next(verdict for verdict in SEVERITY if counts[verdict])
+    color = COLORS.get(worst, YELLOW)
+    passed = counts[Verdict.PASS] + counts[Verdict.EXACT]
+    digits = [check.digits for check in checks if check.digits is not None]
+    cells = f"{name:<28}  {f'{passed}/{len(checks)}':>7}  {f'{min(digits):.1f}' if digits else '–':>6}  "
+    return style.paint(MARKS[color], color) + " " + cells + style.paint(_verdict(counts, len(checks)), color)
+
+
+def _verdict(counts: Counter[Verdict], total: int) -> str:
+    """PASS, or how many were anything else, worst first."""
+    others = [verdict for verdict in SEVERITY if counts[verdict] and verdict not in (Verdict.PASS, Verdict.EXACT)]
+    if not others:
+        return "EXACT" if counts[Verdict.EXACT] == total else "PASS"
+    if counts[others[0]] == total:
+        return others[0].name
+    return ", ".join(f"{counts[verdict]} {verdict.name}" for verdict in others)
+
+
+def _causes(findings: Sequence[Finding], run: Run, style: Style) -> str:
+    """What the diagnosis found for wrong and lossy answers."""
+    return "\n".join(_cause(finding, run, style) for finding in findings)
+
+
+def _cause(finding: Finding, run: Run, style: Style) -> str:
+    name = finding.quantity
+    bad = [check for check in run.checks if check.quantity == name and check.answered]
+    worst = next((v for v in SEVERITY if any(check.verdict is v for check in bad)), Verdict.MISMATCH)
+    title = style.paint(f"{worst.name} {name}", COLORS.get(worst, YELLOW))
+    lines = [f"{title} on {finding.cases} of {finding.total} cases"]
+    texts = [finding.cause.sentence, finding.cause.advice] if finding.cause else [finding.evidence]
+    return "\n".join(lines + [_wrapped(text) for text in texts if text] + [_look_closer(run, name)])
+
+
+def _look_closer(run: Run, quantity: str) -> str:
+    first = next(check for check in run.checks if check.quantity == quantity and check.answered
+                 and check.verdict not in (Verdict.EXACT, Verdict.PASS))
+    return f"  see: refbnn explain {first.case} {quantity} --adapter {run.subject.spec}"
+
+
+def _troubles(run: Run, style: Style) -> str:
+    """Whatever else is not green, grouped by what it says."""
+    wanted = (Verdict.ERROR, Verdict.XPASS, Verdict.UNDERPOWERED, Verdict.INCONCLUSIVE, Verdict.XFAIL)
+    groups = _grouped(run.checks, wanted)
+    lines = [style.paint(verdict.name, COLORS.get(verdict, YELLOW)) + f" {_where(checks)}\n{_wrapped(message)}"
+             for (verdict, message), checks in groups[:MAX_GROUPS]]
+    if len(groups) > MAX_GROUPS:
+        lines.append(f"... and {len(groups) - MAX_GROUPS} more kinds of trouble (all of them are in --report FILE.jsonl)")
+    return "\n".join(lines)
+
+
+def _gaps(run: Run, style: Style) -> str:
+    """Declared gaps by reason, and names that look like answers but were not taken."""
+    missing = [name for name in dict.fromkeys(c.quantity for c in run.checks) if name not in run.subject.quantities]
+    lines = [f"not supported: {', '.join(missing)}"] if missing else []
+    declared = [check for check in run.checks if check.quantity in run.subject.quantities]
+    for (_, message), checks in _grouped(declared, (Verdict.UNSUPPORTED,)):
+        lines.append(f"declared gap in {_where(checks)}: {message}")
+    lines += [f"{name} is imported from elsewhere and was not taken for an answer; define a function that calls it"
+              for name in run.subject.imported]
+    return "\n".join(style.paint(textwrap.fill(line, WIDTH, subsequent_indent="  "), DIM) for line in lines)
+
+
+def _grouped(checks: Iterable[Check], wanted: Sequence[Verdict]) -> list[tuple[tuple[Verdict, str], list[Check]]]:
+    groups: dict[tuple[Verdict, str], list[Check]] = {}
+    for check in checks:
+        if check.verdict in wanted:
+            groups.setdefault((check.verdict, check.message), []).append(check)
+    return sorted(groups.items(), key=lambda item: (wanted.index(item[0][0]), -len(item[1])))
+
+
+def _where(checks: Sequence[Check]) -> str:
+    """Which checks, as short as can be."""
+    names, cases = list(dict.fromkeys(c.quantity for c in checks)), list(dict.fromkeys(c.case for c in checks))
+    what = ", ".join(names) if len(names) <= 3 else f"{len(names)} quantities ({', '.join(names[:2])}, ...)"
+    where = cases[0] if len(cases) == 1 else f"{len(cases)} cases ({cases[0]}, ...)"
+    return f"{what} on {where}"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(one_line(text), WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _slowest(run: Run, style: Style) -> str:
+    slow = sorted((check for check in run.checks if (check.seconds or 0) >= SLOW), key=lambda check: -check.seconds)[:3]
+    return "\n".join(style.paint(f"slow: {check.quantity} on {check.case} took {check.seconds:.1f} s", DIM) for check in slow)
+
+
+def _foot(run: Run, style: Style, strict_digits: bool) -> str:
+    word, color = OUTCOMES[run.exit_code(strict_digits)]
+    counts = verdicts(run.checks)
+    tally = ", ".join(f"{counts[verdict]} {verdict.name}" for verdict in reversed(SEVERITY) if counts[verdict])
+    summary = textwrap.fill(f"{word}: {tally} in {run.seconds:.1f} s", WIDTH)
+    reason = _wrapped(_why_incomplete(run)) + "\n" if _why_incomplete(run) else ""
+    return f"{style.paint(summary, color)}\n{reason}ran {run.ran} / declared {run.declared} / total {run.total}"
+
+
+def _why_incomplete(run: Run) -> str:
+    """Why a run without verdicts, or without all of them, is no success."""
+    if run.stopped:
+        return run.stopped
+    if run.declared == 0:
+        return "the adapter has no function for anything that was asked: nothing was checked"
+    return "no call returned an answer: nothing was checked" if run.ran == 0 else ""
