@@ -28,7 +28,7 @@ name = "laplace-torch"
 version = metadata.version(name) + ("" if DTYPE == "float32" else f" with torch default dtype {DTYPE}")
 # For regression the backends differentiate ½‖y − f‖² (their factor is 0.5), but `gradients` the bare sum of squares;
 # σ² enters only in what the Laplace object itself returns.
-conventions = {"loss.squared_error": "half", "gradient:loss.squared_error": "one"}
+conventions = {"loss.squared_error": "half", "loss.squared_error@gradient": "one"}
 KINDS = {"normal": "regression", "categorical": "classification"}
 
 
