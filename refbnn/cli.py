@@ -15,15 +15,17 @@ examples:
   refbnn conform mine.py --report mine.jsonl
   refbnn explain tanh-normal-2-5-3 ggn.full --adapter mine.py
 
-exit codes: 0 everything right, 1 something wrong, 2 usage, 3 nothing or not all of it
-ran, 4 undecided, 130 interrupted
+exit codes: 0 everything right, 1 something wrong, 2 usage, 3 nothing or not all
+of it ran, 4 undecided, 130 interrupted
 """
 CONFORM = """\
-Ask ADAPTER for every quantity of every certified case and judge its answers. The last line says
-ran (answered and judged) / declared (the adapter has a function and no declared gap) / total.
+Ask ADAPTER for every quantity of every certified case and judge its answers.
+The last line says ran (answered and judged) / declared (the adapter has a
+function and declares no gap) / total.
 
-ADAPTER is a built-in name (refbnn, autograd, torch, laplace-torch, faults:NAME), module:object or
-path.py. An adapter is a program: it runs with your rights, in a process of its own."""
+ADAPTER is a built-in name (see `refbnn list adapters`), module:object or
+path.py. An adapter is a program: it runs with your rights, in a process of its
+own."""
 
 
 class Usage(Exception):
@@ -106,7 +108,7 @@ def _seconds(text: str) -> float:
 
 
 def _conform(options: argparse.Namespace) -> int:
-    from refbnn.conform import case, diagnose, jsonl, load, progress, report, run
+    from refbnn.conform import case, jsonl, load, progress, report, run
     _check_report(options.report)
     try:
         load.check_spec(options.adapter)
@@ -115,7 +117,7 @@ def _conform(options: argparse.Namespace) -> int:
             result = run.run(options.adapter, plan, timeout=options.timeout, echo=options.verbose, watch=watch)
     except (load.LoadError, ValueError) as error:
         raise Usage(str(error)) from error
-    findings = diagnose.explain(result.failures, result.subject.conventions)
+    findings = run.findings(result)
     _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
     if options.report:
         jsonl.write(options.report, result, findings, options.strict_digits)

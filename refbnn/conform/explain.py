@@ -7,9 +7,10 @@ import textwrap
 
 import numpy as np
 
-from . import conventions, diagnose, run
+from . import conventions, run
 from .case import Case, Certified
 from .compare import budget
+from .diagnose import Finding
 from .protocol import one_line
 from .quantities import Quantity, axis_sizes
 
@@ -30,7 +31,8 @@ def question(case: Case, quantity: Quantity) -> str:
     axes = ", ".join(f"{axis} = {sizes[axis]}" for axis in dict.fromkeys(quantity.axes.split()))
     rows = [("quantity", f"{quantity.name} = {quantity.formula}"),
             ("case", f"{case.id} (revision {case.revision}): {case.title}"), ("source", case.source),
-            ("network", _network(problem)), ("shape", f"{quantity.axes} with {axes}" if axes else "a number"), ("function", f"{quantity.function_name}(state)"),
+            ("network", _network(problem)),
+            ("shape", f"{quantity.axes} with {axes}" if axes else "a number"), ("function", f"{quantity.function_name}(state)"),
             ("certified", _how(quantity, certified)),
             ("condition", f"{certified.condition:g}"),
             ("tolerance", _tolerance(quantity, certified, case))]
@@ -46,9 +48,7 @@ def answer(case: Case, quantity: Quantity, spec: str, timeout: float) -> tuple[s
     lines = [_field("adapter", f"{result.subject.name} {result.subject.version}"), _field("verdict", verdict)]
     if outcome.answer is not None:
         lines += _comparison(case, quantity, outcome.answer, check, result.subject.conventions)
-    if result.failures:
-        lines += [_field("diagnosis", f"{finding.cause.sentence} {finding.cause.advice}" if finding.cause else finding.evidence)
-                  for finding in diagnose.explain(result.failures, result.subject.conventions)]
+    lines += [_field("diagnosis", _why(finding)) for _, finding in run.findings(result)]
     return "\n".join(lines), result.exit_code()
 
 
@@ -59,6 +59,11 @@ def _comparison(case: Case, quantity: Quantity, answer: np.ndarray, check: run.C
     expected = conventions.convert(quantity, case.values[quantity.certified_by].value, case.problem, settings)
     comparable = quantity.kind not in ("root", "samples") and answer.shape == expected.shape
     return [_field("digits", digits), _value("answer", answer, None), *([_difference(answer, expected)] if comparable else [])]
+
+
+def _why(finding: Finding) -> str:
+    cause = finding.cause
+    return f"{cause.sentence}: {cause.advice}." if cause else "; ".join(finding.evidence) or "nothing in the search comes near"
 
 
 def _network(problem) -> str:

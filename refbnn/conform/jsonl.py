@@ -15,13 +15,15 @@ import numpy
 
 import refbnn
 
+from .compare import Verdict
 from .diagnose import Finding
 from .run import Check, Run, verdicts
 
 FORMAT = 1
+Findings = Sequence[tuple[Verdict, Finding]]
 
 
-def write(path: str, run: Run, findings: Sequence[Finding], strict_digits: bool = False) -> None:
+def write(path: str, run: Run, findings: Findings, strict_digits: bool = False) -> None:
     """The run as `path`: a temporary file in its folder, renamed at the end, so that a kill leaves no half report."""
     lines = [_header(run), *(_check(check) for check in run.checks), _summary(run, findings, strict_digits)]
     text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
@@ -60,14 +62,12 @@ def _check(check: Check) -> dict[str, Any]:
     return {"kind": "check", **item, **numbers, "verdict": check.verdict.name}
 
 
-def _summary(run: Run, findings: Sequence[Finding], strict_digits: bool) -> dict[str, Any]:
+def _summary(run: Run, findings: Findings, strict_digits: bool) -> dict[str, Any]:
     return {"kind": "summary", "ran": run.ran, "declared": run.declared, "total": run.total,
             "verdicts": {verdict.name: number for verdict, number in sorted(verdicts(run.checks).items(), key=str)},
-            "findings": [_finding(finding) for finding in findings], "seconds": run.seconds, "stopped": run.stopped,
-            "exit_code": run.exit_code(strict_digits)}
+            "findings": [_finding(verdict, finding) for verdict, finding in findings],
+            "seconds": run.seconds, "stopped": run.stopped, "exit_code": run.exit_code(strict_digits)}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
-    cause = finding.cause
-    return {"quantity": finding.quantity, "cases": finding.cases, "total": finding.total, "evidence": finding.evidence,
-            "cause": None if cause is None else {"key": cause.key, "sentence": cause.sentence, "advice": cause.advice}}
+def _finding(verdict: Verdict, finding: Finding) -> dict[str, Any]:
+    return {"verdict": verdict.name, **asdict(finding)}

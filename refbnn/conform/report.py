@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from .run import Check, Run, verdicts
 
 WIDTH = 80
 MAX_GROUPS = 12
+MAX_REMARKS = 4
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 SLOW = 1.0
 
 # From worst to best: a line shows the worst verdict of its quantity.
@@ -32,6 +35,7 @@ ASCII = str.maketrans({"✗": "x", "✓": "+", "·": "-", "−": "-", "–": "-"
                        "β": "beta", "φ": "phi"})
 OUTCOMES = {0: ("PASSED", GREEN), 1: ("FAILED", RED), 3: ("INCOMPLETE", RED), 4: ("UNDECIDED", YELLOW),
             130: ("INTERRUPTED", RED)}
+Findings = Sequence[tuple[Verdict, Finding]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def style_for(stream: TextIO, color: str = "auto") -> Style:
     return Style({"always": True, "never": False}.get(color, wanted), unicode)
 
 
-def render(run: Run, findings: Sequence[Finding], style: Style, strict_digits: bool = False) -> str:
+def render(run: Run, findings: Findings, style: Style, strict_digits: bool = False) -> str:
     """The whole report; its last line is `ran R / declared D / total T`."""
     sections = [_head(run, style), _table(run, style), _causes(findings, run, style), _troubles(run, style),
                 _gaps(run, style), _slowest(run, style), _foot(run, style, strict_digits)]
@@ -78,15 +82,13 @@ def _head(run: Run, style: Style) -> str:
 
 
 def _table(run: Run, style: Style) -> str:
+    """A line for every quantity that the adapter has a function for."""
     by_quantity: dict[str, list[Check]] = {}
     for check in run.checks:
         by_quantity.setdefault(check.quantity, []).append(check)
-    rows = [_row(name, checks, style) for name, checks in _in_order(by_quantity)]
-    return "\n".join([style.paint(f"  {'quantity':<28}  {'passed':>7}  {'digits':>6}  verdict", DIM), *rows])
-
-
-def _in_order(by_quantity: dict[str, list[Check]]) -> list[tuple[str, list[Check]]]:
-    return [(name, by_quantity[name]) for name in QUANTITIES if name in by_quantity]
+    rows = [_row(name, by_quantity[name], style) for name in QUANTITIES
+            if name in by_quantity and name in run.subject.quantities]
+    return "\n".join([style.paint(f"  {'quantity':<28}  {'passed':>7}  {'digits':>6}  verdict", DIM), *rows]) if rows else ""
 
 
 def _row(name: str, checks: list[Check], style: Style) -> str:
@@ -100,34 +102,33 @@ def _row(name: str, checks: list[Check], style: Style) -> str:
 
 
 def _verdict(counts: Counter[Verdict], total: int) -> str:
-    """PASS, or how many were anything else, worst first."""
+    """One word where all checks agree, else how many were what, worst first."""
+    passed = counts[Verdict.PASS] + counts[Verdict.EXACT]
     others = [verdict for verdict in SEVERITY if counts[verdict] and verdict not in (Verdict.PASS, Verdict.EXACT)]
     if not others:
         return "EXACT" if counts[Verdict.EXACT] == total else "PASS"
     if counts[others[0]] == total:
         return others[0].name
-    return ", ".join(f"{counts[verdict]} {verdict.name}" for verdict in others)
+    words = [f"{counts[verdict]} {verdict.name}" for verdict in others]
+    return ", ".join(["PASS"] * (passed > 0 and others[0] is Verdict.UNSUPPORTED) + words)
 
 
-def _causes(findings: Sequence[Finding], run: Run, style: Style) -> str:
+def _causes(findings: Findings, run: Run, style: Style) -> str:
     """What the diagnosis found for wrong and lossy answers."""
-    return "\n".join(_cause(finding, run, style) for finding in findings)
+    return "\n".join(_cause(verdict, finding, run, style) for verdict, finding in findings)
 
 
-def _cause(finding: Finding, run: Run, style: Style) -> str:
-    name = finding.quantity
-    bad = [check for check in run.checks if check.quantity == name and check.answered]
-    worst = next((v for v in SEVERITY if any(check.verdict is v for check in bad)), Verdict.MISMATCH)
-    title = style.paint(f"{worst.name} {name}", COLORS.get(worst, YELLOW))
-    lines = [f"{title} on {finding.cases} of {finding.total} cases"]
-    texts = [finding.cause.sentence, finding.cause.advice] if finding.cause else [finding.evidence]
-    return "\n".join(lines + [_wrapped(text) for text in texts if text] + [_look_closer(run, name)])
-
-
-def _look_closer(run: Run, quantity: str) -> str:
-    first = next(check for check in run.checks if check.quantity == quantity and check.answered
-                 and check.verdict not in (Verdict.EXACT, Verdict.PASS))
-    return f"  see: refbnn explain {first.case} {quantity} --adapter {run.subject.spec}"
+def _cause(verdict: Verdict, finding: Finding, run: Run, style: Style) -> str:
+    """The quantity and how many cases; why, or else what is known; how to look closer."""
+    checks = [check for check in run.checks if check.quantity == finding.quantity and check.verdict is verdict]
+    title = style.paint(f"{verdict.name} {finding.quantity}", COLORS.get(verdict, YELLOW))
+    if finding.cause is not None:
+        text = f"Explained to {finding.cause.digits:.1f} digits. {finding.cause.sentence}: {finding.cause.advice}."
+    else:
+        remarks = dict.fromkeys([*finding.evidence, *(check.message for check in checks if check.message)])
+        text = "; ".join(list(remarks)[:MAX_REMARKS]) or "nothing in the search comes near"
+    return (f"{title} on {finding.cases} of {finding.total} cases\n{_wrapped(text)}\n"
+            f"  see: refbnn explain {checks[0].case} {finding.quantity} --adapter {run.subject.spec}")
 
 
 def _troubles(run: Run, style: Style) -> str:
@@ -154,11 +155,13 @@ def _gaps(run: Run, style: Style) -> str:
 
 
 def _grouped(checks: Iterable[Check], wanted: Sequence[Verdict]) -> list[tuple[tuple[Verdict, str], list[Check]]]:
+    """Checks by verdict and message; messages that differ in their numbers alone count as one, told by the first."""
     groups: dict[tuple[Verdict, str], list[Check]] = {}
     for check in checks:
         if check.verdict in wanted:
-            groups.setdefault((check.verdict, check.message), []).append(check)
-    return sorted(groups.items(), key=lambda item: (wanted.index(item[0][0]), -len(item[1])))
+            groups.setdefault((check.verdict, NUMBER.sub("#", check.message)), []).append(check)
+    found = [((verdict, members[0].message), members) for (verdict, _), members in groups.items()]
+    return sorted(found, key=lambda item: (wanted.index(item[0][0]), -len(item[1])))
 
 
 def _where(checks: Sequence[Check]) -> str:

@@ -10,7 +10,7 @@ from typing import Callable, Iterable, Iterator
 
 import numpy as np
 
-from . import conventions, load, protocol
+from . import conventions, diagnose, load, protocol
 from .case import Case
 from .compare import Verdict, compare
 from .quantities import QUANTITIES, Quantity
@@ -75,12 +75,12 @@ class Check:
 
 @dataclass
 class Run:
-    """All checks of one adapter, in order; `failures` keeps the wrong answers for the diagnosis."""
+    """All checks of one adapter, in order; `failures` keeps the answers that are wrong or lossy for the diagnosis."""
 
     subject: Subject
     plan: Plan
     checks: list[Check] = field(default_factory=list)
-    failures: list[tuple[Case, Quantity, np.ndarray]] = field(default_factory=list)
+    failures: list[tuple[Verdict, Case, Quantity, np.ndarray]] = field(default_factory=list)
     stopped: str = ""
     interrupted: bool = False
     seconds: float = 0.0
@@ -112,6 +112,18 @@ class Run:
         if Verdict.SKIP in verdicts:
             return 3
         return 0 if verdicts <= {*GREEN, Verdict.UNSUPPORTED} else 4
+
+
+def findings(result: Run) -> list[tuple[Verdict, diagnose.Finding]]:
+    """Why answers are wrong (MISMATCH) or have lost digits (LOSSY), a finding a quantity."""
+    asked = [(case, quantity) for case, quantities in result.plan for quantity in quantities]
+    found = []
+    for verdict, right in ((Verdict.MISMATCH, (Verdict.EXACT, Verdict.PASS, Verdict.LOSSY)),
+                           (Verdict.LOSSY, (Verdict.EXACT, Verdict.PASS))):
+        wrong = [(case, quantity, answer) for given, case, quantity, answer in result.failures if given is verdict]
+        passed = [pair for pair, check in zip(asked, result.checks) if check.verdict in right]
+        found += [(verdict, finding) for finding in diagnose.explain(wrong, result.subject.conventions, passed)]
+    return found
 
 
 def plan(cases: Iterable[Case], globs: Iterable[str] = ()) -> Plan:
@@ -281,7 +293,7 @@ def _record(result: Run, case: Case, quantity: Quantity, outcome: Outcome) -> No
     check = _judge(result.subject, case, quantity, outcome)
     result.checks.append(check)
     if outcome.answer is not None and check.verdict in (Verdict.MISMATCH, Verdict.LOSSY):
-        result.failures.append((case, quantity, outcome.answer))
+        result.failures.append((check.verdict, case, quantity, outcome.answer))
 
 
 def _judge(subject: Subject, case: Case, quantity: Quantity, outcome: Outcome) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import queue
 import signal
@@ -12,6 +13,8 @@ import threading
 from typing import Any, BinaryIO
 
 from . import protocol
+
+STOP_TIMEOUT = 2.0
 
 
 class Broken(Exception):
@@ -27,17 +30,20 @@ class Session:
             stderr=subprocess.PIPE, start_new_session=True)
         self.replies: queue.Queue[bytes] = queue.Queue()
         self.stderr: collections.deque[bytes] = collections.deque(maxlen=50)
-        self.seq = 0
-        threading.Thread(target=self._read_replies, args=(self.process.stdout,), daemon=True).start()
-        self.drain = threading.Thread(target=self._read_stderr, args=(self.process.stderr, echo), daemon=True)
-        self.drain.start()
+        self.seq, self.idle = 0, True
+        self.readers = [threading.Thread(target=self._read_replies, args=(self.process.stdout,), daemon=True),
+                        threading.Thread(target=self._read_stderr, args=(self.process.stderr, echo), daemon=True)]
+        for reader in self.readers:
+            reader.start()
 
     def ask(self, op: str, timeout: float, **arguments: Any) -> dict[str, Any]:
         """The reply to one request; Broken if none that makes sense comes within `timeout` seconds."""
-        self.seq += 1
-        self._send({"op": op, "seq": self.seq, **arguments})
+        self.seq, self.idle = self.seq + 1, False
         try:
+            self._send({"op": op, "seq": self.seq, **arguments})
             line = self.replies.get(timeout=timeout)
+        except OSError:
+            raise Broken(self._obituary()) from None
         except queue.Empty:
             self.close()
             raise Broken(f"hung: no answer within {timeout:g} s") from None
@@ -46,20 +52,24 @@ class Session:
         return self._checked(line)
 
     def close(self) -> None:
-        """End the process and whatever it started."""
+        """End the process and whatever it started: politely if it is waiting for a question."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            if self.idle:
+                self._send({"op": "stop", "seq": self.seq + 1})
+                self.process.wait(timeout=STOP_TIMEOUT)
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):  # a request that could not be flushed
+            self.process.stdin.close()
+        for reader in self.readers:
+            reader.join(timeout=1)
 
     def _send(self, request: dict[str, Any]) -> None:
-        try:
-            self.process.stdin.write(protocol.encode_line(request))
-            self.process.stdin.flush()
-        except OSError:
-            raise Broken(self._obituary()) from None
+        self.process.stdin.write(protocol.encode_line(request))
+        self.process.stdin.flush()
 
     def _checked(self, line: bytes) -> dict[str, Any]:
         try:
@@ -69,6 +79,7 @@ class Session:
         except protocol.Unreadable as error:
             self.close()
             raise Broken(str(error)) from None
+        self.idle = True
         return reply
 
     def _obituary(self) -> str:
@@ -78,21 +89,22 @@ class Session:
         except subprocess.TimeoutExpired:
             status = None
         self.close()
-        self.drain.join(timeout=1)
         last = next((text for text in (protocol.one_line(line.decode("utf-8", "replace")) for line in
                                        reversed(self.stderr)) if text), "")
         return _ending(status) + (f"; last words: {last}" if last else "")
 
     def _read_replies(self, stream: BinaryIO) -> None:
-        for line in stream:
-            self.replies.put(line)
+        with stream:
+            for line in stream:
+                self.replies.put(line)
         self.replies.put(b"")
 
     def _read_stderr(self, stream: BinaryIO, echo: bool) -> None:
-        for line in stream:
-            self.stderr.append(line)
-            if echo:
-                sys.stderr.write(line.decode("utf-8", "replace"))
+        with stream:
+            for line in stream:
+                self.stderr.append(line)
+                if echo:
+                    sys.stderr.write(line.decode("utf-8", "replace"))
 
 
 def _ending(status: int | None) -> str:
