@@ -1,0 +1,202 @@
+"""Adapters with one planted fault each, made from the package's own: `refbnn conform faults:mean_for_sum`.
+
+One table: what is wrong, in which quantities, and the cause that the diagnosis must name. The tests and `refbnn selftest` read it.
+A value of None as cause means that the fault must be seen but need not be named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Callable, Mapping
+
+import numpy as np
+
+from refbnn import linalg
+from refbnn.conform.adapters import refbnn as right
+from refbnn.conform.conventions import convert
+from refbnn.conform.quantities import QUANTITIES
+
+Answer = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`spoils`: quantity -> wrong function of the state; `causes`: quantity -> key of the cause to be named."""
+
+    about: str
+    spoils: Mapping[str, Answer]
+    causes: Mapping[str, str | None] = field(default_factory=dict)
+    verdict: str = "MISMATCH"
+
+
+def correct(name: str) -> Answer:
+    """The right function of a quantity."""
+    return getattr(right, QUANTITIES[name].function_name)
+
+
+def adapter(name: str) -> SimpleNamespace:
+    """The adapter with the named fault; KeyError for an unknown name."""
+    functions = {quantity.function_name: correct(quantity.name) for quantity in QUANTITIES.values()}
+    functions |= {QUANTITIES[spoilt].function_name: wrong for spoilt, wrong in FAULTS[name].spoils.items()}
+    return SimpleNamespace(name=f"faults:{name}", version=right.version, conventions={}, prepare=right.prepare, **functions)
+
+
+def __getattr__(name: str) -> SimpleNamespace:
+    if name not in FAULTS:
+        raise AttributeError(f"no planted fault {name!r}; there are {', '.join(FAULTS)}")
+    return adapter(name)
+
+
+def _all(change: Callable[[Any, Any], Any], names: tuple[str, ...]) -> dict[str, Answer]:
+    """The same slip, change(answer, problem), in every named quantity."""
+    return {name: lambda s, name=name: change(correct(name)(s), s.problem) for name in names}
+
+
+def _converted(names: tuple[str, ...], **conventions: str) -> dict[str, Answer]:
+    """Answers in conventions that are not declared."""
+    spelled = {key.replace("__", "."): choice for key, choice in conventions.items()}
+    return {name: lambda s, name=name: convert(QUANTITIES[name], correct(name)(s), s.problem, spelled) for name in names}
+
+
+def _float32(answer: Any, problem: Any) -> np.ndarray:
+    return np.asarray(answer, np.float32).astype(float)
+
+
+def _untransposed(s) -> np.ndarray:
+    """L⁻¹ where L⁻ᵀ should be, L Lᵀ = P."""
+    L = linalg.cholesky("precision", s.ggn.precision.matrix())
+    return linalg.solve_lower(L, np.eye(len(L)))
+
+
+def _sampled(root: Callable[[Any], np.ndarray]) -> Answer:
+    return lambda s: s.problem.theta + s.problem.normals @ root(s).T
+
+
+def _prior(s) -> np.ndarray:
+    return s.problem.prior_precision
+
+
+def _log_prior(s) -> float:
+    return s.posterior.prior.log_prob(s.problem.theta)
+
+
+def _without_mean(s) -> float:
+    """log p(y, θ) with the prior's mean taken to be zero."""
+    theta, mean = s.problem.theta, s.problem.prior_mean
+    return right.log_joint(s) + 0.5 * ((theta - mean) @ _prior(s) @ (theta - mean) - theta @ _prior(s) @ theta)
+
+
+def _centred(s) -> np.ndarray:
+    g = s.posterior.loss.per_datum_gradients(s.problem.theta)
+    return (g - g.mean(0)).T @ (g - g.mean(0))
+
+
+def _link_of_mean(s) -> np.ndarray:
+    return s.posterior.likelihood.mean(s.net.forward(s.problem.draws, s.problem.X_new).mean(0))
+
+
+def _mean_and_column_major(name: str) -> Answer:
+    return _converted((name,), loss__reduction="mean", parameters__order="column_major")[name]
+
+
+LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
+        "fisher.empirical", "fisher.empirical.diag", "fisher.mc")
+CURVATURES = ("ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full")
+MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical")
+PARAMETERS = tuple(name for name, q in QUANTITIES.items() if "p" in q.axes.split() and q.kind not in ("root", "samples"))
+DETERMINISTIC = tuple(name for name, q in QUANTITIES.items() if q.kind not in ("root", "samples"))
+
+
+def _named(cause: str | None, spoils: Mapping[str, Answer]) -> dict[str, Any]:
+    return {"spoils": spoils, "causes": dict.fromkeys(spoils, cause)}
+
+
+FAULTS: dict[str, Fault] = {
+    "mean_for_sum": Fault("the loss is averaged over data", **_named("loss.reduction=mean", _converted(LOSS, loss__reduction="mean"))),
+    "mean_all_for_sum": Fault("the loss is averaged over data and outputs",
+                              **_named("loss.reduction=mean_all", _converted(LOSS, loss__reduction="mean_all"))),
+    "factor_two": Fault("curvatures are doubled", **_named("factor:2", _all(lambda answer, problem: 2 * answer, CURVATURES))),
+    "wrong_sign": Fault("derivatives of +log p", **_named("factor:-1", _all(
+        lambda answer, problem: -answer, ("gradient", "hessian.full", "hessian.diag", "hessian.hvp")))),
+    "half_squared_error": Fault("½‖y − f‖² without its variance", **_named(
+        "loss.squared_error=half", _converted(LOSS, loss__squared_error="half"))),
+    "squared_error": Fault("‖y − f‖² averaged over all entries", **_named(
+        "loss.squared_error=one+loss.reduction=mean_all",
+        _converted(LOSS, loss__squared_error="one", loss__reduction="mean_all"))),
+    "dropped_constants": Fault("constants are left out of the loss", **_named(
+        "loss.constants=dropped", _converted(("loss",), loss__constants="dropped"))),
+    "forgotten_prior": Fault("the prior is missing", {
+        "laplace.precision": right.ggn_full, "laplace.hessian.precision": right.hessian_full,
+        "log_joint": lambda s: -right.loss(s), "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) - _log_prior(s),
+    }, {name: "prior_forgotten" for name in ("laplace.precision", "laplace.hessian.precision", "log_joint", "laplace.log_evidence")}),
+    "doubled_prior": Fault("the prior precision is added twice", **_named("prior_doubled", {
+        "laplace.precision": lambda s: right.laplace_precision(s) + _prior(s),
+        "laplace.covariance": lambda s: np.linalg.inv(right.laplace_precision(s) + _prior(s)),
+        "laplace.log_det": lambda s: np.linalg.slogdet(right.laplace_precision(s) + _prior(s))[1],
+        "laplace.sample": _sampled(lambda s: np.linalg.cholesky(np.linalg.inv(right.laplace_precision(s) + _prior(s)))),
+    })),
+    "included_prior": Fault("derivatives of the log joint, not of the loss", **_named("prior_included", {
+        "gradient": lambda s: right.gradient(s) + _prior(s) @ (s.problem.theta - s.problem.prior_mean),
+        "hessian.full": lambda s: right.hessian_full(s) + _prior(s), "ggn.full": lambda s: right.ggn_full(s) + _prior(s),
+        "hessian.hvp": lambda s: right.hessian_hvp(s) + _prior(s) @ s.problem.vector,
+        "hessian.diag": lambda s: right.hessian_diag(s) + np.diag(_prior(s)),
+    })),
+    "ignored_prior_mean": Fault("the prior's mean is taken to be zero", **_named("prior_mean_ignored", {"log_joint": _without_mean})),
+    "empirical_for_true_fisher": Fault("the empirical Fisher for the exact one", **_named(
+        "quantity:fisher.empirical", {"fisher.full": right.fisher_empirical})),
+    "ggn_for_hessian": Fault("the GGN for the Hessian", {
+        "hessian.full": right.ggn_full, "hessian.diag": right.ggn_diag, "laplace.hessian.precision": right.laplace_precision,
+        "laplace.hessian.covariance": right.laplace_covariance,
+    }, {"hessian.full": "quantity:ggn.full", "hessian.diag": "quantity:ggn.diag", "laplace.hessian.precision": "curvature:ggn.full",
+        "laplace.hessian.covariance": "curvature:ggn.full"}),
+    "centred_fisher": Fault("per-datum gradients are centred", **_named("centred", {"fisher.empirical": _centred})),
+    "transposed_cholesky": Fault("L⁻¹ where L⁻ᵀ should be", **_named("transposed_cholesky", {
+        "laplace.scale": _untransposed, "laplace.sample": _sampled(_untransposed)})),
+    "transposed_covariance_factor": Fault("normals times K, not Kᵀ, K Kᵀ = P⁻¹", **_named("transposed_cholesky_of_covariance", {
+        "laplace.sample": lambda s: s.problem.theta + s.problem.normals @ np.linalg.cholesky(right.laplace_covariance(s))})),
+    "precision_for_covariance": Fault("the precision is not inverted", {
+        "laplace.covariance": right.laplace_precision, "laplace.scale": lambda s: np.linalg.cholesky(right.laplace_precision(s)),
+        "laplace.sample": _sampled(lambda s: np.linalg.cholesky(right.laplace_precision(s))),
+    }, {"laplace.covariance": "quantity:laplace.precision", "laplace.scale": "cholesky_of_precision",
+        "laplace.sample": "cholesky_of_precision"}),
+    "marginal_samples": Fault("samples know the marginal variances alone", **_named("marginal_root", {
+        "laplace.sample": _sampled(lambda s: np.diag(np.sqrt(np.diag(right.laplace_covariance(s)))))})),
+    "samples_around_zero": Fault("θ is not added to the samples", **_named("centre_zero", {
+        "laplace.sample": lambda s: right.laplace_sample(s) - s.problem.theta})),
+    "jitter": Fault("1e-4 I is added to the precision", **_named("jitter:1,0.0001", {
+        "laplace.precision": lambda s: right.laplace_precision(s) + 1e-4 * np.eye(len(s.problem.theta)),
+        "laplace.covariance": lambda s: np.linalg.inv(right.laplace_precision(s) + 1e-4 * np.eye(len(s.problem.theta)))})),
+    "one_triangle": Fault("only the upper triangle is filled", **_named("upper_triangle", _all(
+        lambda answer, problem: np.triu(answer), MATRICES))),
+    "not_symmetrised": Fault("the lower triangle is left as it was", **_named("lower_triangle_wrong", _all(
+        lambda answer, problem: np.triu(answer) + 0.5 * np.tril(answer, -1), MATRICES))),
+    "diagonal_only": Fault("off-diagonal entries are zero", **_named("diagonal_only", _all(
+        lambda answer, problem: np.diag(np.diag(answer)), MATRICES))),
+    "column_major": Fault("weights are laid out column by column", **_named("parameters.order=column_major", _converted(
+        PARAMETERS, parameters__order="column_major"))),
+    "biases_last": Fault("biases come after all weights", **_named("parameters.order=biases_last", _converted(
+        PARAMETERS, parameters__order="biases_last"))),
+    "flax_order": Fault("bias first, kernels in × out", **_named("parameters.order=flax", _converted(PARAMETERS, parameters__order="flax"))),
+    "mean_and_column_major": Fault("two slips at once", **_named(
+        "loss.reduction=mean+parameters.order=column_major",
+        {name: _mean_and_column_major(name) for name in ("gradient", "ggn.full", "hessian.full", "fisher.empirical")})),
+    "permuted_axes": Fault("the Jacobian is laid out p k n", **_named("transposed_210", _all(
+        lambda answer, problem: answer.transpose(2, 1, 0), ("jacobian",)))),
+    "missing_log_det": Fault("½ log |P| is missing in the evidence", **_named("log_det_missing", {
+        "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) + 0.5 * right.laplace_log_det(s)})),
+    "missing_half": Fault("log |P| without its ½ in the evidence", **_named("half_missing", {
+        "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) - 0.5 * right.laplace_log_det(s)})),
+    "missing_log_2pi": Fault("(p/2) log 2π is missing in the evidence", **_named("log_2pi_missing", {
+        "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) - 0.5 * len(s.problem.theta) * np.log(2 * np.pi)})),
+    "noise_included": Fault("σ² is added to the function's variance", **_named("predictive.noise=included", _converted(
+        ("predictive.glm.variance",), predictive__noise="included"))),
+    "std_for_variance": Fault("standard deviations for variances", **_named("predictive.variance=std", _converted(
+        ("predictive.glm.variance",), predictive__variance="std"))),
+    "softmax_of_mean": Fault("softmax after averaging the outputs", **_named("link_of_mean", {"predictive.mc": _link_of_mean})),
+    "float32": Fault("answers rounded to single precision", **_named("float32", _all(_float32, DETERMINISTIC)), verdict="LOSSY"),
+    "not_finite": Fault("one entry is NaN", **_named("not_finite", _all(
+        lambda answer, problem: np.where(np.arange(answer.size).reshape(answer.shape) == 0, np.nan, answer), ("gradient", "ggn.full")))),
+    "zeros": Fault("the result is never written", **_named("zero", _all(
+        lambda answer, problem: np.zeros_like(answer), ("gradient", "ggn.full")))),
+}

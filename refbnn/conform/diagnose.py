@@ -1,0 +1,519 @@
+"""Why an answer is wrong: a search over `theories`, in order of complexity, that must hold on every failing case.
+
+For every reading of the answer and every theory, the coefficients c of answer = Σ c_i basis_i are fitted case by case. Those that
+leave nothing unexplained are named: a coefficient must be the same product of N, C, 2, σ², τ (and number of draws or of new
+inputs for predictives) on all failing cases. A cause is claimed only if it explains the answers to the tolerance of the check,
+is the only one of its complexity, and its factors cannot be told in another way on these cases; otherwise the evidence is given.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compare import CAP32, CAP64, SAFETY, U32, U64, digits
+from .conventions import amplification, resolve
+from .quantities import QUANTITIES, Quantity
+from .theories import Basis, Facts, Reading, Theory, declared_order, in_package_order, readings, theories
+
+Array = NDArray[np.float64]
+MAX_DEGREE = 3
+MAX_EXPONENT = 2
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One explanation; `complexity` orders them (1: one simple slip), `digits` is how far it explains the worst case."""
+
+    key: str
+    sentence: str
+    advice: str
+    digits: float
+    complexity: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is to be said about one quantity: a cause, or evidence. `cases` fail out of `total`."""
+
+    quantity: str
+    cases: int
+    total: int
+    cause: Cause | None
+    evidence: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        head = f"MISMATCH {self.quantity} on {self.cases}/{self.total} cases: "
+        if self.cause is None:
+            return head + ("; ".join(self.evidence) or "nothing in the search comes near")
+        return f"{head}explained to {self.cause.digits:.1f} digits. {self.cause.sentence}: {self.cause.advice}."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A wrong answer with the facts of its case and the precision to which a theory must explain it."""
+
+    facts: Facts
+    quantity: Quantity
+    answer: Array
+    unit: float
+
+    def tolerance(self, theory: Theory) -> float:
+        """30 n u κ with the largest condition number involved, at most 1e-6 (float32: 1e-3)."""
+        names = (self.quantity.name, *theory.needs)
+        problem = self.facts.problem
+        stored = self.facts.case.values[self.quantity.certified_by]
+        grown = amplification(self.quantity, np.asarray(stored.value, float), problem, self.facts.conventions)
+        condition = max(self.facts.condition(names), 1.0) * grown * (2.0 if self.quantity.kind in ("root", "samples") else 1.0)
+        size = len(problem.theta) + len(problem.X)
+        return min(SAFETY * size * condition * self.unit, CAP32 if self.unit == U32 else CAP64)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients of a theory on one case, how well each is determined (relative), and what the fit leaves unexplained."""
+
+    coefficients: tuple[float, ...]
+    spread: tuple[float, ...]
+    error: float
+    tolerance: float
+
+
+Key = tuple[str, str]
+Found = dict[Key, tuple[Reading, Theory, Fit]]
+
+
+# One case ------------------------------------------------------------------------------------------------------------
+
+def fits(failure: Failure) -> Found:
+    """Every reading and theory that applies to one answer, with its fit (good or bad)."""
+    found: Found = {}
+    bases = _bases(failure)
+    for reading in readings(failure.quantity, failure.facts.conventions):
+        view = reading.view(failure.facts, failure.quantity, failure.answer)
+        if view is not None and reading.kind == "shape":
+            ordered = in_package_order(failure.facts, failure.quantity, view, declared_order(failure.facts, failure.quantity))
+            view = view if ordered is None else ordered
+        if view is None or not np.isfinite(view).all() or not view.any():
+            continue
+        inverse = _inverted(view) if any(theory.inverse for theory, _ in bases) else None
+        for theory, basis in bases:
+            seen = inverse if theory.inverse else view
+            if seen is not None and basis[0].shape == seen.shape:
+                fit = _fit(seen, basis, theory, failure.tolerance(theory))
+                if fit is not None:
+                    found[reading.key, theory.key] = reading, theory, fit
+    return found
+
+
+def _bases(failure: Failure) -> list[tuple[Theory, Basis]]:
+    candidates = ((theory, theory.basis(failure.facts, failure.quantity)) for theory in _theories(failure))
+    return [(theory, basis) for theory, basis in candidates
+            if basis is not None and all(np.isfinite(part).all() for part in basis) and any(part.any() for part in basis)]
+
+
+def _theories(failure: Failure) -> list[Theory]:
+    return _cached_theories(failure.quantity, tuple(sorted(failure.facts.conventions.items())))
+
+
+@lru_cache(maxsize=64)
+def _cached_theories(quantity: Quantity, conventions: tuple[tuple[str, str], ...]) -> list[Theory]:
+    return theories(quantity, dict(conventions))
+
+
+def _inverted(view: Array) -> Array | None:
+    try:
+        inverse = np.linalg.inv(view)
+    except np.linalg.LinAlgError:
+        return None
+    return inverse if np.isfinite(inverse).all() else None
+
+
+def _fit(view: Array, basis: Basis, theory: Theory, tolerance: float) -> Fit | None:
+    """Least squares of the view on the basis; where a theory leaves nothing free, every coefficient is 1."""
+    size = float(np.linalg.norm(view))
+    if not theory.free:
+        rest = float(np.linalg.norm(view - sum(basis))) / max(size, float(np.linalg.norm(sum(basis))))
+        return Fit((1.0,), (tolerance,), rest, tolerance)
+    return (_fit_one if len(basis) == 1 else _fit_two)(view, basis, size, tolerance)
+
+
+def _fit_one(view: Array, basis: Basis, size: float, tolerance: float) -> Fit | None:
+    part = basis[0]
+    square = float(np.vdot(part, part))
+    if not 0 < square < math.inf:
+        return None
+    coefficient = float(np.vdot(part, view)) / square
+    return Fit((coefficient,), (tolerance,), float(np.linalg.norm(view - coefficient * part)) / size, tolerance)
+
+
+def _fit_two(view: Array, basis: Basis, size: float, tolerance: float) -> Fit | None:
+    """By orthogonalisation, so that nearly parallel parts are seen as such; needs more numbers than coefficients."""
+    first, second = basis
+    if view.size < 5:
+        return None
+    a, b = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+    if a == 0 or b == 0:
+        return None
+    overlap = float(np.vdot(first, second)) / (a * b)
+    alone = math.sqrt(max(1 - overlap * overlap, 0.0))  # sine of the angle between the two
+    if alone < 1e-6:
+        return None
+    q = second / b - overlap * first / a
+    beta = float(np.vdot(q, view)) / float(np.vdot(q, q))
+    alpha = float(np.vdot(first, view)) / a - overlap * beta
+    rest = float(np.linalg.norm(view - alpha * first / a - beta * second / b)) / size
+    noise = tolerance * size / alone
+    return Fit((alpha / a, beta / b), (noise / a, noise / b), rest, tolerance)
+
+
+# Naming coefficients -------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Monomial:
+    """number · Π scale^exponent; the number is ±1, or 0, or (for a jitter) one that is the same on all cases."""
+
+    powers: tuple[tuple[str, int], ...] = ()
+    number: float = 1.0
+
+    @property
+    def degree(self) -> int:
+        """0 for 1; one for each factor, for a sign and for any other number."""
+        return sum(abs(e) for _, e in self.powers) + (self.number != 1)
+
+    def __str__(self) -> str:
+        return _product(self.powers, self.number)
+
+    @property
+    def inverse(self) -> Monomial:
+        return Monomial(tuple((name, -e) for name, e in self.powers), 1 / self.number)
+
+    def value(self, problem) -> float | None:
+        """What it is on one problem; None where a scale does not exist."""
+        parts = [_SCALES[name](problem) for name, _ in self.powers]
+        if any(part is None for part in parts):
+            return None
+        return self.number * math.prod(part ** e for part, (_, e) in zip(parts, self.powers))
+
+
+ONE, ZERO = Monomial(), Monomial(number=0.0)
+
+
+def _product(powers: Sequence[tuple[str, int]], number: float) -> str:
+    above, below = ("·".join(_power(name, abs(e)) for name, e in powers if (e > 0) == up) for up in (True, False))
+    number_text = "" if number == 1 else "-" if number == -1 else f"{number:.6g}" + ("·" if above else "")
+    one = "1" if number in (1, -1) and not above else ""
+    return number_text + above + one + (f"/({below})" if "·" in below else f"/{below}" if below else "")
+
+
+def _power(name: str, exponent: int) -> str:
+    if exponent == 1:
+        return name
+    return f"({name})^{exponent}" if name.endswith("²") else f"{name}^{exponent}"
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The numbers by which a quantity may be multiplied, on each of the failing cases; repeated and trivial ones left out."""
+
+    names: tuple[str, ...]
+    values: Array  # base case
+
+    def matches(self, column: Array, spread: Array) -> list[Monomial]:
+        """Every product that equals the column on all cases, within the relative spread; simplest first."""
+        if np.any(column == 0) or not (np.all(column > 0) or np.all(column < 0)):
+            return []
+        exponents = _exponents(len(self.names))
+        logs = exponents @ np.log(self.values) if len(self.names) else np.zeros((1, len(column)))
+        hits = np.all(np.abs(logs - np.log(np.abs(column))) <= spread, axis=1)
+        number = 1.0 if column[0] > 0 else -1.0
+        found = [Monomial(tuple((name, int(e)) for name, e in zip(self.names, row) if e), number) for row in exponents[hits]]
+        return sorted(found, key=lambda monomial: (monomial.degree, str(monomial)))
+
+
+@lru_cache(maxsize=16)
+def _exponents(count: int) -> NDArray[np.int64]:
+    """All exponent rows with |e| <= 2 and Σ|e| <= 3."""
+    span = range(-MAX_EXPONENT, MAX_EXPONENT + 1)
+    rows: list[tuple[int, ...]] = [()]
+    for _ in range(count):
+        rows = [(*row, e) for row in rows for e in span if sum(map(abs, row)) + abs(e) <= MAX_DEGREE]
+    return np.array(rows, dtype=int).reshape(len(rows), count)
+
+
+def scales(failures: Sequence[Failure]) -> Scales:
+    """N, C, 2, σ², τ on the failing cases; t and m for predictives. A base that is 1 everywhere, or equal to another, is dropped."""
+    predictive = failures[0].quantity.name.startswith("predictive")
+    rows: dict[str, Array] = {}
+    for name, value in _SCALES.items():
+        column = [value(failure.facts.problem) for failure in failures]
+        if (name in ("t", "m") and not predictive) or any(entry is None for entry in column):
+            continue
+        column = np.array(column, float)
+        if np.any(column != 1) and not any(np.array_equal(column, other) for other in rows.values()):
+            rows[name] = column
+    return Scales(tuple(rows), np.array(list(rows.values())).reshape(len(rows), len(failures)))
+
+
+def _isotropic(problem) -> float | None:
+    precision = problem.prior_precision[0, 0]
+    return float(precision) if np.array_equal(problem.prior_precision, precision * np.eye(len(problem.theta))) else None
+
+
+_SCALES = {
+    "2": lambda problem: 2.0,
+    "N": lambda problem: len(problem.X),
+    "C": lambda problem: problem.sizes[-1],
+    "C(y)": lambda problem: problem.y.size / len(problem.X),
+    "σ²": lambda problem: problem.variance or 1.0,
+    "τ": _isotropic,
+    "t": lambda problem: len(problem.draws),
+    "m": lambda problem: len(problem.X_new),
+}
+
+
+# All cases -----------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A reading, a theory and a name for each coefficient, that hold on all failing cases."""
+
+    reading: Reading
+    theory: Theory
+    factors: tuple[Monomial, ...]
+    digits: float
+    same: tuple[str, ...] = ()  # other keys for the same thing on these cases
+
+    @property
+    def complexity(self) -> int:
+        return self.reading.complexity + self.theory.complexity + sum(factor.degree for factor in self.factors)
+
+    def cause(self, correction: str = "") -> Cause:
+        """In words; `correction` is a product that makes the answers right."""
+        words = [_worded(self.theory, self.factors)]
+        if self.reading.complexity:
+            words.append((self.reading.key, self.reading.sentence, self.reading.advice))
+        key, sentence, advice = ([part for part in column if part] for column in zip(*words))
+        told = f" (the same on these cases: {', '.join(self.same)})" if self.same else ""
+        scale = [f"or multiply by {correction}"] if correction else []
+        return Cause("+".join(key), "; ".join(sentence) + told, ", ".join(advice + scale), self.digits, self.complexity)
+
+
+def _worded(theory: Theory, factors: tuple[Monomial, ...]) -> tuple[str, str, str]:
+    """Key, sentence and advice of a theory with these coefficients."""
+    names = tuple(map(str, factors))
+    if names in theory.special:
+        return theory.special[names]
+    if theory.terms:
+        whole = " + ".join(f"{name} x {term}" for name, term in zip(names, theory.terms) if name != "0")
+        return f"{theory.key}:{','.join(names)}", f"{theory.sentence}: you return {whole}", theory.advice
+    if names == ("1",):
+        return theory.key, theory.sentence, theory.advice
+    key = "+".join(part for part in (f"factor:{names[0]}", theory.key) if part)
+    advice = ", ".join(part for part in (f"multiply by {factors[0].inverse}", theory.advice) if part)
+    return key, f"{theory.sentence or 'You return the right value'}, times {names[0]}", advice
+
+
+def _hypotheses(cases: list[Failure], found: list[Found]) -> list[Hypothesis]:
+    """All that explains every case, simplest first."""
+    bases = scales(cases)
+    result = []
+    for key in found[0]:
+        if all(key in other and other[key][2].error <= other[key][2].tolerance for other in found):
+            reading, theory, _ = found[0][key]
+            result += _named(reading, theory, [other[key][2] for other in found], bases)
+    return sorted(_merged(result), key=lambda hypothesis: hypothesis.complexity)
+
+
+def _named(reading: Reading, theory: Theory, fitted: list[Fit], bases: Scales) -> list[Hypothesis]:
+    """One hypothesis for each way of naming the coefficients."""
+    columns = np.array([fit.coefficients for fit in fitted]).T
+    spreads = np.array([fit.spread for fit in fitted]).T
+    names = [_names(column, spread, bases) for column, spread in zip(columns, spreads)]
+    if theory.constant:
+        names = [[ONE] if ONE in names[0] else [], _constant(columns[1], spreads[1], names[1])]
+    worst = digits(max(fit.error for fit in fitted))
+    whole = (ONE, ZERO)  # the second term is absent: another theory says so, unless this one has a word for it
+    return [Hypothesis(reading, theory, factors, worst) for factors in product(*names)
+            if factors != whole or tuple(map(str, whole)) in theory.special]
+
+
+def _names(column: Array, spread: Array, bases: Scales) -> list[Monomial]:
+    if np.all(np.abs(column) <= 2 * spread):
+        return [ZERO]
+    relative = np.abs(spread / np.where(column == 0, 1, column))
+    return bases.matches(column, 2 * relative) if np.all(relative < 1e-3) else []
+
+
+def _constant(column: Array, spread: Array, names: list[Monomial]) -> list[Monomial]:
+    """The number that all cases share, unless it has a better name."""
+    number = float(np.median(column))
+    shared = len(column) > 1 and number != 0 and np.all(np.abs(column - number) <= 4 * spread) and np.all(spread < 1e-3 * abs(number))
+    return [Monomial(number=float(f"{number:.6g}"))] if shared and not names else []
+
+
+_MERGED_KINDS = ("convention", "quantity", "quantity_prior", "other_curvature")
+
+
+def _merged(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Two orders, conventions or quantities that are one and the same on all failing cases become one hypothesis."""
+    kept: dict[tuple, Hypothesis] = {}
+    for h in sorted(hypotheses, key=lambda h: h.complexity):
+        what = h.theory.kind if h.theory.kind in _MERGED_KINDS else h.theory.key
+        how = "order" if h.reading.kind == "order" and h.reading.complexity else h.reading.key
+        key = (what, how, h.factors)
+        if key not in kept:
+            kept[key] = h
+        elif kept[key].complexity == h.complexity:
+            other = h.reading.key if h.theory.key == kept[key].theory.key else h.theory.key
+            kept[key] = replace(kept[key], same=(*kept[key].same, other))
+    return list(kept.values())
+
+
+def explain(failures: Sequence[tuple[Any, Quantity, Any]], conventions: Mapping[str, str] | None = None,
+            passed: Sequence[tuple[Any, Quantity]] = ()) -> list[Finding]:
+    """One finding per quantity, in the order given. `passed` (case, quantity) are checks that the adapter got right.
+
+    A cause that would have spoilt a passed check is not claimed.
+    """
+    grouped: dict[str, list[tuple[Any, Any]]] = {}
+    for case, quantity, answer in failures:
+        grouped.setdefault(quantity.name, []).append((case, answer))
+    return [_explain_one(QUANTITIES[name], group, dict(conventions or {}), [case for case, q in passed if q.name == name])
+            for name, group in grouped.items()]
+
+
+def _explain_one(quantity: Quantity, group: list[tuple[Any, Any]], conventions: dict[str, str], passed: list[Any]) -> Finding:
+    total = len(group) + len(passed)
+    plain = _hygiene(quantity, [answer for _, answer in group])
+    if plain is not None:
+        return Finding(quantity.name, len(group), total, plain)
+    evidence: list[str] = []
+    for unit in (U64, U32):
+        cases = [Failure(Facts(case, conventions), quantity, np.asarray(answer, float), unit) for case, answer in group]
+        found = [fits(failure) for failure in cases]
+        cause, evidence = _conclude(cases, found, passed)
+        if cause is not None or evidence:
+            return Finding(quantity.name, len(group), total, cause, tuple(evidence))
+    return Finding(quantity.name, len(group), total, None, tuple(_nearest(found)))
+
+
+def candidates(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[str, str]) -> list[Cause]:
+    """Every cause that explains one answer to the tolerance of its check, simplest first; not all need be true."""
+    plain = _hygiene(quantity, [answer])
+    if plain is not None:
+        return [plain]
+    failure = Failure(Facts(case, dict(conventions)), quantity, np.asarray(answer, float), U64)
+    return [hypothesis.cause() for hypothesis in _hypotheses([failure], [fits(failure)]) if hypothesis.complexity]
+
+
+def _hygiene(quantity: Quantity, answers: list[Any]) -> Cause | None:
+    """What needs no search: not finite, all zero."""
+    arrays = [np.asarray(answer, float) for answer in answers]
+    if all(not np.isfinite(array).all() for array in arrays):
+        return Cause("not_finite", "Your answers hold NaN or infinite entries", "look for overflow, 0/0 or log 0", 16.0, 0)
+    if all(array.size and not array.any() for array in arrays):
+        return Cause("zero", "Every entry of your answers is zero", "see whether the result is ever written", 16.0, 0)
+    return None
+
+
+def _conclude(cases: list[Failure], found: list[Found], passed: list[Any]) -> tuple[Cause | None, list[str]]:
+    """The only hypothesis of least complexity, or what stands in its way; nothing at all if there is none."""
+    hypotheses = _hypotheses(cases, found)
+    if not hypotheses:
+        return None, []
+    first = hypotheses[0]
+    if first.complexity == 0:
+        return _digits_lost(cases, first)
+    factors = [h for h in hypotheses if h.theory.kind == "itself" and h.reading.key == first.reading.key]
+    first, rivals = _rivals(first, factors, hypotheses)
+    cause = first.cause(str(factors[0].factors[0].inverse) if factors and first.theory.kind == "convention" else "")
+    if rivals:
+        others = ", or ".join(rival.cause().sentence for rival in rivals[:3])
+        return None, [f"explained to {first.digits:.1f} digits in more than one way: {cause.sentence}, or {others}"]
+    contradicted = [case for case in passed if not _harmless(first, case, cases[0])]
+    if contradicted:
+        return None, [f"explained to {first.digits:.1f} digits by: {cause.sentence}; but {len(contradicted)} cases pass where "
+                      f"that would show, {contradicted[0].id} for one"]
+    return (_in_single(cause) if cases[0].unit == U32 and not _declared32(cases[0]) else cause), []
+
+
+def _rivals(first: Hypothesis, factors: list[Hypothesis], hypotheses: list[Hypothesis]) -> tuple[Hypothesis, list[Hypothesis]]:
+    """The hypothesis to claim and all others of its complexity, or, if there is none, other names of its factors.
+
+    A convention and the bare factor that it amounts to are one thing.
+    """
+    best = [h for h in hypotheses if h.complexity == first.complexity]
+    conventions = [h for h in best if h.theory.kind == "convention"]
+    if conventions:
+        first = conventions[0]
+        best = [first] + [h for h in best if h is not first and h not in factors]
+        return first, best[1:] or factors[1:]
+    same_number = [h for h in hypotheses if h.theory.key == first.theory.key and h.reading.key == first.reading.key]
+    return first, best[1:] or same_number[1:]
+
+
+def _in_single(cause: Cause) -> Cause:
+    return Cause(cause.key + "+float32", cause.sentence + " (as far as single precision tells)",
+                 cause.advice + "; also compute in double precision, or declare precision = float32", cause.digits, cause.complexity + 1)
+
+
+def _declared32(failure: Failure) -> bool:
+    return resolve(failure.quantity, failure.facts.conventions)["precision"] == "float32"
+
+
+def _digits_lost(cases: list[Failure], trivial: Hypothesis) -> tuple[Cause | None, list[str]]:
+    """The value is right to the tolerance of a precision, so nothing but digits (or a direction that the norm hides) is wrong."""
+    if cases[0].unit == U64:
+        return None, ["right in norm, wrong in the directions where the matrix is small: digits lost, or jitter"]
+    lost = trivial.digits
+    if lost > 9.5 or _declared32(cases[0]):
+        return None, [f"the right value, but to {lost:.1f} digits only: look for cancellation, finite differences or loose tolerances"]
+    return Cause("float32", f"The right value to {lost:.1f} digits: single precision somewhere",
+                 "compute in double precision, or declare precision = float32", lost, 1), []
+
+
+def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure) -> bool:
+    """Whether the hypothesis leaves the certified value of a passed case as it is (or says nothing about it)."""
+    quantity = failure.quantity
+    if hypothesis.reading.complexity or quantity.certified_by not in case.values:
+        return True
+    facts = Facts(case, failure.facts.conventions)
+    value = facts.value(quantity.name)
+    weights = [factor.value(facts.problem) for factor in hypothesis.factors]
+    basis = hypothesis.theory.basis(facts, quantity)
+    if basis is None or any(weight is None for weight in weights):
+        return True
+    predicted = sum(weight * part for weight, part in zip(weights, basis))
+    if hypothesis.theory.inverse:
+        predicted = _inverted(predicted)
+    if predicted is None or predicted.shape != value.shape:
+        return False
+    limit = Failure(facts, quantity, value, failure.unit).tolerance(hypothesis.theory)
+    return float(np.linalg.norm(predicted - value)) <= 2 * limit * float(np.linalg.norm(value))
+
+
+def _nearest(found: list[Found], count: int = 2) -> list[str]:
+    """The best fits of all, with their digits: evidence where there is no cause."""
+    shared = [key for key in found[0] if all(key in other for other in found)]
+    ranked = sorted((max(other[key][2].error for other in found), key) for key in shared)
+    return [_described(key, found) for error, key in ranked[:count] if error < 0.1]
+
+
+def _described(key: Key, found: list[Found]) -> str:
+    reading, theory, _ = found[0][key]
+    worst = digits(max(other[key][2].error for other in found))
+    columns = zip(*(other[key][2].coefficients for other in found))
+    what = " + ".join(f"{_range(column)} x {term}" for column, term in zip(columns, theory.terms or (theory.key or "the value",)))
+    read = f" ({reading.key})" if reading.complexity else ""
+    return f"equal to {worst:.1f} digits to {what}{read}, numbers without a name"
+
+
+def _range(column: tuple[float, ...]) -> str:
+    low, high = min(column), max(column)
+    return f"{low:.6g}" if high - low <= 1e-9 * abs(high) else f"[{low:.4g} ... {high:.4g}]"
