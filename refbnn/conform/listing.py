@@ -7,6 +7,7 @@ import textwrap
 from typing import Callable, Iterable
 
 from . import case as _case, conventions, load
+from .adapters.faults import FAULTS
 from .case import Case
 from .quantities import QUANTITIES, Quantity, nearest
 
@@ -46,10 +47,11 @@ def quantities() -> str:
 
 
 def adapters() -> str:
-    """One line a built-in adapter: whether it can run here, or how to make it."""
+    """One line a built-in adapter: whether it can run here, or how to make it. Those with planted faults come last."""
     rows = [(name, "missing", f"{entry.about}; {entry.install}") if entry.missing() else (name, "ready", entry.about)
             for name, entry in load.BUILTIN.items()]
-    return _table("adapters (or module:object, or path.py)", ("name", "here", "what"), rows)
+    planted = [(load.FAULTS + name, "ready", fault.about) for name, fault in FAULTS.items()]
+    return _table("adapters (or module:object, or path.py)", ("name", "here", "what"), rows + planted)
 
 
 def conventions_table() -> str:

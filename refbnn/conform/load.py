@@ -52,7 +52,7 @@ def load(spec: str) -> Any:
     if spec in BUILTIN:
         return _builtin(BUILTIN[spec])
     if spec.startswith(FAULTS):
-        return _import(f"{HOME}faults.{spec[len(FAULTS):].replace('-', '_')}")
+        return _object(_import(HOME + "faults"), spec[len(FAULTS):].replace("-", "_"))
     if spec.endswith(".py"):
         return _file(spec)
     module, _, name = spec.partition(":")
@@ -116,9 +116,10 @@ def _file(path: str) -> ModuleType:
 
 def _object(module: ModuleType, name: str) -> Any:
     """The named object of a module; a class is called without arguments."""
-    if not hasattr(module, name):
-        raise LoadError(f"module {module.__name__} has no {name!r}")
-    found = getattr(module, name)
+    try:
+        found = getattr(module, name)
+    except AttributeError as error:
+        raise LoadError(one_line(str(error))) from error
     return found() if isinstance(found, type) else found
 
 

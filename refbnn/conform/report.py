@@ -17,7 +17,6 @@ from .run import Check, Run, verdicts
 
 WIDTH = 80
 MAX_GROUPS = 12
-MAX_REMARKS = 4
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 SLOW = 1.0
 
@@ -114,29 +113,49 @@ def _verdict(counts: Counter[Verdict], total: int) -> str:
 
 
 def _causes(findings: Findings, run: Run, style: Style) -> str:
-    """What the diagnosis found for wrong and lossy answers."""
-    return "\n".join(_cause(verdict, finding, run, style) for verdict, finding in findings)
+    """What the diagnosis found for wrong and lossy answers, and how to look closer."""
+    if not findings:
+        return ""
+    groups: dict[tuple[Verdict, str], list[Finding]] = {}
+    for verdict, finding in findings:
+        groups.setdefault((verdict, _why(verdict, finding, run)), []).append(finding)
+    hint = f"Look closer: refbnn explain CASE QUANTITY --adapter {run.subject.spec}"
+    return "\n".join([*(_entry(verdict, _which(verdict, members, run), text, style)
+                        for (verdict, text), members in groups.items()), hint])
 
 
-def _cause(verdict: Verdict, finding: Finding, run: Run, style: Style) -> str:
-    """The quantity and how many cases; why, or else what is known; how to look closer."""
-    checks = [check for check in run.checks if check.quantity == finding.quantity and check.verdict is verdict]
-    title = style.paint(f"{verdict.name} {finding.quantity}", COLORS.get(verdict, YELLOW))
+def _which(verdict: Verdict, members: Sequence[Finding], run: Run) -> str:
+    """The quantities, on how many cases, and a case to look at."""
+    most = max(members, key=lambda finding: finding.cases)
+    up_to = "up to " if len(members) > 1 else ""
+    names = ", ".join(finding.quantity for finding in members)
+    return f"{names} on {up_to}{most.cases} of {most.total} cases, worst {_worst(verdict, most, run).case}"
+
+
+def _why(verdict: Verdict, finding: Finding, run: Run) -> str:
+    """The cause, or what else is known."""
     if finding.cause is not None:
-        text = f"Explained to {finding.cause.digits:.1f} digits. {finding.cause.sentence}: {finding.cause.advice}."
-    else:
-        remarks = dict.fromkeys([*finding.evidence, *(check.message for check in checks if check.message)])
-        text = "; ".join(list(remarks)[:MAX_REMARKS]) or "nothing in the search comes near"
-    return (f"{title} on {finding.cases} of {finding.total} cases\n{_wrapped(text)}\n"
-            f"  see: refbnn explain {checks[0].case} {finding.quantity} --adapter {run.subject.spec}")
+        return f"{finding.cause.sentence}: {finding.cause.advice}."
+    remarks = [*finding.evidence, _worst(verdict, finding, run).message]
+    return "; ".join(filter(None, remarks)) or "nothing in the search comes near"
+
+
+def _worst(verdict: Verdict, finding: Finding, run: Run) -> Check:
+    checks = [check for check in run.checks if check.quantity == finding.quantity and check.verdict is verdict]
+    return min(checks, key=lambda check: check.digits)
+
+
+def _entry(verdict: Verdict, title: str, text: str, style: Style) -> str:
+    """A verdict in its colour, what it is about, and an indented explanation."""
+    head = textwrap.fill(f"{verdict.name} {title}", WIDTH, subsequent_indent="  ")
+    return style.paint(verdict.name, COLORS.get(verdict, YELLOW)) + head[len(verdict.name):] + "\n" + _wrapped(text)
 
 
 def _troubles(run: Run, style: Style) -> str:
     """Whatever else is not green, grouped by what it says."""
     wanted = (Verdict.ERROR, Verdict.XPASS, Verdict.UNDERPOWERED, Verdict.INCONCLUSIVE, Verdict.XFAIL)
     groups = _grouped(run.checks, wanted)
-    lines = [style.paint(verdict.name, COLORS.get(verdict, YELLOW)) + f" {_where(checks)}\n{_wrapped(message)}"
-             for (verdict, message), checks in groups[:MAX_GROUPS]]
+    lines = [_entry(verdict, _where(checks), message, style) for (verdict, message), checks in groups[:MAX_GROUPS]]
     if len(groups) > MAX_GROUPS:
         lines.append(f"... and {len(groups) - MAX_GROUPS} more kinds of trouble (all of them are in --report FILE.jsonl)")
     return "\n".join(lines)

@@ -23,6 +23,7 @@ GREEN = (Verdict.EXACT, Verdict.PASS, Verdict.LOSSY, Verdict.XFAIL)
 SILENT = (Verdict.UNSUPPORTED, Verdict.SKIP)
 
 Plan = list[tuple[Case, list[Quantity]]]
+Failure = tuple[Verdict, Case, Quantity, np.ndarray]
 
 
 class GaveUp(Exception):
@@ -80,7 +81,7 @@ class Run:
     subject: Subject
     plan: Plan
     checks: list[Check] = field(default_factory=list)
-    failures: list[tuple[Verdict, Case, Quantity, np.ndarray]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
     interrupted: bool = False
     seconds: float = 0.0
@@ -115,15 +116,23 @@ class Run:
 
 
 def findings(result: Run) -> list[tuple[Verdict, diagnose.Finding]]:
-    """Why answers are wrong (MISMATCH) or have lost digits (LOSSY), a finding a quantity."""
-    asked = [(case, quantity) for case, quantities in result.plan for quantity in quantities]
-    found = []
-    for verdict, right in ((Verdict.MISMATCH, (Verdict.EXACT, Verdict.PASS, Verdict.LOSSY)),
-                           (Verdict.LOSSY, (Verdict.EXACT, Verdict.PASS))):
-        wrong = [(case, quantity, answer) for given, case, quantity, answer in result.failures if given is verdict]
-        passed = [pair for pair, check in zip(asked, result.checks) if check.verdict in right]
-        found += [(verdict, finding) for finding in diagnose.explain(wrong, result.subject.conventions, passed)]
-    return found
+    """Why answers are wrong or have lost digits: a finding for every quantity that failed, with its worst verdict."""
+    names = dict.fromkeys(quantity.name for _, _, quantity, _ in result.failures)
+    return [_finding(result, [failure for failure in result.failures if failure[2].name == name]) for name in names]
+
+
+def _finding(result: Run, failures: list[Failure]) -> tuple[Verdict, diagnose.Finding]:
+    """One cause for all failures of a quantity; or else for those of them that are no mere loss of digits."""
+    quantity, settings = failures[0][2], result.subject.conventions
+    right = {check.case for check in result.checks
+             if check.quantity == quantity.name and check.verdict in (Verdict.EXACT, Verdict.PASS)}
+    passed = [(case, quantity) for case, _ in result.plan if case.id in right]
+    wrong = [failure for failure in failures if failure[0] is Verdict.MISMATCH]
+    verdict = Verdict.MISMATCH if wrong else Verdict.LOSSY
+    finding, = diagnose.explain([failure[1:] for failure in failures], settings, passed)
+    if finding.cause is None and 0 < len(wrong) < len(failures):
+        finding, = diagnose.explain([failure[1:] for failure in wrong], settings, passed)
+    return verdict, finding
 
 
 def plan(cases: Iterable[Case], globs: Iterable[str] = ()) -> Plan:
