@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.precision import Dense, Diagonal
-from refbnn.shapes import Matrix, Parameters, Values, Vector, as_array
+from refbnn.shapes import Matrix, Parameters, Values, Vector, as_array, as_own_array
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Gaussian:
     precision: Dense | Diagonal
 
     def __post_init__(self):
-        object.__setattr__(self, "mean", as_array("mean", self.mean, "p", p=self.precision.num_params))
+        object.__setattr__(self, "mean", as_own_array("mean", self.mean, "p", p=self.precision.num_params))
 
     @property
     def num_params(self) -> int:

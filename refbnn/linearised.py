@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.shapes import DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array
+from refbnn.shapes import DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_own_array
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Linearised:
     is_linear = True
 
     def __post_init__(self):
-        object.__setattr__(self, "at", as_array("at", self.at, "p", p=self.net.num_params))
+        object.__setattr__(self, "at", as_own_array("at", self.at, "p", p=self.net.num_params))
 
     @property
     def num_inputs(self) -> int:

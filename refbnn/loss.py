@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn import curvature
-from refbnn.shapes import DataGradients, Inputs, Matrix, Parameters, Targets, Values, Vector, as_array
+from refbnn.shapes import DataGradients, Inputs, Matrix, Parameters, Targets, Values, Vector, as_own_array
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,12 @@ class Loss:
     y: Targets
 
     def __post_init__(self):
-        X = as_array("X", self.X, "n d", d=self.net.num_inputs)
+        X = as_own_array("X", self.X, "n d", d=self.net.num_inputs)
         if len(X) == 0:
             raise ValueError("X: expected at least one datum, got none")
         object.__setattr__(self, "X", X)
-        object.__setattr__(self, "y", self.likelihood.check_targets(self.y, len(X), self.net.num_outputs))
+        object.__setattr__(self, "y", self.likelihood.check_targets(self.y, len(X), self.net.num_outputs).copy())
+        self.y.flags.writeable = False
 
     def value(self, theta: Parameters) -> Values:
         """Σ_n ℓ_n: (*s)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from refbnn import linalg
-from refbnn.shapes import Matrix, Parameters, Vector, as_array
+from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_own_array
 
 
 class Dense:
@@ -69,7 +69,7 @@ class Diagonal:
     __array_ufunc__ = None
 
     def __init__(self, values: Vector, name: str = "precision"):
-        self._values = as_array(name, values, "p")
+        self._values = as_own_array(name, values, "p")
         if not (self._values > 0).all():
             raise ValueError(f"{name}: expected positive entries, got a smallest one of {self._values.min():g}")
 

@@ -45,6 +45,13 @@ def as_array(name: str, value: object, axes: str, **sizes: int) -> np.ndarray:
     return array
 
 
+def as_own_array(name: str, value: object, axes: str, **sizes: int) -> np.ndarray:
+    """`as_array` as a private read-only copy, for objects that keep it: what the caller does to `value` later stays outside."""
+    array = as_array(name, value, axes, **sizes).copy()
+    array.flags.writeable = False
+    return array
+
+
 def expect_shape(name: str, array: np.ndarray, axes: str, **sizes: int) -> None:
     """Raise ValueError unless `array` has these axes, e.g. "y: expected shape (7, 3), got (7,)"."""
     letters = axes.split()
