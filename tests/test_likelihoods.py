@@ -286,7 +286,7 @@ def test_samples_have_the_mean_the_covariance_and_the_scores_of_the_density(name
     mean_agrees(coded, likelihood.mean(f[None])[0], smallest_effect=0.06)
     centred = coded - likelihood.mean(f[None])[0]
     mean_agrees(np.einsum("sa,sb->sab", centred, centred), likelihood.covariance(f[None])[0],
-                 smallest_effect=0.2)
+                smallest_effect=0.2)
     r = likelihood.residual(fs, y)
     mean_agrees(r, np.zeros(3), smallest_effect=0.09)
     mean_agrees(np.einsum("sa,sb->sab", r, r), likelihood.fisher(f[None])[0], smallest_effect=0.3)

@@ -1,0 +1,311 @@
+"""GGN, Fisher matrices and the residual part of the Hessian (identities C5 to C17, D1 to D14)."""
+
+import numpy as np
+import pytest
+
+from refbnn import Loss, curvature
+from refbnn.testing import taylor_order
+from tests import oracles
+from tests.judge import agree, condition, mean_agrees, norm_or_one, smallest_eigenvalue_is_not_negative, vanishes
+from tests.zoo import HOMOGENEOUS, Spec, law
+
+CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # all of step 1; a non-canonical one changes C12 and D1
+
+
+def parts(case):
+    """J, residual and curvature at θ."""
+    f = case.net.forward(case.theta, case.X)
+    return case.net.jacobian(case.theta, case.X), case.likelihood.residual(f, case.y), case.likelihood.curvature(f, case.y)
+
+
+def with_targets(case, y):
+    """The loss of the same network on other targets."""
+    return Loss(case.net, case.likelihood, case.X, y)
+
+
+def size(case):
+    """‖G‖ + ‖R‖, the size of the two parts of the Hessian."""
+    G, H = case.loss.ggn(case.theta), case.loss.hessian(case.theta)
+    return np.linalg.norm(G) + np.linalg.norm(H - G) or 1.0
+
+
+# -- functions of arrays ----------------------------------------------------------------------------------------------------
+
+
+@law()
+def test_the_ggn_is_the_plain_loop_over_data_and_outputs(spec):
+    case = spec.build()
+    J, _, Lambda = parts(case)
+    expected = oracles.loop_congruence(J, Lambda)
+    agree(case.loss.ggn(case.theta), expected, terms=case.terms, scale=norm_or_one(expected))
+    S = case.likelihood.factor(case.net.forward(case.theta, case.X), case.y)
+    agree(curvature.ggn(J, S), expected, terms=case.terms, scale=norm_or_one(expected))
+    agree(curvature.congruence(J, Lambda), expected, terms=case.terms, scale=norm_or_one(expected))
+
+
+def test_congruence_accepts_matrices_of_any_sign():
+    case = Spec((2, 3, 3), num_data=5).build()
+    J = case.net.jacobian(case.theta, case.X)
+    M = np.random.default_rng(0).normal(size=(5, 3, 3))
+    M = M + np.swapaxes(M, 1, 2)
+    agree(curvature.congruence(J, M), oracles.loop_congruence(J, M), terms=case.terms, condition=10)
+
+
+@law()
+def test_every_matrix_is_symmetric_to_the_last_bit(spec):
+    case = spec.build()
+    for matrix in (case.loss.ggn, case.loss.hessian, case.loss.fisher, case.loss.empirical_fisher):
+        A = matrix(case.theta)
+        assert np.array_equal(A, A.T), matrix.__name__
+
+
+# -- the split H = G + R ----------------------------------------------------------------------------------------------------
+
+
+@law()
+def test_the_residual_part_is_linear_in_the_residual(spec):
+    """Identity C5: H − G = Σ_nk r_nk ∇²f_nk, with every ∇²f_nk from the complex step."""
+    case = spec.build()
+    _, r, _ = parts(case)
+    R = np.zeros((case.net.num_params,) * 2)
+    for n in range(len(r)):
+        for k in range(r.shape[1]):
+            v = np.zeros_like(r)
+            v[n, k] = 1.0
+            R += r[n, k] * oracles.contracted_hessian(case, v)
+    kappa = condition(case, lambda c: c.loss.hessian(c.theta), size(case))
+    agree(case.loss.hessian(case.theta) - case.loss.ggn(case.theta), R, terms=case.terms, condition=kappa, scale=size(case))
+
+
+@law(activation=("relu", "leaky_relu", "identity"))
+def test_piecewise_linear_networks_have_hessian_and_ggn_with_equal_same_layer_blocks(spec):
+    """Identity C8: hence equal diagonals and traces."""
+    case = spec.build()
+    H, G = case.loss.hessian(case.theta), case.loss.ggn(case.theta)
+    stops = np.cumsum(case.net.layer_sizes)
+    for start, stop in zip(stops - case.net.layer_sizes, stops):
+        assert np.array_equal(H[start:stop, start:stop], G[start:stop, start:stop])
+    assert np.trace(H) == np.trace(G)
+
+
+@law()
+def test_the_last_layer_block_of_the_hessian_is_that_of_the_ggn(spec):
+    case = spec.build()
+    last = case.net.layer_sizes[-1]
+    assert np.array_equal(case.loss.hessian(case.theta)[-last:, -last:], case.loss.ggn(case.theta)[-last:, -last:])
+
+
+@law(hidden=(0, 0))
+def test_without_hidden_layer_the_hessian_is_the_ggn(spec):
+    case = spec.build()
+    assert np.array_equal(case.loss.hessian(case.theta), case.loss.ggn(case.theta))
+
+
+@law(likelihood=("normal",))
+def test_at_interpolation_the_hessian_is_the_ggn_and_the_empirical_fisher_vanishes(spec):
+    case = spec.build()
+    loss = with_targets(case, case.net.forward(case.theta, case.X))
+    assert np.array_equal(loss.hessian(case.theta), loss.ggn(case.theta))
+    assert not loss.empirical_fisher(case.theta).any() and not loss.gradient(case.theta).any()
+
+
+@law(likelihood=("bernoulli", "categorical"))
+def test_the_hessian_averaged_over_targets_from_the_model_is_the_ggn(spec):
+    """Identity C12, by enumeration of the targets of every datum: E_y[H(y)] = G for canonical likelihoods."""
+    case = spec.build()
+    total, f = np.zeros((case.net.num_params,) * 2), case.net.forward(case.theta, case.X)
+    for n in range(len(case.X)):
+        ys, weights = oracles.support(spec.likelihood, f[n])
+        for y, weight in zip(ys, weights):
+            loss = Loss(case.net, case.likelihood, case.X[n:n + 1], y[None])
+            total += weight * loss.hessian(case.theta)
+    kappa = condition(case, lambda c: c.loss.hessian(c.theta), size(case))
+    agree(total, case.loss.ggn(case.theta), terms=case.terms * 16, condition=kappa, scale=size(case))
+
+
+@law()
+def test_the_ggn_is_positive_semi_definite_with_rank_bounded_by_that_of_the_curvatures(spec):
+    case = spec.build()
+    G, (_, _, Lambda) = case.loss.ggn(case.theta), parts(case)
+    smallest_eigenvalue_is_not_negative(G, terms=case.terms)
+    bound = sum(np.linalg.matrix_rank(matrix) for matrix in Lambda)
+    values = np.linalg.eigvalsh(G)
+    round_off = 30 * case.terms * 1.2e-16 * values[-1]
+    assert (values > round_off).sum() <= min(len(G), bound)
+
+
+@law()
+def test_eigenvalues_of_the_hessian_obey_weyl(spec):
+    """Identity C14, up to round-off of the eigenvalues."""
+    case = spec.build()
+    H, G = case.loss.hessian(case.theta), case.loss.ggn(case.theta)
+    bound = np.linalg.norm(H - G, 2)
+    moved = np.abs(np.linalg.eigvalsh(H) - np.linalg.eigvalsh(G)).max()
+    assert moved <= bound + 30 * case.terms * 1.2e-16 * size(case)
+
+
+@law(hidden=(1, 3))
+def test_a_single_datum_has_same_layer_hessian_blocks_of_kronecker_form(spec):
+    """Identity C15: H_ll = B_l ⊗ ā āᵀ with B_l = ∂²ℓ/∂z_l∂z_l, read off the bias block, weights in row-major order."""
+    case = spec.build()
+    loss = Loss(case.net, case.likelihood, case.X[:1], case.y[:1])
+    H, (a, _) = loss.hessian(case.theta), oracles.states(spec, case.theta, case.X[:1])
+    start = 0
+    for (W, b), inputs, length in zip(case.net.unflatten(case.theta), a, case.net.layer_sizes):
+        if b is not None:
+            block = H[start:start + length, start:start + length]
+            B, x = block[W.size:, W.size:], inputs[0]
+            expected = np.block([[np.kron(B, np.outer(x, x)), np.kron(B, x[:, None])], [np.kron(B, x), B]])
+            kappa = condition(case, lambda c: oracles.states(spec, c.theta, c.X)[0][-1])
+            agree(block, expected, terms=case.terms, condition=kappa, scale=norm_or_one(H))
+        start += length
+
+
+@law(activation=HOMOGENEOUS, bias=(False,))
+def test_homogeneous_networks_obey_euler_in_gradient_ggn_and_residual_part(spec):
+    """Identity C17: θᵀg = L r·f, θᵀGθ = L² Σ fᵀΛf, θᵀRθ = L(L − 1) r·f."""
+    case = spec.build()
+    theta, L = case.theta, len(case.net.layer_sizes)
+    f, (_, r, Lambda) = case.net.forward(theta, case.X), parts(case)
+    G, H = case.loss.ggn(theta), case.loss.hessian(theta)
+    rf, fLf = (r * f).sum(), np.einsum("na,nab,nb->", f, Lambda, f)
+    scale = size(case) * (theta @ theta) + np.linalg.norm(case.loss.per_datum_gradients(theta)) * np.linalg.norm(theta)
+    agree(theta @ case.loss.gradient(theta), L * rf, terms=case.terms, scale=scale)
+    agree(theta @ G @ theta, L * L * fLf, terms=case.terms, scale=scale)
+    agree(theta @ (H - G) @ theta, L * (L - 1) * rf, terms=case.terms, scale=scale)
+
+
+# -- Fisher matrices --------------------------------------------------------------------------------------------------------
+
+
+@law()
+def test_the_fisher_matrix_is_the_enumerated_expectation_and_equals_the_ggn_for_canonical_likelihoods(spec):
+    """Identities D1 and D14: Σ_n E_{y ~ model}[g_n g_nᵀ] over every target, which is also the expected empirical Fisher."""
+    case = spec.build()
+    F, f, J = case.loss.fisher(case.theta), case.net.forward(case.theta, case.X), case.net.jacobian(case.theta, case.X)
+    kappa = condition(case, lambda c: c.loss.ggn(c.theta))
+    agree(F, case.loss.ggn(case.theta), terms=case.terms, condition=kappa, scale=norm_or_one(F))
+    if spec.sizes[-1] <= 2 or spec.likelihood in ("bernoulli", "categorical"):
+        total, points = np.zeros_like(F), 0
+        for fn, Jn in zip(f, J):
+            ys, weights = oracles.support(spec.likelihood, fn)
+            r = oracles.residual(spec.likelihood, np.broadcast_to(fn, (len(weights), len(fn))), ys)
+            g, points = r @ Jn, points + len(weights)
+            total += np.einsum("y,yp,yq->pq", weights, g, g)
+        agree(F, total, terms=case.terms + points, condition=kappa, scale=norm_or_one(F))
+
+
+@law()
+def test_the_empirical_fisher_is_the_loop_over_squared_gradients_not_centred(spec):
+    case = spec.build()
+    J, r, _ = parts(case)
+    expected = sum(np.outer(Jn.T @ rn, Jn.T @ rn) for Jn, rn in zip(J, r))
+    EF = case.loss.empirical_fisher(case.theta)
+    scale = sum(np.linalg.norm(Jn) ** 2 * np.linalg.norm(rn) ** 2 for Jn, rn in zip(J, r)) or 1.0
+    agree(EF, expected, terms=case.terms, scale=scale)
+    assert np.linalg.matrix_rank(EF) <= len(case.X)
+
+
+def test_the_empirical_fisher_differs_from_the_fisher_matrix():
+    for likelihood in CANONICAL:
+        case = Spec((2, 3, 2), likelihood=likelihood).build()
+        F, EF = case.loss.fisher(case.theta), case.loss.empirical_fisher(case.theta)
+        assert np.linalg.norm(F - EF) > 0.1 * np.linalg.norm(F)
+
+
+@law(likelihood=("normal",), hidden=(0, 2))
+def test_the_gaussian_empirical_fisher_weights_each_datum_by_its_squared_error(spec):
+    """Identity D3 for one output: Σ_n (e_n²/σ⁴) j_n j_nᵀ."""
+    case = Spec(**{**vars(spec), "sizes": (*spec.sizes[:-1], 1)}).build()
+    e, j = case.y - case.net.forward(case.theta, case.X), case.net.jacobian(case.theta, case.X)[:, 0]
+    expected = np.einsum("n,np,nq->pq", (e[:, 0] / 0.37) ** 2, j, j)
+    agree(case.loss.empirical_fisher(case.theta), expected, terms=case.terms, scale=norm_or_one(expected), condition=4)
+
+
+@law(likelihood=("categorical",))
+def test_the_ggn_depends_on_where_loss_and_network_are_split(spec):
+    """Identity D4: with the softmax in the network, −log f̃_y has the empirical Fisher as its GGN, not the Fisher matrix."""
+    case = spec.build()
+    J, _, _ = parts(case)
+    p = case.likelihood.mean(case.net.forward(case.theta, case.X))
+    J_softmax = np.einsum("nab,nbp->nap", np.einsum("na,ab->nab", p, np.eye(p.shape[1])) - p[:, :, None] * p[:, None, :], J)
+    chosen = J_softmax[np.arange(len(p)), case.y]
+    split = np.einsum("n,np,nq->pq", p[np.arange(len(p)), case.y] ** -2, chosen, chosen)
+    kappa = condition(case, lambda c: c.loss.per_datum_gradients(c.theta))
+    agree(case.loss.empirical_fisher(case.theta), split, terms=case.terms, condition=kappa / p.min(), scale=norm_or_one(split))
+
+
+@law()
+def test_curvatures_are_tensors_and_the_hessian_picks_up_the_gradient_times_the_bend_of_the_map(spec):
+    """Identity D6 with θ = ψ(φ) = φ + ½ (aᵀφ)² b: M_φ = Tᵀ M_θ T for G, F, EF; H_φ = TᵀHT + (g·b) a aᵀ."""
+    case = spec.build()
+    rng = np.random.default_rng(1)
+    p = case.net.num_params
+    a, b, phi = rng.normal(size=p) / p, rng.normal(size=p) / p, case.theta
+    theta = phi + 0.5 * (a @ phi) ** 2 * b
+    T = np.eye(p) + np.outer(b, a) * (a @ phi)
+    J_phi = oracles.complex_step(lambda points: oracles.forward(spec, points + 0.5 * (points @ a)[:, None] ** 2 * b, case.X), phi)
+    f = case.net.forward(theta, case.X)
+    G_phi = oracles.loop_congruence(J_phi, case.likelihood.curvature(f, case.y))
+    G = case.loss.ggn(theta)
+    kappa = 10 * condition(case, lambda c: c.loss.hessian(c.theta), size(case))
+    agree(T.T @ G @ T, G_phi, terms=case.terms, condition=kappa, scale=size(case))
+
+    def gradient_phi(points):
+        g = oracles.gradient(case, points + 0.5 * (points @ a)[:, None] ** 2 * b)
+        return g + (points @ a)[:, None] * (g @ b)[:, None] * a
+
+    H_phi = oracles.complex_step(gradient_phi, phi)
+    law_side = T.T @ case.loss.hessian(theta) @ T + (case.loss.gradient(theta) @ b) * np.outer(a, a)
+    agree(law_side, H_phi, terms=case.terms, condition=kappa, scale=max(size(case), norm_or_one(H_phi)))
+
+
+@pytest.mark.parametrize("likelihood", CANONICAL)
+def test_the_kullback_leibler_divergence_to_a_nearby_model_is_half_the_fisher_form(likelihood):
+    """Identity D7: KL(p_θ ‖ p_{θ+εv}) − ½ε² vᵀFv falls as ε³, KL by enumeration of the targets."""
+    case = Spec((2, 3, 2), likelihood=likelihood, num_data=3).build()
+    v = case.vector / np.linalg.norm(case.vector)
+    f, F = case.net.forward(case.theta, case.X), case.loss.fisher(case.theta)
+
+    def divergence(step):
+        moved, total = case.net.forward(case.theta + step * v, case.X), 0.0
+        for fn, gn in zip(f, moved):
+            ys, weights = oracles.support(likelihood, fn)
+            at, to = (np.broadcast_to(point, (len(weights), len(fn))) for point in (fn, gn))
+            total += weights @ (oracles.log_prob(likelihood, at, ys) - oracles.log_prob(likelihood, to, ys))
+        return total
+
+    assert abs(taylor_order(lambda h: divergence(h) - 0.5 * h * h * (v @ F @ v), 2.0 ** -np.arange(7, 12)) - 3) < 0.2
+
+
+@law()
+def test_the_gram_matrix_of_data_has_the_eigenvalues_of_the_ggn(spec):
+    """Identity D11: nonzero eigenvalues of JᵀΛJ and SᵀJJᵀS agree."""
+    case = spec.build()
+    J = case.net.jacobian(case.theta, case.X)
+    S = case.likelihood.factor(case.net.forward(case.theta, case.X), case.y)
+    half = np.concatenate([Sn.T @ Jn for Sn, Jn in zip(S, J)])
+    dual, primal = np.linalg.eigvalsh(half @ half.T)[::-1], np.linalg.eigvalsh(case.loss.ggn(case.theta))[::-1]
+    m = min(len(dual), len(primal))
+    agree(primal[:m], dual[:m], terms=case.terms, scale=norm_or_one(primal))
+    vanishes(np.append(primal[m:], 0.0), scale=norm_or_one(primal), terms=case.terms)
+
+
+@pytest.mark.parametrize("likelihood", CANONICAL)
+def test_the_sampled_fisher_is_the_empirical_one_at_the_given_labels(likelihood):
+    case = Spec((2, 3, 2), likelihood=likelihood).build()
+    labels = case.likelihood.sample(case.net.forward(case.theta, case.X), np.random.default_rng(3))
+    agree(case.loss.sampled_fisher(case.theta, labels), with_targets(case, labels).empirical_fisher(case.theta), terms=case.terms)
+    assert np.linalg.norm(case.loss.sampled_fisher(case.theta, labels) - case.loss.empirical_fisher(case.theta)) > 0
+
+
+@pytest.mark.parametrize("likelihood", CANONICAL)
+def test_the_sampled_fisher_is_unbiased(likelihood):
+    """Identity D8 along one direction, from 4000 draws of all targets: sees a bias of half of vᵀFv, false alarms 1e-6."""
+    case = Spec((2, 2, 2), likelihood=likelihood, num_data=3).build()
+    X = np.tile(case.X, (4000, 1))
+    labels = case.likelihood.sample(case.net.forward(case.theta, X), np.random.default_rng(4))
+    g = Loss(case.net, case.likelihood, X, labels).per_datum_gradients(case.theta)
+    samples = ((g @ case.vector) ** 2).reshape(4000, 3).sum(-1)
+    truth = case.vector @ case.loss.fisher(case.theta) @ case.vector
+    mean_agrees(samples, truth, smallest_effect=0.5 * truth)
