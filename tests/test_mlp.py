@@ -245,7 +245,7 @@ def test_the_contracted_hessian_is_linear_in_the_weights_and_additive_over_data(
 
 @law(hidden=(1, 3))
 def test_the_contracted_hessian_has_its_structure_in_terms_of_hidden_states(spec):
-    """Identity C6: Σ_l J_{z_l}ᵀ diag(φ″ ⊙ W_{l+1}ᵀ δ_{l+1}) J_{z_l} + C + Cᵀ; J_{z_l} is the Jacobian of the network up to z_l."""
+    """Identity C6: Σ_l J_{z_l}ᵀ diag(φ″ ⊙ W_{l+1}ᵀ δ_{l+1}) J_{z_l} + C + Cᵀ; J_{z_l} of the network up to z_l."""
     case = spec.build()
     main, C = state_form(case)
     expected = main + C + C.T
