@@ -35,11 +35,12 @@ _POWER = {
 
 @dataclass(frozen=True)
 class Axis:
-    """One convention: its allowed values with their meaning (the first is the default) and the conversion."""
+    """One convention: its allowed values with their meaning (the first is the default), the conversion, what it touches."""
 
     name: str
     meanings: dict[str, str]
     apply: Callable[[Quantity, Array, Any, Settings], Array]
+    touches: Callable[[Quantity], bool]
 
     @property
     def default(self) -> str:
@@ -147,35 +148,42 @@ def _keep(quantity: Quantity, value: Array, problem, settings: Settings) -> Arra
 AXES: tuple[Axis, ...] = (
     Axis("loss.constants", {
         "kept": "the loss is −log p(y | f) with every constant",
-        "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!"}, _drop_constants),
+        "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!"},
+        _drop_constants, lambda quantity: quantity.name == "loss"),
     Axis("log_joint.constants", {
         "kept": "log p(y, θ) is a normalised density",
         "dropped": "terms without θ are left out of log_joint, also the prior's; never out of an evidence"},
-        _keep),  # done by the row above, which asks for both axes
+        _keep, lambda quantity: quantity.name == "log_joint"),  # done by the row above, which asks for both axes
     Axis("loss.squared_error", {
         "nll": "Normal likelihood: −log p with its variance",
         "half": "Normal likelihood: ½‖y − f‖², no variance, no constants",
-        "one": "Normal likelihood: ‖y − f‖², no variance, no constants"}, _scale_squared_error),
+        "one": "Normal likelihood: ‖y − f‖², no variance, no constants"},
+        _scale_squared_error, lambda quantity: quantity.name in _POWER),
     Axis("loss.reduction", {
         "sum": "the loss is summed over data",
         "mean": "loss, gradient, Hessian, GGN, Fisher are divided by N (empirical: (1/N) Σ g gᵀ, g not averaged)",
-        "mean_all": "the same, divided by the number of entries of y: N C, but N for class labels"}, _reduce),
+        "mean_all": "the same, divided by the number of entries of y: N C, but N for class labels"},
+        _reduce, lambda quantity: quantity.name in _POWER),
     Axis("parameters.order", {
         "torch": "layer by layer: W (out × in) row by row, then b",
         "column_major": "layer by layer: W column by column, then b",
         "bias_first": "layer by layer: b, then W row by row",
         "biases_last": "every W row by row, then every b",
-        "flax": "layer by layer: b, then the kernel (in × out) row by row"}, _reorder),
+        "flax": "layer by layer: b, then the kernel (in × out) row by row"},
+        _reorder, lambda quantity: "p" in _stored_axes(quantity)),
     Axis("predictive.noise", {
         "excluded": "variance of the function",
-        "included": "variance of y: σ² added to predictive.glm.variance (Normal likelihood only)"}, _add_noise),
+        "included": "variance of y: σ² added to predictive.glm.variance (Normal likelihood only)"},
+        _add_noise, lambda quantity: quantity.name == "predictive.glm.variance"),
     Axis("predictive.variance", {
         "covariance": "predictive.glm.variance is m k k",
         "marginal": "its diagonal, m k",
-        "std": "the square root of its diagonal, m k"}, _summarise_variance),
+        "std": "the square root of its diagonal, m k"},
+        _summarise_variance, lambda quantity: quantity.name == "predictive.glm.variance"),
     Axis("precision", {
         "float64": "answers are computed in double precision",
-        "float32": "answers are computed in single precision and judged by its unit round-off"}, _keep),
+        "float32": "answers are computed in single precision and judged by its unit round-off"},
+        _keep, lambda quantity: False),
 )
 DEFAULTS: dict[str, str] = {axis.name: axis.default for axis in AXES}
 _ALLOWED: dict[str, dict[str, str]] = {axis.name: axis.meanings for axis in AXES}

@@ -5,11 +5,12 @@ leave nothing unexplained are named: a coefficient must be the same product of N
 inputs for predictives) on all failing cases. A cause is claimed only if it explains the answers to the tolerance of the check,
 is the only one of its complexity, and its factors cannot be told in another way on these cases; otherwise the evidence is given.
 """
+
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any, Mapping, Sequence
 
@@ -50,38 +51,53 @@ class Finding:
     def __str__(self) -> str:
         head = f"MISMATCH {self.quantity} on {self.cases}/{self.total} cases: "
         if self.cause is None:
-            return head + ("; ".join(self.evidence) or "nothing in the search comes near")
+            return head + ("; ".join(self.evidence) or "nothing in the search comes near") + "."
         return f"{head}explained to {self.cause.digits:.1f} digits. {self.cause.sentence}: {self.cause.advice}."
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A wrong answer with the facts of its case and the precision to which a theory must explain it."""
+    """A wrong answer, with the facts of its case."""
 
     facts: Facts
     quantity: Quantity
     answer: Array
-    unit: float
 
-    def tolerance(self, theory: Theory) -> float:
-        """30 n u κ with the largest condition number involved, at most 1e-6 (float32: 1e-3)."""
-        names = (self.quantity.name, *theory.needs)
-        problem = self.facts.problem
-        stored = self.facts.case.values[self.quantity.certified_by]
-        grown = amplification(self.quantity, np.asarray(stored.value, float), problem, self.facts.conventions)
-        condition = max(self.facts.condition(names), 1.0) * grown * (2.0 if self.quantity.kind in ("root", "samples") else 1.0)
-        size = len(problem.theta) + len(problem.X)
-        return min(SAFETY * size * condition * self.unit, CAP32 if self.unit == U32 else CAP64)
+    @cached_property
+    def _rounding(self) -> float:
+        stored = self.facts.case.values[self.quantity.certified_by].value
+        doubled = 2.0 if self.quantity.kind in ("root", "samples") else 1.0
+        size = len(self.facts.problem.theta) + len(self.facts.problem.X)
+        return SAFETY * size * doubled * amplification(self.quantity, np.asarray(stored, float), self.facts.problem,
+                                                       self.facts.conventions)
+
+    def rounding(self, theory: Theory) -> float:
+        """30 n κ, with the largest condition number of the values that the theory uses."""
+        return self._rounding * max(1.0, *(self.facts.condition(name) for name in (self.quantity.name, *theory.needs)))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients of a theory on one case, how well each is determined (relative), and what the fit leaves unexplained."""
+    """Coefficients of a theory on one case and the relative size of what they leave unexplained.
+
+    A relative error ε of the answer moves coefficient i by ε · reach_i. `rounding` is 30 n κ. A fit of as many numbers as it has
+    coefficients leaves nothing unexplained and proves nothing.
+    """
 
     coefficients: tuple[float, ...]
-    spread: tuple[float, ...]
+    reach: tuple[float, ...]
     error: float
-    tolerance: float
+    rounding: float = math.inf
+    proves: bool = True
+
+    def tolerance(self, unit: float) -> float:
+        """30 n u κ, at most 1e-6 (single precision: 1e-3)."""
+        return min(self.rounding * unit, CAP32 if unit == U32 else CAP64)
+
+    def spread(self, unit: float) -> tuple[float, ...]:
+        """How far each coefficient may be from its name."""
+        seen = max(self.error, self.rounding * U64) if self.proves else math.inf
+        return tuple(min(self.tolerance(unit), SAFETY * seen) * reach for reach in self.reach)
 
 
 Key = tuple[str, str]
@@ -94,35 +110,42 @@ def fits(failure: Failure) -> Found:
     """Every reading and theory that applies to one answer, with its fit (good or bad)."""
     found: Found = {}
     bases = _bases(failure)
+    inverts = any(theory.inverse for theory, *_ in bases)
     for reading in readings(failure.quantity, failure.facts.conventions):
-        view = reading.view(failure.facts, failure.quantity, failure.answer)
-        if view is not None and reading.kind == "shape":
-            ordered = in_package_order(failure.facts, failure.quantity, view, declared_order(failure.facts, failure.quantity))
-            view = view if ordered is None else ordered
-        if view is None or not np.isfinite(view).all() or not view.any():
+        view = _view(failure, reading)
+        if view is None:
             continue
-        inverse = _inverted(view) if any(theory.inverse for theory, _ in bases) else None
-        for theory, basis in bases:
-            seen = inverse if theory.inverse else view
+        views = {False: view, True: _inverted(view) if inverts else None}
+        for theory, basis, rounding in bases:
+            seen = views[theory.inverse]
             if seen is not None and basis[0].shape == seen.shape:
-                fit = _fit(seen, basis, theory, failure.tolerance(theory))
+                fit = _fit(seen, basis, theory)
                 if fit is not None:
-                    found[reading.key, theory.key] = reading, theory, fit
+                    found[reading.key, theory.key] = reading, theory, replace(fit, rounding=rounding)
     return found
 
 
-def _bases(failure: Failure) -> list[tuple[Theory, Basis]]:
-    candidates = ((theory, theory.basis(failure.facts, failure.quantity)) for theory in _theories(failure))
-    return [(theory, basis) for theory, basis in candidates
-            if basis is not None and all(np.isfinite(part).all() for part in basis) and any(part.any() for part in basis)]
+def _view(failure: Failure, reading: Reading) -> Array | None:
+    """The answer as read, in the package's parameter order; None where the reading does not apply."""
+    view = reading.view(failure.facts, failure.quantity, failure.answer)
+    if view is not None and reading.kind == "shape":
+        ordered = in_package_order(failure.facts, failure.quantity, view, declared_order(failure.facts, failure.quantity))
+        view = view if ordered is None else ordered
+    return view if view is not None and view.any() and np.isfinite(view).all() else None
 
 
-def _theories(failure: Failure) -> list[Theory]:
-    return _cached_theories(failure.quantity, tuple(sorted(failure.facts.conventions.items())))
+def _bases(failure: Failure) -> list[tuple[Theory, Basis, float]]:
+    """The theories that say something about this case."""
+    found = []
+    for theory in _theories(failure.quantity, tuple(sorted(failure.facts.conventions.items()))):
+        basis = theory.basis(failure.facts, failure.quantity)
+        if basis is not None and all(np.isfinite(part).all() for part in basis) and any(part.any() for part in basis):
+            found.append((theory, basis, failure.rounding(theory)))
+    return found
 
 
 @lru_cache(maxsize=64)
-def _cached_theories(quantity: Quantity, conventions: tuple[tuple[str, str], ...]) -> list[Theory]:
+def _theories(quantity: Quantity, conventions: tuple[tuple[str, str], ...]) -> list[Theory]:
     return theories(quantity, dict(conventions))
 
 
@@ -134,42 +157,44 @@ def _inverted(view: Array) -> Array | None:
     return inverse if np.isfinite(inverse).all() else None
 
 
-def _fit(view: Array, basis: Basis, theory: Theory, tolerance: float) -> Fit | None:
+def _fit(view: Array, basis: Basis, theory: Theory) -> Fit | None:
     """Least squares of the view on the basis; where a theory leaves nothing free, every coefficient is 1."""
-    size = float(np.linalg.norm(view))
     if not theory.free:
-        rest = float(np.linalg.norm(view - sum(basis))) / max(size, float(np.linalg.norm(sum(basis))))
-        return Fit((1.0,), (tolerance,), rest, tolerance)
-    return (_fit_one if len(basis) == 1 else _fit_two)(view, basis, size, tolerance)
+        return Fit((1.0,), (1.0,), _norm(view - basis[0]) / max(_norm(view), _norm(basis[0])))
+    return (_fit_one if len(basis) == 1 else _fit_two)(view, basis)
 
 
-def _fit_one(view: Array, basis: Basis, size: float, tolerance: float) -> Fit | None:
+def _norm(array: Array) -> float:
+    flat = np.ravel(array)
+    return math.sqrt(float(flat @ flat))
+
+
+def _fit_one(view: Array, basis: Basis) -> Fit | None:
     part = basis[0]
     square = float(np.vdot(part, part))
     if not 0 < square < math.inf:
         return None
     coefficient = float(np.vdot(part, view)) / square
-    return Fit((coefficient,), (tolerance,), float(np.linalg.norm(view - coefficient * part)) / size, tolerance)
+    size = _norm(view)
+    return Fit((coefficient,), (size / math.sqrt(square),), _norm(view - coefficient * part) / size, proves=view.size > 1)
 
 
-def _fit_two(view: Array, basis: Basis, size: float, tolerance: float) -> Fit | None:
+def _fit_two(view: Array, basis: Basis) -> Fit | None:
     """By orthogonalisation, so that nearly parallel parts are seen as such; needs more numbers than coefficients."""
     first, second = basis
-    if view.size < 5:
-        return None
-    a, b = float(np.linalg.norm(first)), float(np.linalg.norm(second))
-    if a == 0 or b == 0:
+    a, b = _norm(first), _norm(second)
+    if view.size < 5 or a == 0 or b == 0:
         return None
     overlap = float(np.vdot(first, second)) / (a * b)
-    alone = math.sqrt(max(1 - overlap * overlap, 0.0))  # sine of the angle between the two
+    rest = second / b - overlap * first / a
+    alone = _norm(rest)  # the sine of the angle between the two
     if alone < 1e-6:
         return None
-    q = second / b - overlap * first / a
-    beta = float(np.vdot(q, view)) / float(np.vdot(q, q))
+    beta = float(np.vdot(rest, view)) / alone ** 2
     alpha = float(np.vdot(first, view)) / a - overlap * beta
-    rest = float(np.linalg.norm(view - alpha * first / a - beta * second / b)) / size
-    noise = tolerance * size / alone
-    return Fit((alpha / a, beta / b), (noise / a, noise / b), rest, tolerance)
+    size = _norm(view)
+    error = _norm(view - alpha * first / a - beta * second / b) / size
+    return Fit((alpha / a, beta / b), (size / alone / a, size / alone / b), error)
 
 
 # Naming coefficients -------------------------------------------------------------------------------------------------
@@ -191,6 +216,7 @@ class Monomial:
 
     @property
     def inverse(self) -> Monomial:
+        """One over it."""
         return Monomial(tuple((name, -e) for name, e in self.powers), 1 / self.number)
 
     def value(self, problem) -> float | None:
@@ -198,7 +224,7 @@ class Monomial:
         parts = [_SCALES[name](problem) for name, _ in self.powers]
         if any(part is None for part in parts):
             return None
-        return self.number * math.prod(part ** e for part, (_, e) in zip(parts, self.powers))
+        return self.number * math.prod(float(part) ** e for part, (_, e) in zip(parts, self.powers))
 
 
 ONE, ZERO = Monomial(), Monomial(number=0.0)
@@ -206,9 +232,10 @@ ONE, ZERO = Monomial(), Monomial(number=0.0)
 
 def _product(powers: Sequence[tuple[str, int]], number: float) -> str:
     above, below = ("·".join(_power(name, abs(e)) for name, e in powers if (e > 0) == up) for up in (True, False))
-    number_text = "" if number == 1 else "-" if number == -1 else f"{number:.6g}" + ("·" if above else "")
-    one = "1" if number in (1, -1) and not above else ""
-    return number_text + above + one + (f"/({below})" if "·" in below else f"/{below}" if below else "")
+    plain = number in (1, -1)
+    start = ("-" if number < 0 else "") + ("" if plain else f"{abs(number):.6g}")
+    start += "·" if above and not plain else "1" if plain and not above else ""
+    return start + above + (f"/({below})" if "·" in below else f"/{below}" if below else "")
 
 
 def _power(name: str, exponent: int) -> str:
@@ -222,16 +249,18 @@ class Scales:
     """The numbers by which a quantity may be multiplied, on each of the failing cases; repeated and trivial ones left out."""
 
     names: tuple[str, ...]
-    values: Array  # base case
+    values: Array  # scale case
 
     def matches(self, column: Array, spread: Array) -> list[Monomial]:
         """Every product that equals the column on all cases, within the relative spread; simplest first."""
-        if np.any(column == 0) or not (np.all(column > 0) or np.all(column < 0)):
+        if not (np.all(column > 0) or np.all(column < 0)):
             return []
-        exponents = _exponents(len(self.names))
-        logs = exponents @ np.log(self.values) if len(self.names) else np.zeros((1, len(column)))
-        hits = np.all(np.abs(logs - np.log(np.abs(column))) <= spread, axis=1)
         number = 1.0 if column[0] > 0 else -1.0
+        logs = np.log(np.abs(column))
+        if np.all(np.abs(logs) <= spread):
+            return [Monomial(number=number)]  # unscaled: products that happen to be 1 are no rivals
+        exponents = _exponents(len(self.names))
+        hits = np.all(np.abs(exponents @ np.log(self.values) - logs) <= spread, axis=1)
         found = [Monomial(tuple((name, int(e)) for name, e in zip(self.names, row) if e), number) for row in exponents[hits]]
         return sorted(found, key=lambda monomial: (monomial.degree, str(monomial)))
 
@@ -246,18 +275,17 @@ def _exponents(count: int) -> NDArray[np.int64]:
     return np.array(rows, dtype=int).reshape(len(rows), count)
 
 
-def scales(failures: Sequence[Failure]) -> Scales:
-    """N, C, 2, σ², τ on the failing cases; t and m for predictives. A base that is 1 everywhere, or equal to another, is dropped."""
-    predictive = failures[0].quantity.name.startswith("predictive")
+def scales(problems: Sequence[Any], predictive: bool = False) -> Scales:
+    """2, N, C, σ², τ on these problems, and t and m for predictives. What is 1 everywhere, or equals another, is left out."""
     rows: dict[str, Array] = {}
     for name, value in _SCALES.items():
-        column = [value(failure.facts.problem) for failure in failures]
+        column = [value(problem) for problem in problems]
         if (name in ("t", "m") and not predictive) or any(entry is None for entry in column):
             continue
-        column = np.array(column, float)
-        if np.any(column != 1) and not any(np.array_equal(column, other) for other in rows.values()):
-            rows[name] = column
-    return Scales(tuple(rows), np.array(list(rows.values())).reshape(len(rows), len(failures)))
+        values = np.array(column, float)
+        if np.any(values != 1) and not any(np.array_equal(values, other) for other in rows.values()):
+            rows[name] = values
+    return Scales(tuple(rows), np.array(list(rows.values())).reshape(len(rows), len(problems)))
 
 
 def _isotropic(problem) -> float | None:
@@ -265,6 +293,7 @@ def _isotropic(problem) -> float | None:
     return float(precision) if np.array_equal(problem.prior_precision, precision * np.eye(len(problem.theta))) else None
 
 
+# C(y) is C where the loss has one term for each output, 1 where it has one a datum (class labels).
 _SCALES = {
     "2": lambda problem: 2.0,
     "N": lambda problem: len(problem.X),
@@ -291,6 +320,7 @@ class Hypothesis:
 
     @property
     def complexity(self) -> int:
+        """Of reading and theory, and one for each factor."""
         return self.reading.complexity + self.theory.complexity + sum(factor.degree for factor in self.factors)
 
     def cause(self, correction: str = "") -> Cause:
@@ -319,35 +349,35 @@ def _worded(theory: Theory, factors: tuple[Monomial, ...]) -> tuple[str, str, st
     return key, f"{theory.sentence or 'You return the right value'}, times {names[0]}", advice
 
 
-def _hypotheses(cases: list[Failure], found: list[Found]) -> list[Hypothesis]:
-    """All that explains every case, simplest first."""
-    bases = scales(cases)
+def _hypotheses(cases: list[Failure], found: list[Found], unit: float) -> list[Hypothesis]:
+    """All that explains every case to the tolerance of that precision, simplest first."""
+    problems = [failure.facts.problem for failure in cases]
+    bases = scales(problems, cases[0].quantity.name.startswith("predictive"))
     result = []
-    for key in found[0]:
-        if all(key in other and other[key][2].error <= other[key][2].tolerance for other in found):
-            reading, theory, _ = found[0][key]
-            result += _named(reading, theory, [other[key][2] for other in found], bases)
+    for key, (reading, theory, _) in found[0].items():
+        fitted = [other[key][2] for other in found if key in other]
+        if len(fitted) == len(found) and all(fit.error <= fit.tolerance(unit) for fit in fitted):
+            result += [Hypothesis(reading, theory, factors, _digits(factors, fitted, problems))
+                       for factors in _named(theory, fitted, bases, unit)]
     return sorted(_merged(result), key=lambda hypothesis: hypothesis.complexity)
 
 
-def _named(reading: Reading, theory: Theory, fitted: list[Fit], bases: Scales) -> list[Hypothesis]:
-    """One hypothesis for each way of naming the coefficients."""
+def _named(theory: Theory, fitted: list[Fit], bases: Scales, unit: float) -> list[tuple[Monomial, ...]]:
+    """Every way of naming the coefficients."""
     columns = np.array([fit.coefficients for fit in fitted]).T
-    spreads = np.array([fit.spread for fit in fitted]).T
+    spreads = np.array([fit.spread(unit) for fit in fitted]).T
     names = [_names(column, spread, bases) for column, spread in zip(columns, spreads)]
     if theory.constant:
         names = [[ONE] if ONE in names[0] else [], _constant(columns[1], spreads[1], names[1])]
-    worst = digits(max(fit.error for fit in fitted))
     whole = (ONE, ZERO)  # the second term is absent: another theory says so, unless this one has a word for it
-    return [Hypothesis(reading, theory, factors, worst) for factors in product(*names)
-            if factors != whole or tuple(map(str, whole)) in theory.special]
+    return [factors for factors in product(*names) if factors != whole or tuple(map(str, whole)) in theory.special]
 
 
 def _names(column: Array, spread: Array, bases: Scales) -> list[Monomial]:
     if np.all(np.abs(column) <= 2 * spread):
         return [ZERO]
     relative = np.abs(spread / np.where(column == 0, 1, column))
-    return bases.matches(column, 2 * relative) if np.all(relative < 1e-3) else []
+    return bases.matches(column, 2 * relative) if np.all(relative <= 2 * CAP32) else []
 
 
 def _constant(column: Array, spread: Array, names: list[Monomial]) -> list[Monomial]:
@@ -355,6 +385,14 @@ def _constant(column: Array, spread: Array, names: list[Monomial]) -> list[Monom
     number = float(np.median(column))
     shared = len(column) > 1 and number != 0 and np.all(np.abs(column - number) <= 4 * spread) and np.all(spread < 1e-3 * abs(number))
     return [Monomial(number=float(f"{number:.6g}"))] if shared and not names else []
+
+
+def _digits(factors: tuple[Monomial, ...], fitted: list[Fit], problems: list[Any]) -> float:
+    """How far the named coefficients explain the worst case."""
+    errors = [fit.error for fit in fitted]
+    for i, factor in enumerate(factors):
+        errors += [abs(fit.coefficients[i] - factor.value(problem)) / fit.reach[i] for fit, problem in zip(fitted, problems)]
+    return digits(max(errors))
 
 
 _MERGED_KINDS = ("convention", "quantity", "quantity_prior", "other_curvature")
@@ -375,6 +413,8 @@ def _merged(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
     return list(kept.values())
 
 
+# The conclusion ------------------------------------------------------------------------------------------------------
+
 def explain(failures: Sequence[tuple[Any, Quantity, Any]], conventions: Mapping[str, str] | None = None,
             passed: Sequence[tuple[Any, Quantity]] = ()) -> list[Finding]:
     """One finding per quantity, in the order given. `passed` (case, quantity) are checks that the adapter got right.
@@ -388,31 +428,29 @@ def explain(failures: Sequence[tuple[Any, Quantity, Any]], conventions: Mapping[
             for name, group in grouped.items()]
 
 
-def _explain_one(quantity: Quantity, group: list[tuple[Any, Any]], conventions: dict[str, str], passed: list[Any]) -> Finding:
-    total = len(group) + len(passed)
-    plain = _hygiene(quantity, [answer for _, answer in group])
-    if plain is not None:
-        return Finding(quantity.name, len(group), total, plain)
-    evidence: list[str] = []
-    for unit in (U64, U32):
-        cases = [Failure(Facts(case, conventions), quantity, np.asarray(answer, float), unit) for case, answer in group]
-        found = [fits(failure) for failure in cases]
-        cause, evidence = _conclude(cases, found, passed)
-        if cause is not None or evidence:
-            return Finding(quantity.name, len(group), total, cause, tuple(evidence))
-    return Finding(quantity.name, len(group), total, None, tuple(_nearest(found)))
-
-
 def candidates(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[str, str]) -> list[Cause]:
     """Every cause that explains one answer to the tolerance of its check, simplest first; not all need be true."""
-    plain = _hygiene(quantity, [answer])
+    plain = _hygiene([answer])
     if plain is not None:
         return [plain]
-    failure = Failure(Facts(case, dict(conventions)), quantity, np.asarray(answer, float), U64)
-    return [hypothesis.cause() for hypothesis in _hypotheses([failure], [fits(failure)]) if hypothesis.complexity]
+    failure = Failure(Facts(case, dict(conventions)), quantity, np.asarray(answer, float))
+    return [hypothesis.cause() for hypothesis in _hypotheses([failure], [fits(failure)], U64) if hypothesis.complexity]
 
 
-def _hygiene(quantity: Quantity, answers: list[Any]) -> Cause | None:
+def _explain_one(quantity: Quantity, group: list[tuple[Any, Any]], conventions: dict[str, str], passed: list[Any]) -> Finding:
+    total = len(group) + len(passed)
+    plain = _hygiene([answer for _, answer in group])
+    if plain is not None:
+        return Finding(quantity.name, len(group), total, plain)
+    cases = [Failure(Facts(case, conventions), quantity, np.asarray(answer, float)) for case, answer in group]
+    found = [fits(failure) for failure in cases]
+    cause, evidence = _search(cases, found, passed)
+    if cause is None and not evidence:
+        evidence = _by_likelihood(cases, found, passed) or _nearest(found)
+    return Finding(quantity.name, len(group), total, cause, tuple(evidence))
+
+
+def _hygiene(answers: list[Any]) -> Cause | None:
     """What needs no search: not finite, all zero."""
     arrays = [np.asarray(answer, float) for answer in answers]
     if all(not np.isfinite(array).all() for array in arrays):
@@ -422,25 +460,49 @@ def _hygiene(quantity: Quantity, answers: list[Any]) -> Cause | None:
     return None
 
 
-def _conclude(cases: list[Failure], found: list[Found], passed: list[Any]) -> tuple[Cause | None, list[str]]:
+def _search(cases: list[Failure], found: list[Found], passed: list[Any]) -> tuple[Cause | None, list[str]]:
+    """At the tolerance of double precision, then of single precision."""
+    for unit in (U64, U32):
+        cause, evidence = _conclude(cases, found, passed, unit)
+        if cause is not None or evidence:
+            return cause, evidence
+    return None, []
+
+
+def _by_likelihood(cases: list[Failure], found: list[Found], passed: list[Any]) -> list[str]:
+    """Evidence: a cause that holds on all failing cases with one likelihood."""
+    names = list(dict.fromkeys(failure.facts.problem.likelihood for failure in cases))
+    told = []
+    for name in names if len(names) > 1 else []:
+        mine = [i for i, failure in enumerate(cases) if failure.facts.problem.likelihood == name]
+        others = [case for case in passed if case.problem.likelihood == name]
+        cause, _ = _search([cases[i] for i in mine], [found[i] for i in mine], others)
+        if cause is not None:
+            told.append(f"on the {len(mine)} {name} cases: {cause.sentence} ({cause.advice})")
+    return told
+
+
+def _conclude(cases: list[Failure], found: list[Found], passed: list[Any], unit: float) -> tuple[Cause | None, list[str]]:
     """The only hypothesis of least complexity, or what stands in its way; nothing at all if there is none."""
-    hypotheses = _hypotheses(cases, found)
+    hypotheses = _hypotheses(cases, found, unit)
     if not hypotheses:
         return None, []
     first = hypotheses[0]
     if first.complexity == 0:
-        return _digits_lost(cases, first)
+        return _digits_lost(cases, first, unit)
+    if unit == U32 and cases[0].quantity.kind == "scalar" and len(cases) < 3:
+        return None, []  # one number to few digits fits many theories by chance
     factors = [h for h in hypotheses if h.theory.kind == "itself" and h.reading.key == first.reading.key]
     first, rivals = _rivals(first, factors, hypotheses)
     cause = first.cause(str(factors[0].factors[0].inverse) if factors and first.theory.kind == "convention" else "")
     if rivals:
         others = ", or ".join(rival.cause().sentence for rival in rivals[:3])
         return None, [f"explained to {first.digits:.1f} digits in more than one way: {cause.sentence}, or {others}"]
-    contradicted = [case for case in passed if not _harmless(first, case, cases[0])]
+    contradicted = [case for case in passed if not _harmless(first, case, cases[0], unit)]
     if contradicted:
         return None, [f"explained to {first.digits:.1f} digits by: {cause.sentence}; but {len(contradicted)} cases pass where "
                       f"that would show, {contradicted[0].id} for one"]
-    return (_in_single(cause) if cases[0].unit == U32 and not _declared32(cases[0]) else cause), []
+    return (_in_single(cause) if unit == U32 and not _declared32(cases[0]) else cause), []
 
 
 def _rivals(first: Hypothesis, factors: list[Hypothesis], hypotheses: list[Hypothesis]) -> tuple[Hypothesis, list[Hypothesis]]:
@@ -455,7 +517,7 @@ def _rivals(first: Hypothesis, factors: list[Hypothesis], hypotheses: list[Hypot
         best = [first] + [h for h in best if h is not first and h not in factors]
         return first, best[1:] or factors[1:]
     same_number = [h for h in hypotheses if h.theory.key == first.theory.key and h.reading.key == first.reading.key]
-    return first, best[1:] or same_number[1:]
+    return first, [h for h in best if h is not first] or same_number[1:]
 
 
 def _in_single(cause: Cause) -> Cause:
@@ -467,26 +529,25 @@ def _declared32(failure: Failure) -> bool:
     return resolve(failure.quantity, failure.facts.conventions)["precision"] == "float32"
 
 
-def _digits_lost(cases: list[Failure], trivial: Hypothesis) -> tuple[Cause | None, list[str]]:
+def _digits_lost(cases: list[Failure], right: Hypothesis, unit: float) -> tuple[Cause | None, list[str]]:
     """The value is right to the tolerance of a precision, so nothing but digits (or a direction that the norm hides) is wrong."""
-    if cases[0].unit == U64:
+    if unit == U64:
         return None, ["right in norm, wrong in the directions where the matrix is small: digits lost, or jitter"]
-    lost = trivial.digits
+    lost = right.digits
     if lost > 9.5 or _declared32(cases[0]):
         return None, [f"the right value, but to {lost:.1f} digits only: look for cancellation, finite differences or loose tolerances"]
     return Cause("float32", f"The right value to {lost:.1f} digits: single precision somewhere",
                  "compute in double precision, or declare precision = float32", lost, 1), []
 
 
-def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure) -> bool:
+def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) -> bool:
     """Whether the hypothesis leaves the certified value of a passed case as it is (or says nothing about it)."""
     quantity = failure.quantity
     if hypothesis.reading.complexity or quantity.certified_by not in case.values:
         return True
     facts = Facts(case, failure.facts.conventions)
-    value = facts.value(quantity.name)
+    value, basis = facts.value(quantity.name), hypothesis.theory.basis(facts, quantity)
     weights = [factor.value(facts.problem) for factor in hypothesis.factors]
-    basis = hypothesis.theory.basis(facts, quantity)
     if basis is None or any(weight is None for weight in weights):
         return True
     predicted = sum(weight * part for weight, part in zip(weights, basis))
@@ -494,13 +555,13 @@ def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure) -> bool:
         predicted = _inverted(predicted)
     if predicted is None or predicted.shape != value.shape:
         return False
-    limit = Failure(facts, quantity, value, failure.unit).tolerance(hypothesis.theory)
-    return float(np.linalg.norm(predicted - value)) <= 2 * limit * float(np.linalg.norm(value))
+    limit = Failure(facts, quantity, value).rounding(hypothesis.theory) * unit
+    return _norm(predicted - value) <= 2 * limit * _norm(value)
 
 
 def _nearest(found: list[Found], count: int = 2) -> list[str]:
-    """The best fits of all, with their digits: evidence where there is no cause."""
-    shared = [key for key in found[0] if all(key in other for other in found)]
+    """The best fits that prove something, with their digits: evidence where there is no cause."""
+    shared = [key for key in found[0] if all(key in other and other[key][2].proves for other in found)]
     ranked = sorted((max(other[key][2].error for other in found), key) for key in shared)
     return [_described(key, found) for error, key in ranked[:count] if error < 0.1]
 

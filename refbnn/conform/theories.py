@@ -73,16 +73,23 @@ class Facts:
         resolved = resolve(quantity, self.conventions)
         return [(axis, resolved[axis.name]) for axis in AXES]
 
-    def condition(self, names: tuple[str, ...]) -> float:
-        """The largest condition number among the certified values that a theory uses."""
-        stored = (self.case.values.get(QUANTITIES[name].certified_by) for name in names)
-        return max((value.condition or 1.0 for value in stored if value is not None), default=1.0)
+    def condition(self, name: str) -> float:
+        """The condition number of a certified value, 1 where none is stored."""
+        stored = self.case.values.get(QUANTITIES[name].certified_by)
+        return 1.0 if stored is None else stored.condition or 1.0
 
     def order(self, name: str) -> NDArray[np.int64]:
         """Positions of a parameter order in the package's θ (see `conventions.permutation`)."""
         key = "order " + name
         if key not in self._seen:
             self._seen[key] = permutation(self.problem, name)
+        return self._seen[key]
+
+    def term(self, term: Term) -> float | None:
+        """The value of a named addend, computed once."""
+        key = "term " + term.key
+        if key not in self._seen:
+            self._seen[key] = term.value(self)
         return self._seen[key]
 
     def raw(self, name: str) -> Array | None:
@@ -314,7 +321,7 @@ def theories(quantity: Quantity, conventions: Mapping[str, str]) -> list[Theory]
 def _conventions(quantity: Quantity, conventions: Mapping[str, str]) -> list[Theory]:
     """One undeclared convention, or two."""
     declared = resolve(quantity, conventions)
-    single = [{axis.name: choice} for axis in AXES if axis.name not in (ORDER, "precision")
+    single = [{axis.name: choice} for axis in AXES if axis.name != ORDER and axis.touches(quantity)
               for choice in axis.meanings if choice != declared[axis.name]]
     double = [{**a, **b} for a, b in combinations(single, 2) if a.keys() != b.keys()]
     return [_convention(changes) for changes in single + double]
@@ -337,15 +344,18 @@ def _joined(changes: dict[str, str]) -> str:
 # The same thing under two names, or what a theory with coefficients says better.
 _NOT_OTHER = {
     **{name: (*LOSS_MATRICES, *PRECISIONS) for name in PRECISIONS},
-    **{name: (*PRECISIONS,) for name in LOSS_MATRICES},
+    **{name: tuple(PRECISIONS) for name in LOSS_MATRICES},
+    "laplace.covariance": ("laplace.hessian.covariance",),
+    "laplace.hessian.covariance": ("laplace.covariance",),
 }
 
 
 def _other_quantities(quantity: Quantity) -> list[Theory]:
     if quantity.kind in ("root", "samples"):
         return []
-    return [Theory(f"quantity:{name}", "quantity", 2, f"You return {name}: {other.formula}", f"return {quantity.formula}", _value(name),
-                   (name,))
+    free = quantity.kind != "scalar"  # a scalar is a multiple of every other
+    return [Theory(f"quantity:{name}", "quantity", 2, f"You return {name}: {other.formula}", f"return {quantity.formula}",
+                   _value(name), (name,), free)
             for name, other in QUANTITIES.items()
             if name != quantity.name and other.kind not in ("root", "samples") and name not in _NOT_OTHER.get(quantity.name, ())]
 
@@ -659,13 +669,12 @@ def _additive(quantity: Quantity) -> list[Theory]:
 
 def _added(quantity: Quantity, addends: tuple[tuple[Term, float], ...]) -> Theory:
     def basis(facts: Facts, q: Quantity) -> Basis | None:
-        values = [term.value(facts) for term, _ in addends]
-        expected = facts.value(q.name)
-        if any(value is None for value in values):
+        values = [facts.term(term) for term, _ in addends]
+        if None in values:
             return None
+        expected = facts.value(q.name)
         shift = sum(c * value for (_, c), value in zip(addends, values))
-        return (expected + shift,) if min(abs(value) for value in values) > 1e-9 * abs(expected) else None
-    # A loss is −log p: a constant of log p that is missing there has been added here.
+        return (expected + shift,) if min(map(abs, values)) > 1e-9 * abs(expected) else None
     key, sentence, advice = _words(quantity, addends)
     return Theory(key, "additive", 2 * len(addends), sentence, advice, basis, (quantity.name,), free=False)
 
@@ -701,7 +710,8 @@ def _log_det_variants(quantity: Quantity) -> list[Theory]:
         ("prior_times_n", "The prior in P is multiplied by N", "add P₀ itself", lambda p: (1, len(p.X))),
     )
     precision = LOG_DETS.get(quantity.name) or EVIDENCES[quantity.name]
-    return [Theory(key, "log_det", 2, sentence, advice, _log_det_basis(precision, weights), (quantity.name, precision), free=False)
+    where = "_in_log_det" if quantity.name in EVIDENCES else ""
+    return [Theory(key + where, "log_det", 2, sentence, advice, _log_det_basis(precision, weights), (quantity.name, precision), free=False)
             for key, sentence, advice, weights in rows]
 
 
