@@ -26,7 +26,7 @@ from refbnn.conform.quantities import QUANTITIES
 CASES = Path(__file__).parent / "cases"
 FORMAT = 1
 LICENCE = "CC0-1.0"
-FAMILIES = ("diagnostic", "exact", "activation", "awkward", "real")
+FAMILIES = ("diagnostic", "exact", "awkward", "real")
 TIERS = ("E", "M", "V")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 DIGITS = re.compile(r"(0|-?[1-9]\.[0-9]{39}e[+-][0-9]+)\Z")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from .awkward import AWKWARD
 from .designs import DIAGNOSTIC, EXACT
+from .real import REAL
 
-DESIGNS = DIAGNOSTIC + EXACT
+DESIGNS = DIAGNOSTIC + EXACT + AWKWARD + REAL
+BY_ID = {design.id: design for design in DESIGNS}
+if len(BY_ID) < len(DESIGNS):
+    raise ValueError("two designs have one id")

@@ -54,9 +54,9 @@ def certified(question: Question) -> dict[str, Result]:
 
 def _certified_at(question: Question, bits: int) -> dict[str, Result]:
     intervals, with_hessian = route_a(question, bits)
-    compare_routes(intervals, route_b(question, bits, with_hessian))
     rationals = exact(question, with_hessian)
     check_enclosed(intervals, rationals)
+    compare_routes(intervals | rationals, route_b(question, bits, with_hessian))
     results = {}
     for name, balls in intervals.items():
         if name in rationals:
@@ -119,15 +119,18 @@ def exact(question: Question, with_hessian: bool) -> dict[str, list[flint.fmpq]]
     return values
 
 
-def compare_routes(intervals: dict[str, list], decimals: dict[str, list]) -> None:
-    """Disagreement unless both routes have the same names and every number agrees to 45 digits."""
-    if set(intervals) != set(decimals):
-        raise Disagreement(f"different quantities: {sorted(set(intervals) ^ set(decimals))}")
-    for name, balls in intervals.items():
-        if len(balls) != len(decimals[name]):
-            raise Disagreement(f"{name}: {len(balls)} numbers and {len(decimals[name])}")
-        pairs = [(as_fraction(ball.mid()), as_fraction(other)) for ball, other in zip(balls, decimals[name])]
-        size = max([abs(a) for a, _ in pairs] + [abs(b) for _, b in pairs])
+def compare_routes(first: dict[str, list], second: dict[str, list]) -> None:
+    """Disagreement unless both routes have the same names and every number agrees to 45 digits.
+
+    first: exact rationals where there are any, else balls. An exact zero is compared with the largest entry, or with 1.
+    """
+    if set(first) != set(second):
+        raise Disagreement(f"different quantities: {sorted(set(first) ^ set(second))}")
+    for name, numbers in first.items():
+        if len(numbers) != len(second[name]):
+            raise Disagreement(f"{name}: {len(numbers)} numbers and {len(second[name])}")
+        pairs = [(as_fraction(a), as_fraction(b)) for a, b in zip(numbers, second[name])]
+        size = max(abs(a) for a, _ in pairs) or 1
         for place, (a, b) in enumerate(pairs):
             if abs(a - b) > AGREEMENT * (abs(a) or size):
                 raise Disagreement(f"{name}[{place}]: {float(a)!r} by definition, {float(b)!r} in closed form")
@@ -151,7 +154,7 @@ def as_fraction(value: Any) -> Fraction:
     if isinstance(value, mpmath.mpf):
         sign, mantissa, exponent, _ = value._mpf_
         return (-1) ** sign * int(mantissa) * Fraction(2) ** int(exponent)
-    mantissa, exponent = value.man_exp()
+    mantissa, exponent = value.mid().man_exp()
     return int(mantissa) * Fraction(2) ** int(exponent)
 
 

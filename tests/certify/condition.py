@@ -1,7 +1,8 @@
 """How much a value moves, relative to its norm, when every input moves by a relative amount of random sign.
 
 κ = max over 16 sign patterns of ‖v(inputs · (1 + ε s)) − v(inputs)‖ / (ε ‖v‖), ε = 2⁻⁶⁰ in 256-bit arithmetic, at least 1,
-rounded up to two digits. For an inverse this is multiplied by κ₂(P), for a log-determinant by ‖P⁻¹‖_F ‖P‖_F / |log det P|.
+rounded up to two digits. For an inverse this is multiplied by κ₂(P), for a log-determinant by ‖P⁻¹‖_F ‖P‖_F / |log det P|;
+for J P⁻¹ Jᵀ the condition numbers of P and of J are carried through to first order.
 """
 
 from __future__ import annotations
@@ -91,20 +92,21 @@ def through_inverse(prefix: str, kappa: dict, results: dict[str, Result], p: int
 
 
 def _projected_variance(kappa: dict, results: dict[str, Result], question: Question) -> float:
-    """J Σ Jᵀ with Σ from a solve that leaves a residual R in P Σ = 1: ‖J P⁻¹ R Jᵀ‖ <= ε ‖P‖ ‖Σ‖ ‖J Σ‖ ‖J‖.
+    """Of J Σ Jᵀ, from relative errors ε κ in P and in J: Δ = −J Σ ΔP Σ Jᵀ + 2 sym(ΔJ Σ Jᵀ)."""
+    P, S = (unpacked(results["laplace." + part].data, question.num_params) for part in ("precision", "covariance"))
+    size = frobenius([results["predictive.glm.variance"].data])
+    jacobians = _new_jacobians(question)
+    through = [(frobenius(J), frobenius([times(S, row) for row in J])) for J in jacobians]
+    from_precision = max(kappa["laplace.precision"], 1.0) * spectral_norm(P) * math.fsum(SJ * SJ for _, SJ in through)
+    from_jacobian = 2 * max(kappa["jacobian"], 1.0) * math.fsum(J * SJ for J, SJ in through)
+    return (from_precision + from_jacobian) / size
 
-    Twice the error of J itself is added.
-    """
-    p = question.num_params
-    P, S = (unpacked(results["laplace." + part].data, p) for part in ("precision", "covariance"))
+
+def _new_jacobians(question: Question) -> list[list[list[float]]]:
     with FIELD.working():
         closed = Closed(question.lifted(FIELD), FIELD)
-        jacobians = [[[_double(v) for v in row] for row in closed.jacobian(list(map(FIELD.number, x)))[1]]
-                     for x in question.X_new]
-    products = [(frobenius(J), frobenius([times(S, row) for row in J])) for J in jacobians]
-    lever = math.fsum(J * JS for J, JS in products) / frobenius([results["predictive.glm.variance"].data])
-    inverse = max(kappa["laplace.precision"], 1.0) * spectral_norm(P) * spectral_norm(S)
-    return lever * (inverse + 2 * max(kappa["jacobian"], 1.0))
+        return [[[_double(v) for v in row] for row in closed.jacobian(list(map(FIELD.number, x)))[1]]
+                for x in question.X_new]
 
 
 # -- norms --------------------------------------------------------------------------------------------------------

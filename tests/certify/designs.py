@@ -19,7 +19,7 @@ class Design:
     """A case before its numbers are drawn.
 
     prior: (kind, what is stated), where a callable draws it from (stream, layer sizes). mean: a number, or "array".
-    data: None for drawn data, else a function returning (X, y) in fractions. change: the last word on the question.
+    data: None for drawn data, else a function returning (X, y, X_new) in fractions. change: the last word on the question.
     """
 
     id: str
@@ -34,9 +34,10 @@ class Design:
     variance: Fraction | None = None
     prior: tuple[str, Any] = ("isotropic", PRECISION)
     mean: Any = F(0)
-    scale: Fraction = F(1)
+    scale: Fraction = F(1)          # of θ and the draws
+    reach: Fraction = F(2)          # of X and X_new
     counts: tuple[int, int] = (0, 5)
-    data: Callable[[], tuple[list, list]] | None = None
+    data: Callable[[], tuple[list, list, list]] | None = None
     change: Callable[[Question], Question] | None = None
     flags: tuple[str, ...] = ()
     source: str = ""
@@ -76,7 +77,11 @@ class Design:
     def question(self) -> Question:
         """Every number of the case."""
         p, d = self.num_params, self.sizes[0]
-        X, y = self.data() if self.data else (self.stream("X").matrix(self.num_data, d, F(2)), self.targets("y"))
+        X, y, X_new = self.data() if self.data else (
+            self.stream("X").matrix(self.num_data, d, self.reach), self.targets("y"),
+            self.stream("X_new").matrix(NUM_NEW, d, self.reach))
+        if len(X) != self.num_data:
+            raise ValueError(f"{self.id}: {len(X)} data, {self.num_data} stated")
         mean = self.stated_mean()
         question = Question(
             sizes=self.sizes, activation=self.activation, slope=self.slope, bias=self.bias,
@@ -84,10 +89,21 @@ class Design:
             prior_mean=mean if isinstance(mean, list) else [mean] * p,
             prior_precision=dense_prior(self.prior[0], self.stated_prior(), self.layer_sizes),
             X=X, y=y, theta=self.stream("theta").vector(p, self.scale),
-            X_new=self.stream("X_new").matrix(NUM_NEW, d, F(2)), vector=self.stream("vector").vector(p),
-            labels=self.targets("labels"), normals=self.stream("normals").matrix(p + 2, p, F(2)),
+            X_new=X_new, vector=self.stream("vector").vector(p),
+            labels=self.targets("labels"), normals=normals(self.stream("normals"), p),
             draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale))
         return self.change(question) if self.change else question
+
+
+def normals(stream: Integers, p: int) -> list[list[Fraction]]:
+    """p + 2 rows to be mapped linearly, with one large entry in each of the first p: so the map can be recovered well.
+
+    Plain draws would have a condition number of 10 to 500, which every check of a sampler would then have to allow for.
+    """
+    rows = stream.matrix(p + 2, p, F(1, 4))
+    for row, column in zip(rows, stream.shuffled(list(range(p)))):
+        row[column] = stream.positive(F(5, 2), F(3)) * (1 if stream.below(2) else -1)
+    return rows
 
 
 # -- priors -------------------------------------------------------------------------------------------------------
@@ -97,10 +113,10 @@ def per_parameter(stream: Integers, layer_sizes: list[int]) -> list[Fraction]:
     return [stream.positive(F(1, 2), F(4)) for _ in range(sum(layer_sizes))]
 
 
-def full(stream: Integers, layer_sizes: list[int], ridge: Fraction = F(83, 256)) -> list[list[Fraction]]:
-    """A Aᵀ/256 + ridge, with A of small integers: every entry is k/256."""
+def full(stream: Integers, layer_sizes: list[int], ridge: Fraction = F(83, 256), rank: int | None = None) -> list:
+    """A Aᵀ/256 + ridge, with A (p × rank, p × p if not given) of small integers: every entry is k/256."""
     p = sum(layer_sizes)
-    A = [[stream.between(-7, 7) for _ in range(p)] for _ in range(p)]
+    A = [[stream.between(-7, 7) for _ in range(rank or p)] for _ in range(p)]
     gram = [[sum(a * b for a, b in zip(left, right)) for right in A] for left in A]
     return [[F(gram[i][j], 256) + (ridge if i == j else 0) for j in range(p)] for i in range(p)]
 
@@ -119,10 +135,50 @@ DIAGNOSTIC = [
            (2, 5, 3), "tanh", "categorical", prior=PER_LAYER_2),
     Design("tanh-poisson-2-5-3", "One tanh layer, counts, one prior precision per parameter, prior means not zero",
            (2, 5, 3), "tanh", "poisson", prior=PER_PARAMETER, mean="array"),
+    Design("sigmoid-normal-2-3-5", "One sigmoid layer, full prior precision, prior means not zero", (2, 3, 5),
+           "sigmoid", "normal", num_data=7, variance=F(57, 256), prior=FULL, mean="array"),
+    Design("softplus-poisson-2-3-5", "One softplus layer, counts", (2, 3, 5), "softplus", "poisson", num_data=7,
+           scale=F(1, 2)),
+    Design("sin-normal-2-3-7", "One sine layer, seven outputs, one prior precision per layer", (2, 3, 7), "sin",
+           "normal", variance=VARIANCE, prior=PER_LAYER_2),
+    Design("silu-categorical-2-3-3-5", "Two SiLU layers, softmax over five classes, one prior precision per layer",
+           (2, 3, 3, 5), "silu", "categorical", prior=PER_LAYER_3),
+    Design("gelu-bernoulli-2-5-3", "One GELU layer (exact, by erf), binary outputs, full prior precision", (2, 5, 3),
+           "gelu", "bernoulli", prior=FULL),
+    Design("gelu-tanh-normal-2-5-3", "One GELU layer in its tanh form, one prior precision per parameter", (2, 5, 3),
+           "gelu_tanh", "normal", variance=VARIANCE, prior=PER_PARAMETER),
+    Design("erf-categorical-2-5-3", "One erf layer, softmax, prior means not zero", (2, 5, 3), "erf", "categorical",
+           num_data=13, mean="array"),
+    Design("tanh-normal-2-3-5-3", "Two tanh layers, normal likelihood", (2, 3, 5, 3), "tanh", "normal", num_data=7,
+           variance=VARIANCE),
+    Design("sigmoid-categorical-2-5-3-no-bias", "One sigmoid layer without biases, softmax", (2, 5, 3), "sigmoid",
+           "categorical", bias=False),
+    Design("sin-poisson-2-3-5-3-no-bias", "Two sine layers without biases, counts", (2, 3, 5, 3), "sin", "poisson",
+           bias=False, prior=PER_LAYER_3),
 ]
 EXACT = [
     Design("relu-normal-2-5-3", "One ReLU layer, normal likelihood: every matrix is rational", (2, 5, 3), "relu",
            "normal", family="exact", variance=VARIANCE),
     Design("leaky-relu-normal-2-3-5-3", "Two leaky ReLU layers of slope 1/8, normal likelihood", (2, 3, 5, 3),
            "leaky_relu", "normal", family="exact", slope=F(1, 8), variance=VARIANCE, prior=PER_LAYER_3),
+    Design("square-normal-2-3-5", "One layer of squares, normal likelihood, full prior precision", (2, 3, 5), "square",
+           "normal", num_data=7, family="exact", variance=VARIANCE, prior=FULL, mean="array"),
+    Design("square-normal-2-3-2-3", "Two layers of squares: a polynomial of degree four", (2, 3, 2, 3), "square",
+           "normal", num_data=7, family="exact", variance=VARIANCE, scale=F(3, 4), reach=F(1)),
+    Design("deep-linear-normal-3-2-5-3", "A deep linear network without biases", (3, 2, 5, 3), "identity", "normal",
+           family="exact", bias=False, variance=VARIANCE, prior=PER_PARAMETER),
+    Design("linear-normal-2-3", "No hidden layer: linear regression, where Laplace is exact", (2, 3), "identity",
+           "normal", family="exact", variance=VARIANCE, prior=FULL, mean=F(19, 64)),
+    Design("linear-bernoulli-2-3", "No hidden layer: three logistic regressions", (2, 3), "identity", "bernoulli",
+           family="exact"),
+    Design("linear-categorical-2-5", "No hidden layer: softmax regression", (2, 5), "identity", "categorical",
+           family="exact", prior=PER_PARAMETER),
+    Design("linear-poisson-2-3", "No hidden layer: three Poisson regressions", (2, 3), "identity", "poisson",
+           num_data=7, family="exact", mean="array"),
+    Design("relu-categorical-2-5-3", "One ReLU layer, softmax: outputs and Jacobian rational", (2, 5, 3), "relu",
+           "categorical", family="exact", prior=PER_LAYER_2),
+    Design("leaky-relu-poisson-2-3-5", "One leaky ReLU layer of slope 1/8, counts", (2, 3, 5), "leaky_relu", "poisson",
+           num_data=7, family="exact", slope=F(1, 8)),
+    Design("square-bernoulli-2-5-3-no-bias", "One layer of squares without biases, binary outputs", (2, 5, 3),
+           "square", "bernoulli", family="exact", bias=False, reach=F(1)),
 ]

@@ -38,7 +38,8 @@ def encode(case: dict) -> str:
     for key, value in case.items():
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         if key in ("inputs", "values"):
-            inner = [f"  {json.dumps(name)}: {json.dumps(entry, allow_nan=False)}" for name, entry in value.items()]
+            inner = [f"  {json.dumps(name)}: {json.dumps(entry, allow_nan=False, separators=(',', ':'))}"
+                     for name, entry in value.items()]
             text = "{\n" + ",\n".join(inner) + "\n }"
         lines.append(f" {json.dumps(key)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}"
