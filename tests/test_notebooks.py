@@ -1,0 +1,191 @@
+"""The notebooks: every one runs, every labelled equation is executed, every citation resolves, stored outputs are whole."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import refbnn
+
+REPOSITORY = Path(__file__).parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "derivations").glob("*.ipynb"))
+
+# Wrapped around the code of a notebook: notes the label of every check that passed.
+PRELUDE = """
+import json as _json, sys as _sys
+import refbnn.testing as _testing
+_labels = set()
+def _noting(check):
+    def noted(label, *arguments, **options):
+        result = check(label, *arguments, **options)
+        _labels.add(label)
+        return result
+    return noted
+_testing.check, _testing.check_zero = _noting(_testing.check), _noting(_testing.check_zero)
+"""
+EPILOGUE = """
+open(_sys.argv[1], "w").write(_json.dumps(sorted(_labels)))
+"""
+
+
+def cells(notebook: dict, kind: str) -> list[dict]:
+    """The cells of a kind."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    """The text of a cell."""
+    return "".join(cell["source"])
+
+
+def tags(notebook: dict) -> list[str]:
+    """The labels of the equations, in order."""
+    return re.findall(r"\\tag\{([^}]*)\}", "\n".join(source(cell) for cell in cells(notebook, "markdown")))
+
+
+def run(notebook: dict, folder: Path) -> set[str]:
+    """Run the code cells as one script in a process of its own; the labels whose checks passed."""
+    script, labels = folder / "notebook.py", folder / "labels.json"
+    code = "\n\n".join(source(cell) for cell in cells(notebook, "code"))
+    script.write_text(PRELUDE + code + EPILOGUE, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, script, labels], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return set(json.loads(labels.read_text()))
+
+
+def faults_of_text(notebook: dict) -> list[str]:
+    """What is wrong with the stored notebook: repeated tags, cells that were not run or failed, checks without stored output."""
+    found = [f"tag {tag} occurs twice" for tag in sorted(set(tags(notebook))) if tags(notebook).count(tag) > 1]
+    printed = []
+    for number, cell in enumerate(cells(notebook, "code")):
+        if cell["execution_count"] != number + 1:
+            found.append(f"code cell {number + 1} was not executed in order: execution count {cell['execution_count']}")
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                found.append(f"code cell {number + 1} has a stored error: {output['ename']}")
+            printed.append("".join(output.get("text", "")))
+    stored = set(re.findall(r"^\(([^)]*)\) (?:holds|vanishes)", "\n".join(printed), re.MULTILINE))
+    return found + [f"tag {tag} has no stored check" for tag in sorted(set(tags(notebook)) - stored)]
+
+
+def faults_of_run(notebook: dict, executed: set[str]) -> list[str]:
+    """Tags that no check executes, and checked labels that no equation has."""
+    known = set(tags(notebook))
+    never = [f"never executed: {tag}" for tag in sorted(known - executed)]
+    return never + [f"no equation: {label}" for label in sorted(executed - known)]
+
+
+def citations(root: Path) -> dict[str, str]:
+    """Every label in an `Eq. (label)` of the package, with the file that cites it."""
+    return {
+        label: str(path.relative_to(root))
+        for path in sorted(root.rglob("*.py"))
+        for label in re.findall(r"Eqs?\.\s+\(([^)]*)\)", path.read_text(encoding="utf-8"))
+    }
+
+
+def read(path: Path) -> dict:
+    """A notebook as JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_executes_exactly_its_labelled_equations(path, tmp_path):
+    notebook = read(path)
+    assert faults_of_run(notebook, run(notebook, tmp_path)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_stored_notebook_is_whole(path):
+    assert faults_of_text(read(path)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_stores_its_figures(path):
+    drawn = [output for cell in cells(read(path), "code") for output in cell["outputs"] if "image/png" in output.get("data", {})]
+    assert drawn, "no figure is stored"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_code_of_a_notebook_is_plain_python(path):
+    for cell in cells(read(path), "code"):
+        ast.parse(source(cell))
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+def test_labels_are_unique_over_all_notebooks():
+    labels = [tag for path in NOTEBOOKS for tag in tags(read(path))]
+    assert sorted(labels) == sorted(set(labels))
+
+
+def test_every_equation_that_the_package_cites_is_labelled_in_a_notebook():
+    labels = {tag for path in NOTEBOOKS for tag in tags(read(path))}
+    cited = citations(Path(refbnn.__file__).parent)
+    assert len(cited) > 10
+    assert {label: path for label, path in cited.items() if label not in labels} == {}
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------------
+
+
+def small_notebook(markdown=r"$$1+1=2 \tag{one}$$", code='from refbnn.testing import check\ncheck("one", 1 + 1, 2)', **changes):
+    """A notebook of two cells."""
+    stored = [{"output_type": "stream", "name": "stdout", "text": ["(one) holds to 16.0 digits\n"]}]
+    cell = {"cell_type": "code", "execution_count": 1, "source": [code], "outputs": stored, **changes}
+    return {"cells": [{"cell_type": "markdown", "source": [markdown]}, cell]}
+
+
+def test_a_whole_notebook_has_no_faults(tmp_path):
+    assert faults_of_text(small_notebook()) == []
+    assert faults_of_run(small_notebook(), run(small_notebook(), tmp_path)) == []
+
+
+def test_a_missing_tag_is_caught(tmp_path):
+    notebook = small_notebook(markdown="$$1+1=2$$")
+    assert faults_of_run(notebook, run(notebook, tmp_path)) == ["no equation: one"]
+
+
+def test_a_tag_that_nothing_executes_is_caught(tmp_path):
+    notebook = small_notebook(markdown=r"$$1+1=2 \tag{one}$$ $$2+2=4 \tag{two}$$")
+    assert faults_of_run(notebook, run(notebook, tmp_path)) == ["never executed: two"]
+    assert faults_of_text(notebook) == ["tag two has no stored check"]
+
+
+def test_a_check_in_a_branch_that_is_not_taken_does_not_count(tmp_path):
+    notebook = small_notebook(code='from refbnn.testing import check\nif False:\n    check("one", 1, 1)')
+    assert faults_of_run(notebook, run(notebook, tmp_path)) == ["never executed: one"]
+
+
+def test_a_check_that_fails_is_caught(tmp_path):
+    with pytest.raises(AssertionError, match="relative error"):
+        run(small_notebook(code='from refbnn.testing import check\ncheck("one", 1 + 1, 3)'), tmp_path)
+
+
+def test_a_stored_error_is_caught():
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
+    assert "code cell 1 has a stored error: ValueError" in faults_of_text(small_notebook(outputs=[error]))
+
+
+@pytest.mark.parametrize("count", [None, 2])
+def test_cells_that_were_not_run_in_order_are_caught(count):
+    assert faults_of_text(small_notebook(execution_count=count))
+
+
+def test_a_tag_used_twice_is_caught():
+    assert "tag one occurs twice" in faults_of_text(small_notebook(markdown=r"\tag{one} \tag{one}"))
+
+
+def test_citations_are_read_from_docstrings(tmp_path):
+    (tmp_path / "module.py").write_text('"""G, Eq. (ggn), and\nEq.\n(two-lines)."""\n')
+    assert citations(tmp_path) == {"ggn": "module.py", "two-lines": "module.py"}
