@@ -383,7 +383,8 @@ def _names(column: Array, spread: Array, bases: Scales) -> list[Monomial]:
 def _constant(column: Array, spread: Array, names: list[Monomial]) -> list[Monomial]:
     """The number that all cases share, unless it has a better name."""
     number = float(np.median(column))
-    shared = len(column) > 1 and number != 0 and np.all(np.abs(column - number) <= 4 * spread) and np.all(spread < 1e-3 * abs(number))
+    sharp = number != 0 and np.all(spread < 1e-3 * abs(number))
+    shared = len(column) > 1 and sharp and np.all(np.abs(column - number) <= 4 * spread)
     return [Monomial(number=float(f"{number:.6g}"))] if shared and not names else []
 
 
@@ -461,12 +462,11 @@ def _hygiene(answers: list[Any]) -> Cause | None:
 
 
 def _search(cases: list[Failure], found: list[Found], passed: list[Any]) -> tuple[Cause | None, list[str]]:
-    """At the tolerance of double precision, then of single precision."""
-    for unit in (U64, U32):
-        cause, evidence = _conclude(cases, found, passed, unit)
-        if cause is not None or evidence:
-            return cause, evidence
-    return None, []
+    """At the tolerance of double precision, then of single precision; between the two, exact fits whose numbers have no name."""
+    cause, evidence = _conclude(cases, found, passed, U64)
+    if cause is None and not evidence:
+        evidence = _unnamed(found)
+    return (cause, evidence) if cause is not None or evidence else _conclude(cases, found, passed, U32)
 
 
 def _by_likelihood(cases: list[Failure], found: list[Found], passed: list[Any]) -> list[str]:
@@ -522,7 +522,8 @@ def _rivals(first: Hypothesis, factors: list[Hypothesis], hypotheses: list[Hypot
 
 def _in_single(cause: Cause) -> Cause:
     return Cause(cause.key + "+float32", cause.sentence + " (as far as single precision tells)",
-                 cause.advice + "; also compute in double precision, or declare precision = float32", cause.digits, cause.complexity + 1)
+                 cause.advice + "; also compute in double precision, or declare precision = float32", cause.digits,
+                 cause.complexity + 1)
 
 
 def _declared32(failure: Failure) -> bool:
@@ -533,11 +534,17 @@ def _digits_lost(cases: list[Failure], right: Hypothesis, unit: float) -> tuple[
     """The value is right to the tolerance of a precision, so nothing but digits (or a direction that the norm hides) is wrong."""
     if unit == U64:
         return None, ["right in norm, wrong in the directions where the matrix is small: digits lost, or jitter"]
-    lost = right.digits
-    if lost > 9.5 or _declared32(cases[0]):
-        return None, [f"the right value, but to {lost:.1f} digits only: look for cancellation, finite differences or loose tolerances"]
-    return Cause("float32", f"The right value to {lost:.1f} digits: single precision somewhere",
-                 "compute in double precision, or declare precision = float32", lost, 1), []
+    if _declared32(cases[0]) or not all(_is_single(failure.answer) for failure in cases):
+        return None, [f"the right value, but to {right.digits:.1f} digits only: single precision on the way, cancellation, "
+                      "finite differences or a loose tolerance"]
+    return Cause("float32", "Your answers are right as single-precision numbers",
+                 "compute in double precision, or declare precision = float32", right.digits, 1), []
+
+
+def _is_single(answer: Array) -> bool:
+    """Whether every entry is a float32 number."""
+    with np.errstate(over="ignore"):
+        return np.array_equal(answer.astype(np.float32).astype(float), answer)
 
 
 def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) -> bool:
@@ -559,11 +566,22 @@ def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) 
     return _norm(predicted - value) <= 2 * limit * _norm(value)
 
 
+def _unnamed(found: list[Found]) -> list[str]:
+    """Evidence: a combination that is exact on all cases, though its numbers have no name; the shortest one."""
+    exact = [key for key in _shared(found) if all(other[key][2].error <= other[key][2].tolerance(U64) for other in found)]
+    return [_described(key, found) for key in sorted(exact, key=lambda key: len(found[0][key][2].coefficients))[:1]]
+
+
 def _nearest(found: list[Found], count: int = 2) -> list[str]:
     """The best fits that prove something, with their digits: evidence where there is no cause."""
-    shared = [key for key in found[0] if all(key in other and other[key][2].proves for other in found)]
-    ranked = sorted((max(other[key][2].error for other in found), key) for key in shared)
+    ranked = sorted((max(other[key][2].error for other in found), key) for key in _shared(found))
     return [_described(key, found) for error, key in ranked[:count] if error < 0.1]
+
+
+def _shared(found: list[Found]) -> list[Key]:
+    """The fits that apply to all cases, with free coefficients but fewer than numbers."""
+    return [key for key, (_, theory, _) in found[0].items()
+            if theory.free and all(key in other and other[key][2].proves for other in found)]
 
 
 def _described(key: Key, found: list[Found]) -> str:
