@@ -118,10 +118,11 @@ def _causes(findings: Findings, run: Run, style: Style) -> str:
         return ""
     groups: dict[tuple[Verdict, str], list[Finding]] = {}
     for verdict, finding in findings:
-        groups.setdefault((verdict, _why(verdict, finding, run)), []).append(finding)
+        same = finding.cause.key if finding.cause else _why(verdict, finding, run)
+        groups.setdefault((verdict, same), []).append(finding)
     hint = f"Look closer: refbnn explain CASE QUANTITY --adapter {run.subject.spec}"
-    return "\n".join([*(_entry(verdict, _which(verdict, members, run), text, style)
-                        for (verdict, text), members in groups.items()), hint])
+    return "\n".join([*(_entry(verdict, _which(verdict, members, run), _why(verdict, members[0], run), style)
+                        for (verdict, _), members in groups.items()), hint])
 
 
 def _which(verdict: Verdict, members: Sequence[Finding], run: Run) -> str:

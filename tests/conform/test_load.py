@@ -1,0 +1,119 @@
+"""Every way of not being an adapter ends in one clear sentence, and nothing is silently left out."""
+
+import sys
+
+import pytest
+
+from refbnn.conform import load, run
+from refbnn.conform.load import LoadError
+
+
+@pytest.mark.parametrize("spec, message", [
+    ("missing.py", "no such file: missing.py"),
+    ("autogrd", r"no adapter 'autogrd' \(did you mean autograd\?\)"),
+    ("", "no adapter ''"),
+    ("no_such_module:adapter", "cannot import no_such_module"),
+    ("refbnn.mlp:adapter", "has no attribute 'adapter'"),
+    ("faults:no_such_fault", "no planted fault 'no_such_fault'"),
+])
+def test_what_cannot_be_found_is_named(conform, spec, message):
+    with pytest.raises(LoadError, match=message):
+        conform(spec)
+
+
+def test_a_missing_peer_is_told_with_its_command(conform, monkeypatch):
+    monkeypatch.setitem(load.BUILTIN, "peer", load.Builtin("peer", "a peer", ("numpy", "no_such_peer"), "pip install peer"))
+    with pytest.raises(LoadError, match="peer needs no_such_peer, not installed here: pip install peer"):
+        conform("peer")
+
+
+@pytest.mark.parametrize("planted, message", [
+    ("raise RuntimeError('too old')", r"importing it raised RuntimeError: too old \(mine.py:"),
+    ("def broken(:", "importing it raised SyntaxError"),
+    ("import no_such_module", "importing it raised ModuleNotFoundError: No module named 'no_such_module'"),
+    ("sys.exit(0)", r"importing it called sys.exit\(0\)"),
+    ("os._exit(0)", "while being imported it ended its process with exit status 0"),
+    ("conventions = {'loss.reducton': 'mean'}", "unknown 'loss.reducton'"),
+    ("conventions = {'loss.reduction': 'average'}", "loss.reduction must be one of sum, mean"),
+    ("conventions = {'loss.reduction': 1}", "conventions must be a dict of strings"),
+    ("conventions = 'mean'", "conventions must be a dict of strings"),
+    ("known_failures = {'gradient': 'issue 7'}", "expected 'case-glob::quantity-glob', got 'gradient'"),
+    ("known_failures = {'*::gardient': 'issue 7'}", "'\\*::gardient' matches no quantity"),
+    ("known_failures = ['gradient']", "known_failures must be a dict"),
+    ("def gnn_full(s):\n    return 0", "gnn_full is no quantity; nearest is ggn_full"),
+    ("def ggn_ful(s):\n    return 0", "ggn_ful is no quantity; nearest is ggn_full"),
+    ("def hesian_diag(s):\n    return 0", "nearest is hessian_diag"),
+    ("def laplace_logdet(s):\n    return 0", "nearest is laplace_log_det"),
+    ("def fisher_kfac(s):\n    return 0", "fisher_kfac is no quantity"),
+    ("def predictive_variance(s):\n    return 0", "nearest is predictive_glm_variance"),
+    ("known_failure = {}", "known_failure is no quantity; nearest is known_failures"),
+    ("def unsuported(problem, quantity):\n    return 'all'", "nearest is unsupported"),
+])
+def test_an_unusable_adapter_is_refused_with_the_reason(adapter, conform, planted, message):
+    with pytest.raises(LoadError, match=message):
+        conform(adapter(planted), "loss")
+
+
+def test_helpers_with_other_names_are_left_alone(adapter, conform):
+    helpers = """
+    ggn = gnn = 3
+    laplace_samples = 7
+    def hessian(s): return 0
+    def helper(s): return 0
+    def _gnn_full(s): return 0
+    class Model: pass
+    """
+    assert conform(adapter(helpers), "loss").exit_code == 0
+
+
+def test_a_misspelt_convention_name_is_caught_as_a_part(adapter, conform):
+    with pytest.raises(LoadError, match="convention is no quantity; nearest is conventions"):
+        conform(adapter("def forward(s):\n    return 0\nconvention = {}\n", good="name = 'x'\n"))
+
+
+def test_an_imported_function_is_not_taken_for_an_answer_but_told(adapter, conform):
+    report = conform(adapter("from autograd import jacobian\n"), "loss", "jacobian")
+    assert report.run.subject.imported == ("jacobian",) and report.verdicts["jacobian"] == "UNSUPPORTED"
+    report = conform(adapter("from autograd import jacobian\n__all__ = ['jacobian', 'loss']\n"), "jacobian")
+    assert report.run.subject.imported == () and report.verdicts["jacobian"] == "ERROR"
+
+
+def test_an_object_or_a_class_in_a_module_is_an_adapter(tmp_path, conform, monkeypatch):
+    (tmp_path / "house.py").write_text(
+        "class Mine:\n    name = 'object'\n    def prepare(self, problem):\n        return problem\n"
+        "    def forward(self, problem):\n        return problem.y\n\nmine = Mine()\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for spec in ("house:mine", "house:Mine"):
+        report = conform(spec, "forward")
+        assert report.run.subject.name == "object" and report.verdicts == {"forward": "MISMATCH"}
+
+
+def test_the_file_may_have_the_name_of_a_package_and_import_its_neighbours(adapter, tmp_path, conform, monkeypatch):
+    (tmp_path / "neighbour.py").write_text("version = 'from next door'\n", encoding="utf-8")
+    spec = adapter("import autograd, neighbour\nversion = neighbour.version + ' ' + autograd.grad.__name__\n", name="autograd.py")
+    monkeypatch.chdir(tmp_path)
+    assert conform(spec, "loss").run.subject.version == "from next door grad"
+
+
+def test_the_adapter_is_never_imported_by_this_process(adapter, conform):
+    conform(adapter(), "loss")
+    assert not any("mine" in name.split(".") or name == "adapter_mine" for name in sys.modules)
+
+
+def test_parts_have_defaults(adapter, conform):
+    report = conform(adapter("def forward(problem):\n    return problem.y\n", good="import numpy\n", name="bare.py"), "forward")
+    assert report.run.subject.name.endswith("bare.py") and report.run.subject.version == ""
+
+
+@pytest.mark.parametrize("name", sorted(load.BUILTIN))
+def test_every_builtin_adapter_has_a_module_and_a_command_for_what_it_needs(name):
+    entry = load.BUILTIN[name]
+    assert entry.module.startswith(load.HOME) and (entry.install or not entry.needs)
+    assert __import__("importlib.util").util.find_spec(entry.module) is not None
+
+
+@pytest.mark.parametrize("name", ["refbnn", "autograd"])
+def test_the_builtin_adapters_answer_everything(small, name):
+    pytest.importorskip(name)
+    result = run.run(name, run.plan([small]))
+    assert result.exit_code() == 0 and result.ran == result.declared == result.total
