@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from refbnn.gaussian import Gaussian
-from refbnn.shapes import Inputs, as_array
+from refbnn.shapes import Draws, NewInputs, as_array
 
 Means = Annotated[np.ndarray, "m k"]
 Covariances = Annotated[np.ndarray, "m k k"]
@@ -22,7 +22,7 @@ class Moments:
     covariance: Covariances
 
 
-def moments(net: object, q: Gaussian, X_new: Inputs) -> Moments:
+def moments(net: object, q: Gaussian, X_new: NewInputs) -> Moments:
     """Mean f(x, m) and covariance J(x) Σ J(x)ᵀ of f under θ ~ N(m, Σ), exact for a network affine in θ, Eq. (glm-predictive).
 
     This is the GLM predictive when `net` is Linearised at q's mean. The noise of y is not included. Raises ValueError for a
@@ -37,7 +37,7 @@ def moments(net: object, q: Gaussian, X_new: Inputs) -> Moments:
     return Moments(net.forward(q.mean, X_new), half @ np.swapaxes(half, -1, -2))
 
 
-def monte_carlo(net: object, likelihood: object, thetas: np.ndarray, X_new: Inputs) -> Moments:
+def monte_carlo(net: object, likelihood: object, thetas: Draws, X_new: NewInputs) -> Moments:
     """Moments of y averaged over given draws of θ (t p): mean E[y], covariance E[Cov(y|f)] + Cov(E[y|f]).
 
     The second term is divided by t, the number of draws (the moments of the mixture itself), not by t − 1.

@@ -1,7 +1,7 @@
 """The language of shapes: one letter an axis, one name for each kind of array.
 
 Axis order is always `*s n k p`: draws or chains (any number of leading axes, maybe none), data, outputs, parameters.
-Other letters: `d` inputs, `m` new data. Axes are never squeezed; a network with one output has k = 1.
+Other letters: `d` inputs, `m` new data, `t` given draws of θ. Axes are never squeezed; a network with one output has k = 1.
 The tests execute these annotations: every public function is called and the letters must agree between its arguments and
 its result.
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 Parameters = Annotated[np.ndarray, "*s p"]
 Inputs = Annotated[np.ndarray, "n d"]
+NewInputs = Annotated[np.ndarray, "m d"]
 Targets = Annotated[np.ndarray, "n ..."]  # n k, or n for class labels
 Values = Annotated[np.ndarray, "*s"]
 DataValues = Annotated[np.ndarray, "*s n"]
@@ -22,6 +23,7 @@ OutputMatrices = Annotated[np.ndarray, "*s n k k"]
 OutputTensors = Annotated[np.ndarray, "*s n k k k"]
 Jacobian = Annotated[np.ndarray, "*s n k p"]
 DataGradients = Annotated[np.ndarray, "n p"]
+Draws = Annotated[np.ndarray, "t p"]
 Vector = Annotated[np.ndarray, "p"]
 Matrix = Annotated[np.ndarray, "p p"]
 

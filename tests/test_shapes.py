@@ -1,0 +1,271 @@
+"""The shapes in the signatures are true: every public function with annotated axes is called, on sizes that are all different."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import numpy as np
+import pytest
+
+import refbnn
+from refbnn import Linearised, Mlp, Posterior, activations, laplace, likelihoods, optimize, predict, priors
+from refbnn.precision import Diagonal
+from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
+from tests.shape_checker import ShapeError, bind, checked, watch
+from tests.test_layers import LAYER
+
+# d, hidden, k, n, m, draws: distinct primes, so that no two axes can be confused
+D, HIDDEN, K, N, M, DRAWS = 2, 5, 3, 11, 7, 13
+NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init__"]]
+MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
+MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
+TARGETS = {
+    "Normal": (lambda rng: rng.normal(size=(N, K))),
+    "Bernoulli": (lambda rng: rng.integers(0, 2, (N, K))),
+    "Categorical": (lambda rng: rng.integers(0, K, N)),
+    "Poisson": (lambda rng: rng.poisson(2.0, (N, K))),
+}
+
+
+def call_everything():
+    """Every public function of the numerical layers, through the public objects, batched where it may be."""
+    rng = np.random.default_rng(0)
+    net = Mlp((D, HIDDEN, K), activations.tanh)
+    p = net.num_params
+    assert len({D, HIDDEN, K, N, M, DRAWS, p}) == 7
+    X, X_new, theta, prior = rng.normal(size=(N, D)), rng.normal(size=(M, D)), 0.5 * rng.normal(size=p), priors.isotropic(p, 1.3)
+    for batch in ((), (DRAWS,), (17, DRAWS)):
+        call_network(net, rng, batch, X)
+        call_network(Linearised(net, at=theta), rng, batch, X)
+        call_gaussian(prior, rng, batch)
+        call_gaussian(priors.full(np.eye(p) + np.ones((p, p))), rng, batch)
+        for name, targets in TARGETS.items():
+            call_likelihood(getattr(likelihoods, name)(*[0.37] * (name == "Normal")), targets(rng), rng, batch)
+    for name, targets in TARGETS.items():
+        likelihood = getattr(likelihoods, name)(*[0.37] * (name == "Normal"))
+        post = Posterior(net, likelihood, prior, X, targets(rng))
+        call_posterior(post, rng, targets(rng))
+        q = laplace.at(theta, prior.precision + post.loss.ggn(theta))
+        laplace.log_evidence(post.log_prob(theta), q)
+        predict.moments(Linearised(net, at=theta), q, X_new)
+        predict.monte_carlo(net, likelihood, q.sample(rng, (DRAWS,)), X_new)
+        refbnn.gaussian.kl(q, prior)
+    optimize.maximize(post, theta)
+    priors.per_layer(net.layer_sizes, [1.0, 2.0])
+    priors.per_parameter(np.ones(p))
+    net.flatten(net.unflatten(theta))
+    activations.leaky_relu(0.1)
+
+
+def call_network(net, rng, batch, X):
+    """Everything that is vectorised over draws, and what takes one θ."""
+    theta, u = (0.5 * rng.normal(size=(*batch, net.num_params)) for _ in range(2))
+    v = rng.normal(size=(*batch, N, K))
+    one = 0.5 * rng.normal(size=net.num_params)
+    net.forward(theta, X)
+    net.jacobian(theta, X)
+    for a, b, c in ((theta, u, v), (one, u, v), (theta, u, v.reshape(-1, N, K)[0]), (theta, u.reshape(-1, net.num_params)[0], v)):
+        net.vjp(a, X, c)
+        net.jvp(a, X, b)
+        net.contracted_hessian_product(a, X, c, b)
+    net.vjp_per_datum(one, X, v.reshape(-1, N, K)[0])
+    net.contracted_hessian(one, X, v.reshape(-1, N, K)[0])
+
+
+def call_gaussian(q, rng, batch):
+    """A Gaussian and its precision."""
+    theta = rng.normal(size=(*batch, q.num_params))
+    for function in (q.log_prob, q.gradient, q.from_normals, q.precision.matvec, q.precision.solve, q.precision.scale_matvec,
+                     q.precision.scale_transposed_matvec):
+        function(theta)
+    for function in (q.covariance, q.scale, q.entropy, q.precision.matrix, q.precision.log_det, q.precision.diagonal):
+        function()
+    assert q.sample(rng, batch).shape == (*batch, q.num_params)
+
+
+def call_likelihood(likelihood, y, rng, batch):
+    """A likelihood on outputs of any leading axes."""
+    f = rng.normal(size=(*batch, N, K))
+    y = likelihood.check_targets(y, N, K)
+    for method in (likelihood.log_prob, likelihood.residual, likelihood.curvature, likelihood.factor, likelihood.third):
+        method(f, y)
+    for method in (likelihood.fisher, likelihood.mean, likelihood.covariance):
+        method(f)
+    likelihood.sample(f, rng)
+
+
+def call_posterior(post, rng, labels):
+    """The posterior and its loss, batched where they may be."""
+    p = post.net.num_params
+    theta, thetas = 0.5 * rng.normal(size=p), 0.5 * rng.normal(size=(17, DRAWS, p))
+    for argument in (theta, thetas):
+        for function in (post.log_prob, post.log_likelihood, post.value_and_gradient, post.loss.value, post.loss.gradient):
+            function(argument)
+        post.loss.hessian_vector_product(argument, rng.normal(size=argument.shape))
+    for function in (post.negative_hessian, post.loss.hessian, post.loss.ggn, post.loss.fisher, post.loss.empirical_fisher,
+                     post.loss.per_datum_gradients):
+        function(theta)
+    post.loss.sampled_fisher(theta, labels)
+
+
+def test_every_annotated_shape_is_true_and_every_function_that_has_one_is_called():
+    with watch(MODULES) as (wrapped, calls):
+        call_everything()
+    assert len(wrapped) > 60
+    assert sorted(wrapped - calls) == []
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------------
+
+Row = Annotated[np.ndarray, "n p"]
+Batch = Annotated[np.ndarray, "*s n"]
+New = Annotated[np.ndarray, "m"]
+
+
+class Owner:
+    """An object that knows p = 3."""
+
+    num_params = 3
+
+    def wrong_length(self, theta: Annotated[np.ndarray, "p"]) -> Annotated[np.ndarray, "p"]:
+        """Returns one entry less than it says."""
+        return theta[:-1]
+
+
+def same(a: Row, b: Row) -> Row:
+    """What it says."""
+    return a + b
+
+
+def transposed(a: Row) -> Row:
+    """Returns p n."""
+    return a.T
+
+
+def squeezed(a: Batch) -> Batch:
+    """Drops the leading axis."""
+    return a[0]
+
+
+def unbound(a: Row) -> New:
+    """Its result has a letter that no argument has."""
+    return a[0]
+
+
+def an_array(a: Row) -> float:
+    """Says float, returns an array."""
+    return a.sum(0)
+
+
+def two(a: Row) -> tuple[Row, Batch]:
+    """The second entry is wrong."""
+    return a, a
+
+
+ONE = np.ones((2, 3))
+
+
+@pytest.mark.parametrize("function, arguments, message", [
+    (transposed, (ONE,), "expected n = 2"),
+    (squeezed, (np.ones((4, 2)),), "leading axes"),
+    (unbound, (ONE,), "stands in no argument"),
+    (an_array, (ONE,), "expected float"),
+    (two, (ONE,), r"result\[1\]: expected n = 2"),
+    (same, (ONE, np.ones((1, 3))), "expected n = 2"),
+    (same, (np.ones(3), np.ones(3)), "expected axes"),
+    (Owner.wrong_length, (Owner(), np.ones(3)), "expected p = 3"),
+])
+def test_a_shape_that_is_not_as_annotated_is_caught(function, arguments, message):
+    with pytest.raises(ShapeError, match=message):
+        checked(function, "function", set())(*arguments)
+
+
+def test_a_true_annotation_passes_and_is_counted():
+    calls = set()
+    assert checked(same, "same", calls)(ONE, ONE).shape == (2, 3) and calls == {"same"}
+
+
+def test_a_wrong_method_of_the_package_is_caught(monkeypatch):
+    true = Mlp.jvp
+
+    def wrong(self, theta: Parameters, X: Inputs, u: Parameters) -> Outputs:
+        """The outputs before the data."""
+        return np.swapaxes(true(self, theta, X, u), -1, -2)
+
+    wrong.__module__, wrong.__qualname__ = Mlp.__module__, "Mlp.jvp"
+    monkeypatch.setattr(Mlp, "jvp", wrong)
+    with pytest.raises(ShapeError, match="Mlp.jvp"), watch(MODULES):
+        call_everything()
+
+
+def test_watching_leaves_no_trace():
+    before = Mlp.forward
+    with watch(MODULES):
+        assert Mlp.forward is not before
+    assert Mlp.forward is before
+
+
+def test_open_ended_axes_accept_any_number_of_trailing_ones():
+    for shape in ((5,), (5, 2)):
+        known = {}
+        bind("n ...", shape, known, "y")
+        assert known == {"n": 5}
+
+
+# -- the language of shapes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value, axes, sizes", [
+    (np.ones((2, 3)), "n k", {"n": 2, "k": 3}), (np.ones((4, 5, 3)), "*s p", {"p": 3}), (np.ones(3), "*s p", {}),
+    (2.0, "", {}), ([[1, 2], [3, 4]], "n d", {"d": 2}), (np.ones((0, 3)), "n k", {}),
+])
+def test_good_arrays_come_back_as_float64(value, axes, sizes):
+    array = as_array("value", value, axes, **sizes)
+    assert array.dtype == np.float64 and np.array_equal(array, value)
+
+
+@pytest.mark.parametrize("value, axes, sizes, message", [
+    (np.ones(7), "n k", {"n": 7, "k": 3}, r"y: expected shape \(7, 3\), got \(7,\)"),
+    (np.ones((7, 4)), "n k", {"k": 3}, r"y: expected shape \(n, 3\), got \(7, 4\)"),
+    (np.ones((2, 4)), "*s p", {"p": 3}, r"y: expected shape \(..., 3\), got \(2, 4\)"),
+    (1.0, "*s p", {"p": 3}, r"y: expected shape \(..., 3\), got \(\)"),
+    (np.ones(4), "p", {"p": 3}, r"y: expected shape \(3,\), got \(4,\)"),
+    ([[1.0], [1.0, 2.0]], "n k", {}, "ragged"),
+    (["a"], "n", {}, "real numbers"),
+    (np.array([1j]), "n", {}, "real numbers"),
+    (np.array([None]), "n", {}, "real numbers"),
+    (None, "n", {}, "real numbers"),
+    ([np.nan, np.inf, 1.0], "n", {}, "2 NaN or infinite"),
+])
+def test_other_arrays_are_refused_with_what_was_expected_and_what_came(value, axes, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        as_array("y", value, axes, **sizes)
+
+
+def test_an_own_array_is_a_private_read_only_copy():
+    given = np.ones(3)
+    own = as_own_array("given", given, "p")
+    given[:] = 2
+    assert own.tolist() == [1, 1, 1] and not own.flags.writeable
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, True, "3", None])
+def test_counts_are_positive_integers(value):
+    with pytest.raises(ValueError, match="expected an integer >= 1"):
+        as_count("count", value)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, "3", None, 1j, [1.0]])
+def test_positive_numbers_are_positive_finite_and_single(value):
+    with pytest.raises(ValueError, match="expected"):
+        as_positive("variance", value)
+
+
+def test_good_numbers_come_back_as_python_numbers():
+    assert as_count("count", np.int64(3)) == 3 and type(as_count("count", np.int64(3))) is int
+    assert as_positive("variance", np.float32(0.5)) == 0.5 and type(as_positive("variance", 2)) is float
+
+
+def test_a_diagonal_precision_knows_its_size():
+    assert Diagonal([1.0, 2.0]).num_params == 2
