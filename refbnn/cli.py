@@ -9,9 +9,9 @@ from typing import Sequence
 
 EXAMPLES = """\
 examples:
-  refbnn conform autograd                    every certified case, about twenty seconds
-  refbnn scaffold mine.py                    an adapter to start from; it runs as it is
-  refbnn conform mine.py -k 'ggn.*'          one's own code, one family of quantities
+  refbnn conform autograd             a real implementation, every case: seconds
+  refbnn scaffold mine.py             an adapter to start from; it runs as it is
+  refbnn conform mine.py -k 'ggn.*'   one's own code, one family of quantities
   refbnn conform mine.py --report mine.jsonl
   refbnn explain tanh-normal-2-5-3 ggn.full --adapter mine.py
 
@@ -146,13 +146,13 @@ def _explain(options: argparse.Namespace) -> int:
     from refbnn.conform import explain, listing, load
     try:
         case, quantity = listing.find(options.case, options.quantity)
-        _print(explain.question(case, quantity) + "\n")
-        if options.adapter is None:
-            return 0
-        text, code = explain.answer(case, quantity, options.adapter, options.timeout)
+        text, code = explain.question(case, quantity), 0
+        if options.adapter is not None:
+            answer, code = explain.answer(case, quantity, options.adapter, options.timeout)
+            text += "\n\n" + answer
     except (load.LoadError, ValueError) as error:
         raise Usage(str(error)) from error
-    _print("\n" + text + "\n")
+    _print(text + "\n")
     return code
 
 

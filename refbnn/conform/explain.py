@@ -11,7 +11,7 @@ from . import conventions, run
 from .case import Case, Certified
 from .compare import budget
 from .diagnose import Finding
-from .protocol import one_line
+from .protocol import printable
 from .quantities import Quantity, axis_sizes
 
 WIDTH = 80
@@ -109,4 +109,4 @@ def _difference(value: np.ndarray, expected: np.ndarray) -> str:
 
 def _field(label: str, text: str) -> str:
     indent = " " * 17
-    return textwrap.fill(one_line(text), WIDTH, initial_indent=f"{label:<15}  ", subsequent_indent=indent)
+    return textwrap.fill(printable(text), WIDTH, initial_indent=f"{label:<15}  ", subsequent_indent=indent)

@@ -92,10 +92,14 @@ def encode_answer(value: Any) -> dict[str, Any]:
     return encode_array(array.astype(np.float64))
 
 
+def printable(text: str) -> str:
+    """The text on one line, with nothing in it that could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
 def one_line(text: str) -> str:
-    """Printable text on one line, at most MAX_MESSAGE characters: safe to show on a terminal."""
-    words = " ".join(text.split())
-    clean = "".join(letter if letter.isprintable() else "?" for letter in words)
+    """The printable text, at most MAX_MESSAGE characters of it."""
+    clean = printable(text)
     return clean if len(clean) <= MAX_MESSAGE else clean[:MAX_MESSAGE - 3] + "..."
 
 

@@ -11,11 +11,12 @@ from typing import Iterable, Sequence, TextIO
 
 from .compare import Verdict
 from .diagnose import Finding
-from .protocol import one_line
+from .protocol import printable
 from .quantities import QUANTITIES
 from .run import Check, Run, verdicts
 
 WIDTH = 80
+VERDICT_WIDTH = 31
 MAX_GROUPS = 12
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 SLOW = 1.0
@@ -52,6 +53,11 @@ class Style:
         """The text in letters that the stream can encode."""
         return text if self.unicode else text.translate(ASCII).encode("ascii", "replace").decode("ascii")
 
+    def fill(self, text: str, indent: str = "") -> str:
+        """A paragraph of at most 80 columns, its later lines indented."""
+        return textwrap.fill(self.plain(printable(text)), WIDTH, initial_indent=indent, subsequent_indent="  ",
+                             break_on_hyphens=False)
+
 
 def style_for(stream: TextIO, color: str = "auto") -> Style:
     """`color` is auto, always or never; auto means a terminal without NO_COLOR (no-color.org) that is not dumb."""
@@ -73,11 +79,13 @@ def render(run: Run, findings: Findings, style: Style, strict_digits: bool = Fal
 
 
 def _head(run: Run, style: Style) -> str:
-    subject = run.subject
-    title = style.paint(" ".join(filter(None, (subject.name, subject.version))), BOLD)
-    declared = "".join(f"\n  {key} = {value}" for key, value in subject.conventions.items())
-    return (f"{title} on {len(run.plan)} certified case{'s' * (len(run.plan) != 1)}"
-            + (f", conventions declared:{declared}" if declared else ""))
+    subject, number = run.subject, len(run.plan)
+    name = " ".join(filter(None, (subject.name, subject.version)))
+    lines = [style.paint(style.fill(f"{name} on {number} certified case{'s' * (number != 1)}"), BOLD)]
+    if subject.conventions:
+        declared = ", ".join(f"{key} = {value}" for key, value in subject.conventions.items())
+        lines.append(style.fill(f"conventions declared: {declared}"))
+    return "\n".join(lines)
 
 
 def _table(run: Run, style: Style) -> str:
@@ -101,15 +109,16 @@ def _row(name: str, checks: list[Check], style: Style) -> str:
 
 
 def _verdict(counts: Counter[Verdict], total: int) -> str:
-    """One word where all checks agree, else how many were what, worst first."""
+    """One word where all checks agree, else how many were what, worst first, as far as there is room."""
     passed = counts[Verdict.PASS] + counts[Verdict.EXACT]
     others = [verdict for verdict in SEVERITY if counts[verdict] and verdict not in (Verdict.PASS, Verdict.EXACT)]
     if not others:
         return "EXACT" if counts[Verdict.EXACT] == total else "PASS"
     if counts[others[0]] == total:
         return others[0].name
-    words = [f"{counts[verdict]} {verdict.name}" for verdict in others]
-    return ", ".join(["PASS"] * (passed > 0 and others[0] is Verdict.UNSUPPORTED) + words)
+    words = ["PASS"] * (passed > 0 and others[0] is Verdict.UNSUPPORTED)
+    words += [f"{counts[verdict]} {verdict.name}" for verdict in others]
+    return textwrap.shorten(", ".join(words), VERDICT_WIDTH, placeholder=" ...")
 
 
 def _causes(findings: Findings, run: Run, style: Style) -> str:
@@ -120,7 +129,7 @@ def _causes(findings: Findings, run: Run, style: Style) -> str:
     for verdict, finding in findings:
         same = finding.cause.key if finding.cause else _why(verdict, finding, run)
         groups.setdefault((verdict, same), []).append(finding)
-    hint = f"Look closer: refbnn explain CASE QUANTITY --adapter {run.subject.spec}"
+    hint = style.plain(f"Look closer: refbnn explain CASE QUANTITY --adapter {run.subject.spec}")
     return "\n".join([*(_entry(verdict, _which(verdict, members, run), _why(verdict, members[0], run), style)
                         for (verdict, _), members in groups.items()), hint])
 
@@ -148,8 +157,8 @@ def _worst(verdict: Verdict, finding: Finding, run: Run) -> Check:
 
 def _entry(verdict: Verdict, title: str, text: str, style: Style) -> str:
     """A verdict in its colour, what it is about, and an indented explanation."""
-    head = textwrap.fill(f"{verdict.name} {title}", WIDTH, subsequent_indent="  ")
-    return style.paint(verdict.name, COLORS.get(verdict, YELLOW)) + head[len(verdict.name):] + "\n" + _wrapped(text)
+    head = style.fill(f"{verdict.name} {title}")
+    return style.paint(verdict.name, COLORS.get(verdict, YELLOW)) + head[len(verdict.name):] + "\n" + style.fill(text, "  ")
 
 
 def _troubles(run: Run, style: Style) -> str:
@@ -171,7 +180,7 @@ def _gaps(run: Run, style: Style) -> str:
         lines.append(f"declared gap in {_where(checks)}: {message}")
     lines += [f"{name} is imported from elsewhere and was not taken for an answer; define a function that calls it"
               for name in run.subject.imported]
-    return "\n".join(style.paint(textwrap.fill(line, WIDTH, subsequent_indent="  "), DIM) for line in lines)
+    return "\n".join(style.paint(style.fill(line), DIM) for line in lines)
 
 
 def _grouped(checks: Iterable[Check], wanted: Sequence[Verdict]) -> list[tuple[tuple[Verdict, str], list[Check]]]:
@@ -192,10 +201,6 @@ def _where(checks: Sequence[Check]) -> str:
     return f"{what} on {where}"
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(one_line(text), WIDTH, initial_indent="  ", subsequent_indent="  ")
-
-
 def _slowest(run: Run, style: Style) -> str:
     slow = sorted((check for check in run.checks if (check.seconds or 0) >= SLOW), key=lambda check: -check.seconds)[:3]
     return "\n".join(style.paint(f"slow: {check.quantity} on {check.case} took {check.seconds:.1f} s", DIM) for check in slow)
@@ -205,8 +210,8 @@ def _foot(run: Run, style: Style, strict_digits: bool) -> str:
     word, color = OUTCOMES[run.exit_code(strict_digits)]
     counts = verdicts(run.checks)
     tally = ", ".join(f"{counts[verdict]} {verdict.name}" for verdict in reversed(SEVERITY) if counts[verdict])
-    summary = textwrap.fill(f"{word}: {tally} in {run.seconds:.1f} s", WIDTH)
-    reason = _wrapped(_why_incomplete(run)) + "\n" if _why_incomplete(run) else ""
+    summary = style.fill(f"{word}: {tally} in {run.seconds:.1f} s")
+    reason = style.fill(_why_incomplete(run), "  ") + "\n" if _why_incomplete(run) else ""
     return f"{style.paint(summary, color)}\n{reason}ran {run.ran} / declared {run.declared} / total {run.total}"
 
 

@@ -25,8 +25,8 @@ def unsupported(problem, quantity):
 
 
 def prepare(problem):
-    """Runs once a case; what it returns is handed to every function below. theta: W (out x in), then b, layer by layer."""
-    layers, at = [], 0
+    """Runs once a case; what it returns is handed to every function below."""
+    layers, at = [], 0  # theta holds W (out x in, row by row), then b, layer by layer
     for into, out in zip(problem.sizes[:-1], problem.sizes[1:]):
         W, at = problem.theta[at:at + out * into].reshape(out, into), at + out * into
         b, at = problem.theta[at:at + out * problem.bias], at + out * problem.bias
@@ -75,4 +75,4 @@ def write(path: str) -> None:
     if target.suffix != ".py":
         raise ValueError(f"expected a file name that ends in .py, got {path}")
     with target.open("x", encoding="utf-8") as stream:
-        stream.write(TEMPLATE.format(file=path))
+        stream.write(TEMPLATE.format(file=target.name))

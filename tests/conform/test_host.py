@@ -52,8 +52,8 @@ def test_what_is_not_a_json_object_is_refused(line):
         protocol.decode_line(line)
 
 
-@pytest.mark.parametrize("answer, shape", [(3, ()), (np.float32(0.5), ()), ([1, 2], (2,)), (np.ones((2, 1)), (2, 1)), ((1.0,), (1,)),
-                                           (np.arange(3, dtype=np.uint8), (3,))])
+@pytest.mark.parametrize("answer, shape", [(3, ()), (np.float32(0.5), ()), ([1, 2], (2,)), (np.ones((2, 1)), (2, 1)),
+                                           ((1.0,), (1,)), (np.arange(3, dtype=np.uint8), (3,))])
 def test_real_numbers_of_any_kind_are_answers(answer, shape):
     got = protocol.decode_array(protocol.encode_answer(answer))
     assert got.shape == shape and np.array_equal(got, np.asarray(answer, float))
@@ -72,8 +72,9 @@ def test_messages_are_one_printable_line():
 
 
 def test_the_host_answers_each_request_with_its_number_and_ends_at_stop(small):
+    problem = protocol.encode_problem(small.problem)
     requests = [{"op": "start", "seq": 1},
-                {"op": "case", "seq": 2, "id": small.id, "problem": protocol.encode_problem(small.problem), "quantities": ["loss"]},
+                {"op": "case", "seq": 2, "id": small.id, "problem": problem, "quantities": ["loss"]},
                 {"op": "prepare", "seq": 3}, {"op": "run", "seq": 4, "quantity": "loss"}, {"op": "nonsense", "seq": 5},
                 {"op": "stop", "seq": 6}, {"op": "run", "seq": 7, "quantity": "loss"}]
     replies = io.BytesIO()

@@ -1,5 +1,6 @@
 """Every way of not being an adapter ends in one clear sentence, and nothing is silently left out."""
 
+import importlib.util
 import sys
 
 import pytest
@@ -109,7 +110,7 @@ def test_parts_have_defaults(adapter, conform):
 def test_every_builtin_adapter_has_a_module_and_a_command_for_what_it_needs(name):
     entry = load.BUILTIN[name]
     assert entry.module.startswith(load.HOME) and (entry.install or not entry.needs)
-    assert __import__("importlib.util").util.find_spec(entry.module) is not None
+    assert importlib.util.find_spec(entry.module) is not None
 
 
 @pytest.mark.parametrize("name", ["refbnn", "autograd"])
