@@ -1,12 +1,34 @@
 """Likelihoods p(y|f) of the network output f, one file each.
 
 Any object with these methods is a likelihood: log_prob, residual (r), curvature (Λ), factor (S Sᵀ = Λ), third (T), fisher, mean,
-covariance, sample and check_targets. Derivatives are those of the loss ℓ = −log p(y|f), constants included.
+covariance, sample, outcomes and check_targets. Derivatives are those of the loss ℓ = −log p(y|f), constants included. Those
+whose Λ can be indefinite (StudentT and most of the Heteroscedastic ones) raise ValueError in `factor` at such a datum.
+
+`outcomes(f)` returns points y_j and weights w_j with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j); for methods that take f and y together
+give them np.broadcast_to(f, (len(w), *f.shape)).
+
+Outputs are k = number of targets, except for Categorical (k classes) and the Heteroscedastic family (two outputs a target,
+interleaved: location and dispersion of target 1, of target 2, ...).
 """
 
 from refbnn.likelihoods.bernoulli import Bernoulli
+from refbnn.likelihoods.bernoulli_cloglog import BernoulliCloglog
+from refbnn.likelihoods.bernoulli_probit import BernoulliProbit
 from refbnn.likelihoods.categorical import Categorical
+from refbnn.likelihoods.gamma import Gamma, HeteroscedasticGamma
+from refbnn.likelihoods.heteroscedastic import Heteroscedastic
+from refbnn.likelihoods.heteroscedastic_natural import HeteroscedasticNatural, HeteroscedasticPrecision
+from refbnn.likelihoods.negative_binomial import HeteroscedasticNegativeBinomial, NegativeBinomial
 from refbnn.likelihoods.normal import Normal
+from refbnn.likelihoods.normal_full import NormalFull
+from refbnn.likelihoods.ordinal import Ordinal
 from refbnn.likelihoods.poisson import Poisson
+from refbnn.likelihoods.poisson_softplus import PoissonSoftplus
+from refbnn.likelihoods.poisson_square import PoissonSquare
+from refbnn.likelihoods.student_t import HeteroscedasticStudentT, StudentT
 
-__all__ = ["Bernoulli", "Categorical", "Normal", "Poisson"]
+__all__ = [
+    "Bernoulli", "BernoulliCloglog", "BernoulliProbit", "Categorical", "Gamma", "Heteroscedastic", "HeteroscedasticGamma",
+    "HeteroscedasticNatural", "HeteroscedasticNegativeBinomial", "HeteroscedasticPrecision", "HeteroscedasticStudentT",
+    "NegativeBinomial", "Normal", "NormalFull", "Ordinal", "Poisson", "PoissonSoftplus", "PoissonSquare", "StudentT",
+]

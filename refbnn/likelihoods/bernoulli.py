@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from refbnn.likelihoods import outcomes, targets
 from refbnn.likelihoods.independent import IndependentOutputs
 
 
@@ -19,10 +20,7 @@ class Bernoulli(IndependentOutputs):
 
     def check_targets(self, y, num_data, num_outputs):
         """Return y as float64 (n k) of zeros and ones, or raise ValueError."""
-        y = super().check_targets(y, num_data, num_outputs)
-        if not np.isin(y, (0, 1)).all():
-            raise ValueError(f"y: expected 0 or 1, got {y[~np.isin(y, (0, 1))][0]:g}")
-        return y
+        return targets.binary(super().check_targets(y, num_data, num_outputs))
 
     def log_density(self, f, y):
         """−log(1 + exp((1 − 2y) f))."""
@@ -56,3 +54,7 @@ class Bernoulli(IndependentOutputs):
     def sample(self, f, rng):
         """1 with probability σ(f)."""
         return (rng.random(f.shape) < expit(f)).astype(float)
+
+    def output_outcomes(self, f):
+        """0 and 1 with their probabilities."""
+        return outcomes.levels(np.stack([expit(-f), expit(f)]))

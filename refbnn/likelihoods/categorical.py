@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refbnn.likelihoods.outcomes import Rule
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
 
 
@@ -68,6 +69,12 @@ class Categorical:
     def sample(self, f: Outputs, rng: np.random.Generator) -> np.ndarray:
         """One label for every f, by the Gumbel-max trick: (*s n) integers."""
         return np.argmax(f + rng.gumbel(size=f.shape), axis=-1)
+
+    def outcomes(self, f: Outputs) -> Rule:
+        """Every label y_j (j *s n) and its probability w_j (j *s n): E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j), exactly."""
+        p = np.moveaxis(self.mean(f), -1, 0)
+        labels = np.arange(len(p)).reshape(-1, *[1] * (f.ndim - 1))
+        return np.broadcast_to(labels, p.shape), p
 
 
 def _log_softmax(f: np.ndarray) -> np.ndarray:

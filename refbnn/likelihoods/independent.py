@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from refbnn.likelihoods.outcomes import Rule, joint
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
 
 
@@ -44,6 +45,10 @@ class IndependentOutputs(ABC):
     def sample(self, f: Outputs, rng: np.random.Generator) -> np.ndarray:
         """One draw of y for every f: (*s n k)."""
 
+    @abstractmethod
+    def output_outcomes(self, f) -> Rule:
+        """Points y_j and weights w_j of one output, (j *s n k) each, with E[g(y_k)] = Σ_j w_j g(y_j)."""
+
     def check_targets(self, y, num_data: int, num_outputs: int) -> Targets:
         """Return y as float64 (n k), or raise ValueError saying what was expected and what came."""
         return as_array("y", y, "n k", n=num_data, k=num_outputs)
@@ -57,8 +62,10 @@ class IndependentOutputs(ABC):
         return _diagonal(self.second_derivative(f, y))
 
     def factor(self, f: Outputs, y: Targets) -> OutputMatrices:
-        """S with S Sᵀ = Λ: (*s n k k)."""
-        return _diagonal(np.sqrt(self.second_derivative(f, y)))
+        """S with S Sᵀ = Λ: (*s n k k). Raises ValueError, naming the datum, where Λ is negative."""
+        second = self.second_derivative(f, y)
+        refuse_indefinite(second < 0)
+        return _diagonal(np.sqrt(second))
 
     def third(self, f: Outputs, y: Targets) -> OutputTensors:
         """T = ∂³ℓ/∂f³: (*s n k k k)."""
@@ -75,6 +82,20 @@ class IndependentOutputs(ABC):
     def covariance(self, f: Outputs) -> OutputMatrices:
         """Cov[y|f]: (*s n k k)."""
         return _diagonal(self.output_variance(f))
+
+    def outcomes(self, f: Outputs) -> Rule:
+        """Points y_j (j *s n k) and weights w_j (j *s n) with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j): a product over outputs."""
+        return joint(*self.output_outcomes(f))
+
+
+def refuse_indefinite(bad: np.ndarray) -> None:
+    """Raise ValueError where Λ has no real root; `bad` is (*s n k), true for a target whose Λ is not positive semi-definite."""
+    if bad.any():
+        *_, datum, target = np.argwhere(bad)[0]
+        raise ValueError(
+            f"factor: expected Λ positive semi-definite, got an indefinite Λ for datum {datum}, target {target}: no S has "
+            "S Sᵀ = Λ. Use fisher(f) for a Gauss-Newton matrix, which is never indefinite, or curvature(f, y) for the Hessian"
+        )
 
 
 def _diagonal(v: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
+from refbnn.likelihoods import outcomes, targets
 from refbnn.likelihoods.independent import IndependentOutputs
 
 
@@ -16,11 +17,7 @@ class Poisson(IndependentOutputs):
 
     def check_targets(self, y, num_data, num_outputs):
         """Return y as float64 (n k) of counts, or raise ValueError."""
-        y = super().check_targets(y, num_data, num_outputs)
-        bad = (y < 0) | (y != np.floor(y))
-        if bad.any():
-            raise ValueError(f"y: expected counts 0, 1, 2, ..., got {y[bad][0]:g}")
-        return y
+        return targets.counts(super().check_targets(y, num_data, num_outputs))
 
     def log_density(self, f, y):
         """y f − exp f − log y!."""
@@ -53,3 +50,7 @@ class Poisson(IndependentOutputs):
     def sample(self, f, rng):
         """A Poisson draw with rate exp f."""
         return rng.poisson(np.exp(f)).astype(float)
+
+    def output_outcomes(self, f):
+        """0, 1, 2, ... until the tail is below round-off."""
+        return outcomes.counts(lambda y: self.log_density(f, y), self.mean(f))
