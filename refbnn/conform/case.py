@@ -9,6 +9,7 @@ The format is described in cases/README.md and cases/schema.json.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -88,6 +89,9 @@ def read(path: str | Path) -> Case:
     file = path if path.suffix == ".json" else CASES / f"{path}.json"
     try:
         text = file.read_bytes()
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.stem, ids(), n=3)
+        raise CaseError(f"no case {str(path)!r}; nearest: {', '.join(near) or 'none'}") from None
     except (OSError, ValueError) as problem:
         raise CaseError(f"{str(file)!r}: cannot be read: {problem}") from None
     return parse(text, file.name)
@@ -226,11 +230,15 @@ def _problem(top: Node) -> Problem:
     activation, name = network.at("activation").one_of(ACTIVATIONS), likelihood.at("name").one_of(LIKELIHOODS)
     bias = network.at("bias").boolean()
     layer_sizes = [out * (into + bias) for into, out in zip(sizes, sizes[1:])]
+    slope = _only_with(network.at("slope"), activation == "leaky_relu", Node.number)
+    variance = _only_with(likelihood.at("variance"), name == "normal", Node.positive)
+    inputs = _inputs(top.at("inputs"), sizes, sum(layer_sizes), name)   # first: θ bounds the sizes that follow
     mean, precision = _prior(top.at("prior"), layer_sizes)
-    return Problem(sizes=sizes, activation=activation, bias=bias, likelihood=name,
-                   slope=_only_with(network.at("slope"), activation == "leaky_relu", Node.number),
-                   variance=_only_with(likelihood.at("variance"), name == "normal", Node.positive),
-                   prior_mean=mean, prior_precision=precision, **_inputs(top.at("inputs"), sizes, sum(layer_sizes), name))
+    try:
+        return Problem(sizes=sizes, activation=activation, slope=slope, bias=bias, likelihood=name, variance=variance,
+                       prior_mean=mean, prior_precision=precision, **inputs)
+    except ValueError as refusal:
+        raise CaseError(f"{top.file_name}: {refusal}") from None
 
 
 def _only_with(node: Node, wanted: bool, read_it: Callable[[Node], float]) -> float | None:

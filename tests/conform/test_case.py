@@ -1,0 +1,562 @@
+"""The reader of certified cases proves its parse and refuses everything else; the package's cases are what they claim to be."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from refbnn.conform import case
+from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS
+from refbnn.conform.quantities import QUANTITIES
+
+CASES = case.read_all()
+SMALL = "one-parameter"
+BINARY, COUNTS, LABELS = "iris-logistic-regression", "linnerud-softplus-3-2-3", "no-bias-no-hidden-layer"
+PACKED, ZERO, PER_LAYER = "linear-normal-2-3", "interpolation", "width-one"
+
+
+def tree(name: str) -> dict:
+    return json.loads((case.CASES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def parsed(content: Any, name: str) -> case.Case:
+    return case.parse(json.dumps(content).encode(), f"{name}.json")
+
+
+def rehashed(entry: dict) -> None:
+    """A consistent hash, so that a planted fault in the data meets the check behind the hash."""
+    entry["sha256"] = hashlib.sha256(struct.pack(f"<{len(entry['data'])}d", *entry["data"])).hexdigest()
+
+
+every_case = pytest.mark.parametrize("one", CASES, ids=lambda c: c.id)
+
+
+# -- what the package ships -----------------------------------------------------------------------------------
+
+def test_there_are_many_cases_of_every_family():
+    families = [c.family for c in CASES]
+    assert len(CASES) >= 44
+    assert set(families) == set(case.FAMILIES)
+    assert families.count("real") >= 8
+
+
+def test_ids_are_the_sorted_file_names_and_unique():
+    assert case.ids() == [c.id for c in CASES] == sorted(set(case.ids()))
+    assert all(case.SLUG.match(name) for name in case.ids())
+
+
+def test_every_activation_likelihood_prior_and_bias_occurs():
+    assert {c.problem.activation for c in CASES} == set(ACTIVATIONS)
+    assert {c.problem.likelihood for c in CASES} == set(LIKELIHOODS)
+    assert {tree(c.id)["prior"]["kind"] for c in CASES} == set(case.PRIOR_KEYS)
+    assert {c.problem.bias for c in CASES} == {True, False}
+    assert any(c.problem.prior_mean.any() for c in CASES)
+    assert {len(c.problem.sizes) for c in CASES} >= {2, 3, 4, 5}
+
+
+def test_every_tier_and_a_positive_definite_hessian_occur():
+    assert {value.tier for c in CASES for value in c.values.values()} == set(case.TIERS)
+    assert sum("laplace.hessian.covariance" in c.values for c in CASES) >= 10
+
+
+@every_case
+def test_real_data_are_cited_and_only_they_have_a_source(one):
+    assert bool(one.source) == (one.family == "real")
+
+
+@every_case
+def test_inputs_are_exact_in_float32_and_multiples_of_a_power_of_two(one):
+    for name in ("prior_mean", "prior_precision", "X", "y", "theta", "X_new", "vector", "labels", "normals", "draws"):
+        values = np.asarray(getattr(one.problem, name), dtype=float)
+        unit = 2 ** 12 if name == "prior_precision" else 256
+        assert np.array_equal(values.astype(np.float32), values), name
+        assert np.array_equal(values * unit, np.rint(values * unit)), name
+
+
+@every_case
+def test_normals_determine_a_linear_map_well(one):
+    assert len(one.problem.normals) > len(one.problem.theta)
+    assert np.linalg.cond(one.problem.normals) < 10
+
+
+@pytest.mark.parametrize("one", [c for c in CASES if c.family == "diagnostic"], ids=lambda c: c.id)
+def test_sizes_of_the_diagnostic_family_are_multiplicatively_independent(one):
+    """No product of powers of N, C, 2, σ² and τ is 1, so that a scale factor has one name only."""
+    problem = one.problem
+    numbers = [Fraction(problem.num_data), Fraction(problem.num_outputs), Fraction(2)]
+    numbers += [Fraction(problem.variance)] if problem.variance else []
+    prior = tree(one.id)["prior"]
+    numbers += [Fraction(prior["precision"])] if prior["kind"] == "isotropic" else []
+    assert problem.num_outputs > 2
+    assert np.linalg.matrix_rank(exponents(numbers)) == len(numbers)
+
+
+def exponents(numbers: list[Fraction]) -> np.ndarray:
+    """Prime exponents, a row for each number."""
+    primes = [p for p in range(2, 300) if all(p % q for q in range(2, p))]
+    rows = [[power(x.numerator, p) - power(x.denominator, p) for p in primes] for x in numbers]
+    assert all(math.prod(Fraction(p) ** e for p, e in zip(primes, row)) == x for row, x in zip(rows, numbers))
+    return np.array(rows)
+
+
+def power(number: int, prime: int) -> int:
+    count = 0
+    while number % prime == 0:
+        number, count = number // prime, count + 1
+    return count
+
+
+def test_dependent_sizes_are_seen_as_such():
+    assert np.linalg.matrix_rank(exponents([Fraction(6), Fraction(3), Fraction(2)])) == 2
+
+
+# -- the values hang together -----------------------------------------------------------------------------------
+
+@every_case
+def test_values_have_the_shapes_of_their_quantities_and_cannot_be_written_to(one):
+    axes = {"n": len(one.problem.X), "k": one.problem.num_outputs, "p": one.problem.num_params,
+            "m": len(one.problem.X_new)}
+    for name, certified in one.values.items():
+        assert certified.value.shape == tuple(axes[a] for a in QUANTITIES[name].axes.split())
+        assert not certified.value.flags.writeable
+        assert np.isfinite(certified.value).all()
+        assert certified.condition >= 1
+
+
+@every_case
+def test_diagonals_are_those_of_the_matrices_bit_for_bit(one):
+    for name in ("ggn", "hessian"):
+        assert np.array_equal(np.diag(one.values[f"{name}.full"].value), one.values[f"{name}.diag"].value)
+    assert np.array_equal(np.diag(one.values["fisher.empirical"].value), one.values["fisher.empirical.diag"].value)
+
+
+@every_case
+def test_the_fisher_matrix_is_the_ggn_in_natural_parameters_bit_for_bit(one):
+    assert np.array_equal(one.values["fisher.full"].value, one.values["ggn.full"].value)
+
+
+@every_case
+def test_precision_is_curvature_plus_prior_and_covariance_its_inverse(one):
+    for prefix, curvature in (("laplace.", "ggn.full"), ("laplace.hessian.", "hessian.full")):
+        if prefix + "precision" not in one.values:
+            continue
+        P, S = one.values[prefix + "precision"].value, one.values[prefix + "covariance"].value
+        total = one.values[curvature].value + one.problem.prior_precision
+        assert np.allclose(P, total, rtol=2.0 ** -51, atol=2.0 ** -52 * np.abs(total).max())
+        allowed = 30 * len(P) * 2.0 ** -53 * np.linalg.norm(P) * np.linalg.norm(S)
+        assert np.linalg.norm(P @ S - np.eye(len(P))) < allowed
+
+
+@every_case
+def test_evidence_is_joint_plus_half_log_two_pi_minus_half_log_determinant(one):
+    for prefix in ("laplace.", "laplace.hessian."):
+        if prefix + "log_det" not in one.values:
+            continue
+        joint, log_det, evidence = (float(one.values[key].value) for key in
+                                    ("log_joint", prefix + "log_det", prefix + "log_evidence"))
+        expected = joint + one.problem.num_params / 2 * math.log(2 * math.pi) - log_det / 2
+        assert math.isclose(evidence, expected, rel_tol=0, abs_tol=8 * 2.0 ** -52 * (abs(joint) + abs(log_det) + 100))
+
+
+@every_case
+def test_gradient_and_empirical_fisher_follow_from_the_jacobian_where_the_residual_is_plain(one):
+    """Only the normal likelihood has a residual that needs no function: r = (f − y)/σ²."""
+    if one.problem.likelihood != "normal":
+        return
+    r = (one.values["forward"].value - one.problem.y) / one.problem.variance
+    per_datum = np.einsum("nk,nkp->np", r, one.values["jacobian"].value)
+    scale = np.abs(per_datum).max() + 1e-30
+    assert np.allclose(per_datum.sum(0), one.values["gradient"].value, rtol=1e-12, atol=1e-13 * scale * len(r))
+    assert np.allclose(per_datum.T @ per_datum, one.values["fisher.empirical"].value, rtol=1e-12,
+                       atol=1e-13 * scale ** 2 * len(r))
+
+
+def test_where_the_network_interpolates_the_gradient_is_zero_and_has_a_scale():
+    one = case.read(ZERO)
+    for name in ("gradient", "fisher.empirical", "fisher.empirical.diag"):
+        assert not one.values[name].value.any()
+        assert one.values[name].scale > 0
+    assert one.values["ggn.full"].value.any() and one.values["fisher.mc"].value.any()
+    assert sum(value.scale is not None for c in CASES for value in c.values.values()) == 3
+
+
+def test_rank_deficient_means_what_it_says():
+    for one in CASES:
+        if "rank-deficient" in one.flags:
+            assert np.linalg.matrix_rank(one.values["ggn.full"].value) < one.problem.num_params
+
+
+# -- the reader refuses -----------------------------------------------------------------------------------------
+
+def planted(*path: str | int, value: Any = None, rehash: bool = True, remove: bool = False) -> Callable[[dict], None]:
+    """A fault: the entry at the path replaced or removed."""
+    def plant(content: dict) -> None:
+        place = content
+        for key in path[:-1]:
+            place = place[key]
+        if remove:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = value
+        if rehash and len(path) > 2 and isinstance(path[-1], int) and path[-2] == "data":
+            entry = content
+            for key in path[:-2]:
+                entry = entry[key]
+            rehashed(entry)
+    return plant
+
+
+def shorter(*path: str) -> Callable[[dict], None]:
+    """One row fewer, consistently."""
+    def plant(content: dict) -> None:
+        entry = content
+        for key in path:
+            entry = entry[key]
+        entry["shape"][0] -= 1
+        entry["data"] = entry["data"][:math.prod(entry["shape"])]
+        rehashed(entry)
+    return plant
+
+
+def not_positive_definite(content: dict) -> None:
+    entry = content["prior"]["precision"]
+    p = entry["shape"][0]
+    entry["data"][1] = entry["data"][p] = 4096.0
+    rehashed(entry)
+
+
+# (case, planted fault, the key that the message names, whether the schema sees it too)
+FAULTS = {
+    "unknown key": (SMALL, planted("extra", value=1), "extra", True),
+    "missing key": (SMALL, planted("flags", remove=True), "flags", True),
+    "format 2": (SMALL, planted("format", value=2), "format", True),
+    "format true": (SMALL, planted("format", value=True), "format", True),
+    "other licence": (SMALL, planted("licence", value="MIT"), "licence", True),
+    "other family": (SMALL, planted("family", value="easy"), "family", True),
+    "id of another file": (SMALL, planted("id", value="one-datum"), "id", False),
+    "id no slug": (SMALL, planted("id", value="One Parameter"), "id", True),
+    "revision 0": (SMALL, planted("revision", value=0), "revision", True),
+    "revision 1.5": (SMALL, planted("revision", value=1.5), "revision", True),
+    "title a number": (SMALL, planted("title", value=3), "title", True),
+    "flag a number": (SMALL, planted("flags", value=[3]), "flags[0]", True),
+    "unknown activation": (SMALL, planted("network", "activation", value="swish"), "network.activation", True),
+    "slope without leaky relu": (SMALL, planted("network", "slope", value=0.5), "network.slope", True),
+    "no slope": ("leaky-relu-poisson-2-3-5", planted("network", "slope", value=None), "network.slope", True),
+    "bias 1": (SMALL, planted("network", "bias", value=1), "network.bias", True),
+    "one size": (SMALL, planted("network", "sizes", value=[1]), "network.sizes", True),
+    "size zero": (SMALL, planted("network", "sizes", value=[1, 0]), "network.sizes[1]", True),
+    "size a text": (SMALL, planted("network", "sizes", value=[1, "1"]), "network.sizes[1]", True),
+    "wider network": (SMALL, planted("network", "sizes", value=[1, 2]), "inputs.y.shape", False),
+    "network of astronomic size": (SMALL, planted("network", "sizes", value=[1, 2 ** 52, 1]), "inputs.theta.shape",
+                                   False),
+    "network no object": (SMALL, planted("network", value=[]), "network", True),
+    "unknown likelihood": (SMALL, planted("likelihood", "name", value="gamma"), "likelihood.name", True),
+    "no variance": (SMALL, planted("likelihood", "variance", value=None), "likelihood.variance", True),
+    "variance zero": (SMALL, planted("likelihood", "variance", value=0), "likelihood.variance", True),
+    "variance of a bernoulli": (BINARY, planted("likelihood", "variance", value=1.0), "likelihood.variance", True),
+    "unknown prior": (SMALL, planted("prior", "kind", value="horseshoe"), "prior.kind", True),
+    "prior without kind": (SMALL, planted("prior", "kind", remove=True), "prior", True),
+    "prior of two kinds": (SMALL, planted("prior", "precisions", value=[1.0]), "prior", True),
+    "negative precision": (SMALL, planted("prior", "precision", value=-1.0), "prior.precision", True),
+    "layers miscounted": ("tanh-categorical-2-5-3", planted("prior", "precisions", value=[1.0]), "prior.precisions",
+                          False),
+    "layer precision zero": ("tanh-categorical-2-5-3", planted("prior", "precisions", value=[1.0, 0]),
+                             "prior.precisions[1]", True),
+    "parameter precision zero": (COUNTS, planted("prior", "precision", "data", 0, value=0.0), "prior.precision", False),
+    "asymmetric precision": (PACKED, planted("prior", "precision", "data", 1, value=0.5), "prior.precision", False),
+    "indefinite precision": (PACKED, not_positive_definite, "prior.precision", False),
+    "mean a text": (SMALL, planted("prior", "mean", value="0"), "prior.mean", True),
+    "unknown input": (SMALL, planted("inputs", "Z", value=1), "inputs", True),
+    "missing input": (SMALL, planted("inputs", "vector", remove=True), "inputs", True),
+    "key too many in an array": (SMALL, planted("inputs", "X", "dtype", value="f8"), "inputs.X", True),
+    "array without hash": (SMALL, planted("inputs", "X", "sha256", remove=True), "inputs.X", True),
+    "wrong digit": (SMALL, planted("inputs", "X", "data", 0, value=0.5, rehash=False), "inputs.X.sha256", False),
+    "last bit wrong": (PACKED, lambda c: c["values"]["gradient"]["data"].__setitem__(
+        0, math.nextafter(c["values"]["gradient"]["data"][0], 9)), "values.gradient.sha256", False),
+    "hash of nothing": (SMALL, planted("inputs", "X", "sha256", value="0" * 64), "inputs.X.sha256", False),
+    "hash a number": (SMALL, planted("inputs", "X", "sha256", value=0), "inputs.X.sha256", True),
+    "number as text": (SMALL, planted("inputs", "X", "data", value=["0.5"]), "inputs.X.data[0]", True),
+    "number true": (SMALL, planted("inputs", "X", "data", value=[True]), "inputs.X.data[0]", True),
+    "number null": (SMALL, planted("inputs", "X", "data", value=[None]), "inputs.X.data[0]", True),
+    "integer beyond doubles": (SMALL, planted("inputs", "X", "data", value=[2 ** 53 + 1]), "inputs.X.data[0]", False),
+    "nested data": (SMALL, planted("inputs", "X", "data", value=[[0.5]]), "inputs.X.data[0]", True),
+    "shape of other rank": (SMALL, planted("inputs", "X", "shape", value=[1]), "inputs.X.shape", True),
+    "shape zero": (SMALL, planted("inputs", "X", "shape", value=[0, 1]), "inputs.X.shape[0]", True),
+    "shape too large": (SMALL, planted("inputs", "X_new", "shape", value=[2 ** 40, 1]), "inputs.X_new.data", False),
+    "fewer targets": (BINARY, shorter("inputs", "y"), "inputs.y.shape", False),
+    "fewer labels": (BINARY, shorter("inputs", "labels"), "inputs.labels.shape", False),
+    "too few normals": (SMALL, lambda c: [shorter("inputs", "normals")(c) for _ in range(2)], "inputs.normals", False),
+    "target two": (BINARY, planted("inputs", "y", "data", 0, value=2), "inputs.y", False),
+    "target a half": (BINARY, planted("inputs", "labels", "data", 0, value=0.5), "inputs.labels", False),
+    "label out of range": (LABELS, planted("inputs", "y", "data", 0, value=2), "inputs.y", False),
+    "label negative": (LABELS, planted("inputs", "labels", "data", 0, value=-1), "inputs.labels", False),
+    "count negative": (COUNTS, planted("inputs", "y", "data", 0, value=-1), "inputs.y", False),
+    "count a half": (COUNTS, planted("inputs", "y", "data", 0, value=1.5), "inputs.y", False),
+    "unknown quantity": (SMALL, planted("values", "gnn.full", value=1), "values", True),
+    "missing quantity": (SMALL, planted("values", "ggn.full", remove=True), "values", True),
+    "half a hessian laplace": (SMALL, planted("values", "laplace.hessian.log_det", remove=True), "values", True),
+    "unknown tier": (SMALL, planted("values", "loss", "tier", value="Z"), "values.loss.tier", True),
+    "condition below one": (SMALL, planted("values", "loss", "condition", value=0.5), "values.loss.condition", True),
+    "condition null": (SMALL, planted("values", "loss", "condition", value=None), "values.loss.condition", True),
+    "triangle called dense": (SMALL, planted("values", "ggn.full", "layout", value="dense"), "values.ggn.full.layout",
+                              True),
+    "vector called lower": (SMALL, planted("values", "gradient", "layout", value="lower"), "values.gradient.layout",
+                            True),
+    "value of other shape": (PACKED, planted("values", "gradient", "shape", value=[3]), "values.gradient.shape", False),
+    "triangle cut": (PACKED, planted("values", "ggn.full", "data", value=[1.0]), "values.ggn.full.data", False),
+    "digits of another number": (SMALL, planted("values", "loss", "digits", value="1." + "0" * 39 + "e+0"),
+                                 "values.loss.digits", False),
+    "few digits": (SMALL, planted("values", "loss", "digits", value="1.5"), "values.loss.digits", True),
+    "no digits": (SMALL, planted("values", "loss", "digits", remove=True), "values.loss", True),
+    "digits of a vector": (SMALL, planted("values", "gradient", "digits", value="0"), "values.gradient", True),
+    "scale of a value that is not zero": (SMALL, planted("values", "loss", "scale", value=1.0), "values.loss", False),
+    "zero without scale": (ZERO, planted("values", "gradient", "scale", remove=True), "values.gradient", False),
+    "scale zero": (ZERO, planted("values", "gradient", "scale", value=0), "values.gradient.scale", True),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_refused_and_named(name):
+    source, plant, key, _ = FAULTS[name]
+    content = tree(source)
+    parsed(content, source)
+    plant(content)
+    with pytest.raises(case.CaseError) as refusal:
+        parsed(content, source)
+    message = str(refusal.value)
+    assert message.startswith(f"{source}.json: ")
+    assert key in message
+    assert "expected" in message and "got" in message
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize("text, fragment", [
+    (b"", "not valid JSON"),
+    (b"{", "not valid JSON"),
+    (b"\xff\xfe", "not valid JSON"),
+    (b"[]", "expected an object"),
+    (b"null", "expected an object"),
+    (b'{"id": 1, "id": 2}', "'id': the key appears twice"),
+    (b'{"a": {"\\ud800": 1, "\\ud800": 2}}', "twice"),
+    (b'{"a": NaN}', "finite"),
+    (b'{"a": -Infinity}', "finite"),
+    (b'{"a": ' + b"1" * 5000 + b"}", "not valid JSON"),
+    (b"[" * 100_000, "nested too deeply"),
+    (b"{} {}", "not valid JSON"),
+    (b'\xef\xbb\xbf{}', "not valid JSON"),
+])
+def test_what_is_not_one_json_object_is_refused(text, fragment):
+    with pytest.raises(case.CaseError, match=re.escape(fragment)):
+        case.parse(text, "some.json")
+
+
+def test_infinite_numbers_are_refused():
+    text = (case.CASES / f"{SMALL}.json").read_text().replace('"condition":', '"condition":1e999,"x":', 1)
+    with pytest.raises(case.CaseError):
+        case.parse(text.encode(), f"{SMALL}.json")
+    content = json.dumps(tree(SMALL)).replace('"revision": 1', '"revision": 1e999')
+    with pytest.raises(case.CaseError, match="revision: expected an integer"):
+        case.parse(content.encode(), f"{SMALL}.json")
+
+
+def test_files_that_are_not_there_are_refused_with_near_names(tmp_path):
+    with pytest.raises(case.CaseError, match="nearest: .*tanh-normal-2-5-3"):
+        case.read("tanh-normal-2-5")
+    with pytest.raises(case.CaseError, match="no case"):
+        case.read(tmp_path / "nothing.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(case.CaseError, match="cannot be read"):
+        case.read(tmp_path / "folder.json")
+    with pytest.raises(case.CaseError):
+        case.read("a\0b")
+    with pytest.raises(case.CaseError, match="no case matches 'zzz'"):
+        case.read_all("zzz")
+
+
+def test_a_case_reads_from_anywhere_under_its_own_name(tmp_path):
+    shutil.copy(case.CASES / f"{SMALL}.json", tmp_path)
+    assert case.read(tmp_path / f"{SMALL}.json").id == SMALL
+    (tmp_path / f"{SMALL}.json").rename(tmp_path / "other.json")
+    with pytest.raises(case.CaseError, match="id: expected 'other'"):
+        case.read(tmp_path / "other.json")
+
+
+# -- fuzz -------------------------------------------------------------------------------------------------------
+
+def places(content: Any, path: tuple = ()) -> list[tuple]:
+    """The path of every member of every object and list."""
+    members = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [found for key, value in members for found in [(*path, key), *places(value, (*path, key))]]
+
+
+ORIGINAL = tree(SMALL)
+PLACES = places(ORIGINAL)
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    | st.sampled_from(["", "\ud800", "normal", "full", 2 ** 53, -1, 0, 1e308, 5e-324, -0.0, 10 ** 30]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "shape", "data", "x"]), inner),
+    max_leaves=5)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(["replace", "remove", "add"]), JUNK), min_size=1,
+                max_size=3))
+def test_a_mutilated_case_gives_a_case_or_a_case_error(changes):
+    content = copy.deepcopy(ORIGINAL)
+    for path, action, junk in changes:
+        mutilate(content, path, action, junk)
+    readable_or_refused(json.dumps(content).encode())
+
+
+def mutilate(content: Any, path: tuple, action: str, junk: Any) -> None:
+    """One change at a path, if it is still there."""
+    place = content
+    for key in path[:-1]:
+        if not (isinstance(place, dict) and key in place or isinstance(place, list) and type(key) is int
+                and key < len(place)):
+            return
+        place = place[key]
+    if not isinstance(place, (dict, list)) or (isinstance(place, list) and not (type(path[-1]) is int and place)):
+        return
+    key = path[-1] if isinstance(place, dict) else min(path[-1], len(place) - 1)
+    if action == "replace":
+        place[key] = junk
+    elif action == "remove":
+        place.pop(key) if isinstance(place, list) else place.pop(key, None)
+    elif isinstance(place, dict):
+        place["added"] = junk
+    else:
+        place.append(junk)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.integers(0, 6000), st.integers(0, 40), st.binary(max_size=6))
+def test_a_file_with_damaged_bytes_gives_a_case_or_a_case_error(start, length, put_in):
+    text = (case.CASES / f"{SMALL}.json").read_bytes()
+    readable_or_refused(text[:start] + put_in + text[start + length:])
+
+
+def readable_or_refused(text: bytes) -> None:
+    """Nothing but a CaseError may come out, and what is read has the numbers of the original: their hashes were checked."""
+    try:
+        one = case.parse(text, f"{SMALL}.json")
+    except case.CaseError as refusal:
+        assert str(refusal).isascii() or str(refusal).encode()
+        return
+    assert one.id == SMALL
+    assert one.problem.theta.shape == (1,)
+
+
+def test_the_fuzz_reaches_both_outcomes():
+    harmless, harmful = copy.deepcopy(ORIGINAL), copy.deepcopy(ORIGINAL)
+    mutilate(harmless, ("title",), "replace", "another title")
+    mutilate(harmful, ("title",), "remove", None)
+    assert parsed(harmless, SMALL).title == "another title"
+    with pytest.raises(case.CaseError):
+        parsed(harmful, SMALL)
+
+
+# -- schema, errata, readme ---------------------------------------------------------------------------------------
+
+SCHEMA = json.loads((case.CASES / "schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_schema_knows_the_keys_of_the_reader_and_no_others():
+    top = SCHEMA["properties"]
+    assert SCHEMA["required"] == list(top) == list(ORIGINAL)
+    assert top["format"] == {"const": case.FORMAT} and top["licence"] == {"const": case.LICENCE}
+    assert top["family"]["enum"] == list(case.FAMILIES)
+    assert top["network"]["properties"]["activation"]["enum"] == list(ACTIVATIONS)
+    assert top["likelihood"]["properties"]["name"]["enum"] == list(LIKELIHOODS)
+    assert list(top["values"]["properties"]) == list(case.CERTIFIED)
+    assert set(case.CERTIFIED) - set(top["values"]["required"]) == set(case.OPTIONAL)
+    kinds = {option["properties"]["kind"]["const"]: option for option in top["prior"]["oneOf"]}
+    assert set(kinds) == set(case.PRIOR_KEYS)
+    assert all(set(option["properties"]) == {"kind", case.PRIOR_KEYS[kind], "mean"} for kind, option in kinds.items())
+    assert SCHEMA["$defs"]["scalar"]["properties"]["tier"]["enum"] == list(case.TIERS)
+
+
+def test_every_object_of_the_schema_refuses_unknown_keys():
+    objects = [node for node in schema_nodes(SCHEMA) if node.get("type") == "object"]
+    assert len(objects) > 10
+    assert all(node["additionalProperties"] is False and node["required"] for node in objects)
+
+
+def schema_nodes(node: Any) -> list[dict]:
+    members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return ([node] if isinstance(node, dict) else []) + [found for member in members for found in schema_nodes(member)]
+
+
+@pytest.fixture(scope="module")
+def validator():
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema (of the extra derivations) is not installed")
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    return jsonschema.Draft202012Validator(SCHEMA)
+
+
+@pytest.mark.parametrize("name", case.ids())
+def test_the_schema_accepts_every_case(validator, name):
+    validator.validate(tree(name))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_schema_refuses_the_faults_that_a_schema_can_see(validator, name):
+    source, plant, _, visible = FAULTS[name]
+    content = tree(source)
+    plant(content)
+    assert validator.is_valid(content) != visible
+
+
+def test_every_revision_has_its_line_in_the_errata():
+    text = (case.CASES / "ERRATA.md").read_text(encoding="utf-8")
+    listed = {tuple(cell.strip() for cell in row.split("|")[1:3]) for row in text.splitlines() if row.startswith("| ")}
+    listed -= {("case", "revision")}
+    expected = {(c.id, str(revision)) for c in CASES for revision in range(2, c.revision + 1)}
+    assert expected == {entry for entry in listed if entry[0] in case.ids()}
+
+
+def readme_block(language: str) -> str:
+    text = (case.CASES / "README.md").read_text(encoding="utf-8")
+    return re.search(rf"```{language}\n(.*?)```", text, re.DOTALL).group(1)
+
+
+def test_the_python_of_the_readme_reads_a_case_without_refbnn():
+    program = readme_block("python") + "\nimport sys\nprint(json.dumps([theta, ggn]), 'refbnn' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-W", "ignore::ResourceWarning", "-c", program], cwd=case.CASES, text=True,
+                         capture_output=True, timeout=60, check=True)
+    numbers, imported = ran.stdout.rsplit(" ", 1)
+    assert_same_matrix(json.loads(numbers))
+    assert imported.strip() == "False"
+
+
+def test_the_javascript_of_the_readme_reads_a_case():
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    program = readme_block("javascript") + "\nconsole.log(JSON.stringify([theta, ggn]));"
+    ran = subprocess.run([node, "-e", program], cwd=case.CASES, text=True, capture_output=True, timeout=60, check=True)
+    assert_same_matrix(json.loads(ran.stdout))
+
+
+def assert_same_matrix(numbers: list) -> None:
+    one = case.read("tanh-normal-2-5-3")
+    assert np.array_equal(numbers[0], one.problem.theta)
+    assert np.array_equal(numbers[1], one.values["ggn.full"].value)
+
+
+@pytest.mark.parametrize("language", ["python", "javascript", "julia", "r"])
+def test_the_readme_reads_a_case_in_about_ten_lines(language):
+    assert len(readme_block(language).splitlines()) <= 12
