@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,11 @@ class Failure:
         return SAFETY * size * doubled * amplification(self.quantity, np.asarray(stored, float), self.facts.problem,
                                                        self.facts.conventions)
 
+    @cached_property
+    def floor(self) -> float:
+        """A scalar is a sum of terms that may cancel in the answer: their size."""
+        return abs(float(self.facts.case.values[self.quantity.certified_by].value)) if self.quantity.kind == "scalar" else 0.0
+
     def rounding(self, theory: Theory) -> float:
         """30 n κ, with the largest condition number of the values that the theory uses."""
         return self._rounding * max(1.0, *(self.facts.condition(name) for name in (self.quantity.name, *theory.needs)))
@@ -80,28 +85,51 @@ class Failure:
 class Fit:
     """Coefficients of a theory on one case and the relative size of what they leave unexplained.
 
-    A relative error ε of the answer moves coefficient i by ε · reach_i. `rounding` is 30 n κ. A fit of as many numbers as it has
-    coefficients leaves nothing unexplained and proves nothing.
+    A relative error ε of the answer moves coefficient i by ε · reach_i. A fit of as many numbers as it has coefficients leaves
+    nothing unexplained and proves nothing.
     """
 
     coefficients: tuple[float, ...]
     reach: tuple[float, ...]
     error: float
-    rounding: float = math.inf
     proves: bool = True
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A reading and a theory on one case: the answer as read, what it should be made of, and the fit if there is just one.
+
+    `rounding` is 30 n κ; `floor` is the size of what may have cancelled.
+    """
+
+    reading: Reading
+    theory: Theory
+    view: Array
+    basis: Basis
+    rounding: float
+    floor: float
+    fit: Fit | None
 
     def tolerance(self, unit: float) -> float:
         """30 n u κ, at most 1e-6 (single precision: 1e-3)."""
         return min(self.rounding * unit, CAP32 if unit == U32 else CAP64)
 
     def spread(self, unit: float) -> tuple[float, ...]:
-        """How far each coefficient may be from its name."""
-        seen = max(self.error, self.rounding * U64) if self.proves else math.inf
-        return tuple(min(self.tolerance(unit), SAFETY * seen) * reach for reach in self.reach)
+        """How far each fitted coefficient may be from its name."""
+        seen = max(self.fit.error, self.rounding * U64) if self.fit.proves else math.inf
+        return tuple(min(self.tolerance(unit), SAFETY * seen) * reach for reach in self.fit.reach)
+
+    def unexplained(self, weights: Sequence[float | None]) -> float:
+        """‖answer − Σ w_i basis_i‖, relative to the largest of the answer, the terms and the floor."""
+        if None in weights:
+            return math.inf
+        terms = [weight * part for weight, part in zip(weights, self.basis)]
+        rest = _norm(self.view - sum(terms))
+        return rest / max(self.floor, _norm(self.view), *map(_norm, terms)) if rest else 0.0
 
 
 Key = tuple[str, str]
-Found = dict[Key, tuple[Reading, Theory, Fit]]
+Found = dict[Key, Trial]
 
 
 # One case ------------------------------------------------------------------------------------------------------------
@@ -119,9 +147,7 @@ def fits(failure: Failure) -> Found:
         for theory, basis, rounding in bases:
             seen = views[theory.inverse]
             if seen is not None and basis[0].shape == seen.shape:
-                fit = _fit(seen, basis, theory)
-                if fit is not None:
-                    found[reading.key, theory.key] = reading, theory, replace(fit, rounding=rounding)
+                found[reading.key, theory.key] = Trial(reading, theory, seen, basis, rounding, failure.floor, _fit(seen, basis, theory))
     return found
 
 
@@ -131,7 +157,7 @@ def _view(failure: Failure, reading: Reading) -> Array | None:
     if view is not None and reading.kind == "shape":
         ordered = in_package_order(failure.facts, failure.quantity, view, declared_order(failure.facts, failure.quantity))
         view = view if ordered is None else ordered
-    return view if view is not None and view.any() and np.isfinite(view).all() else None
+    return view if view is not None and np.isfinite(view).all() else None
 
 
 def _bases(failure: Failure) -> list[tuple[Theory, Basis, float]]:
@@ -139,7 +165,7 @@ def _bases(failure: Failure) -> list[tuple[Theory, Basis, float]]:
     found = []
     for theory in _theories(failure.quantity, tuple(sorted(failure.facts.conventions.items()))):
         basis = theory.basis(failure.facts, failure.quantity)
-        if basis is not None and all(np.isfinite(part).all() for part in basis) and any(part.any() for part in basis):
+        if basis is not None and all(np.isfinite(part).all() for part in basis):
             found.append((theory, basis, failure.rounding(theory)))
     return found
 
@@ -158,9 +184,14 @@ def _inverted(view: Array) -> Array | None:
 
 
 def _fit(view: Array, basis: Basis, theory: Theory) -> Fit | None:
-    """Least squares of the view on the basis; where a theory leaves nothing free, every coefficient is 1."""
+    """Least squares of the view on the basis; None where that does not determine the coefficients.
+
+    Where a theory leaves nothing free, every coefficient is 1, and whether that fits is seen later.
+    """
     if not theory.free:
-        return Fit((1.0,), (1.0,), _norm(view - basis[0]) / max(_norm(view), _norm(basis[0])))
+        return Fit((1.0,), (1.0,), 0.0)
+    if not view.any():
+        return None
     return (_fit_one if len(basis) == 1 else _fit_two)(view, basis)
 
 
@@ -275,7 +306,7 @@ def _exponents(count: int) -> NDArray[np.int64]:
     return np.array(rows, dtype=int).reshape(len(rows), count)
 
 
-def scales(problems: Sequence[Any], predictive: bool = False) -> Scales:
+def scales(problems: Sequence[Any], predictive: bool) -> Scales:
     """2, N, C, σ², τ on these problems, and t and m for predictives. What is 1 everywhere, or equals another, is left out."""
     rows: dict[str, Array] = {}
     for name, value in _SCALES.items():
@@ -352,20 +383,34 @@ def _worded(theory: Theory, factors: tuple[Monomial, ...]) -> tuple[str, str, st
 def _hypotheses(cases: list[Failure], found: list[Found], unit: float) -> list[Hypothesis]:
     """All that explains every case to the tolerance of that precision, simplest first."""
     problems = [failure.facts.problem for failure in cases]
-    bases = scales(problems, cases[0].quantity.name.startswith("predictive"))
     result = []
-    for key, (reading, theory, _) in found[0].items():
-        fitted = [other[key][2] for other in found if key in other]
-        if len(fitted) == len(found) and all(fit.error <= fit.tolerance(unit) for fit in fitted):
-            result += [Hypothesis(reading, theory, factors, _digits(factors, fitted, problems))
-                       for factors in _named(theory, fitted, bases, unit)]
+    for key in found[0]:
+        trials = [other[key] for other in found if key in other]
+        if len(trials) == len(found):
+            result += _explaining(trials, problems, unit)
     return sorted(_merged(result), key=lambda hypothesis: hypothesis.complexity)
 
 
-def _named(theory: Theory, fitted: list[Fit], bases: Scales, unit: float) -> list[tuple[Monomial, ...]]:
+def _explaining(trials: list[Trial], problems: list[Any], unit: float) -> Iterator[Hypothesis]:
+    """Names from the cases that determine the coefficients, checked on all of them."""
+    first = trials[0]
+    sure = [(trial, problem) for trial, problem in zip(trials, problems) if trial.fit is not None]
+    if not sure or any(trial.fit.error > trial.tolerance(unit) for trial, _ in sure):
+        return
+    for factors in _named([trial for trial, _ in sure], [problem for _, problem in sure], unit):
+        errors = [trial.unexplained([factor.value(problem) for factor in factors]) for trial, problem in zip(trials, problems)]
+        if all(error <= trial.tolerance(unit) for trial, error in zip(trials, errors)):
+            yield Hypothesis(first.reading, first.theory, factors, digits(max(errors)))
+
+
+def _named(trials: list[Trial], problems: list[Any], unit: float) -> list[tuple[Monomial, ...]]:
     """Every way of naming the coefficients."""
-    columns = np.array([fit.coefficients for fit in fitted]).T
-    spreads = np.array([fit.spread(unit) for fit in fitted]).T
+    theory = trials[0].theory
+    if not theory.free:
+        return [(ONE,)]
+    columns = np.array([trial.fit.coefficients for trial in trials]).T
+    spreads = np.array([trial.spread(unit) for trial in trials]).T
+    bases = scales(problems, theory.predictive)
     names = [_names(column, spread, bases) for column, spread in zip(columns, spreads)]
     if theory.constant:
         names = [[ONE] if ONE in names[0] else [], _constant(columns[1], spreads[1], names[1])]
@@ -386,14 +431,6 @@ def _constant(column: Array, spread: Array, names: list[Monomial]) -> list[Monom
     sharp = number != 0 and np.all(spread < 1e-3 * abs(number))
     shared = len(column) > 1 and sharp and np.all(np.abs(column - number) <= 4 * spread)
     return [Monomial(number=float(f"{number:.6g}"))] if shared and not names else []
-
-
-def _digits(factors: tuple[Monomial, ...], fitted: list[Fit], problems: list[Any]) -> float:
-    """How far the named coefficients explain the worst case."""
-    errors = [fit.error for fit in fitted]
-    for i, factor in enumerate(factors):
-        errors += [abs(fit.coefficients[i] - factor.value(problem)) / fit.reach[i] for fit, problem in zip(fitted, problems)]
-    return digits(max(errors))
 
 
 _MERGED_KINDS = ("convention", "quantity", "quantity_prior", "other_curvature")
@@ -562,34 +599,36 @@ def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) 
         predicted = _inverted(predicted)
     if predicted is None or predicted.shape != value.shape:
         return False
-    limit = Failure(facts, quantity, value).rounding(hypothesis.theory) * unit
-    return _norm(predicted - value) <= 2 * limit * _norm(value)
+    limit = max(2 * Failure(facts, quantity, value).rounding(hypothesis.theory) * unit, CAP64)
+    return _norm(predicted - value) <= limit * _norm(value)
 
 
 def _unnamed(found: list[Found]) -> list[str]:
     """Evidence: a combination that is exact on all cases, though its numbers have no name; the shortest one."""
-    exact = [key for key in _shared(found) if all(other[key][2].error <= other[key][2].tolerance(U64) for other in found)]
-    return [_described(key, found) for key in sorted(exact, key=lambda key: len(found[0][key][2].coefficients))[:1]]
+    exact = [key for key in _shared(found) if all(other[key].fit.error <= other[key].tolerance(U64) for other in found)]
+    return [_described(key, found) for key in sorted(exact, key=lambda key: len(found[0][key].basis))[:1]]
 
 
 def _nearest(found: list[Found], count: int = 2) -> list[str]:
     """The best fits that prove something, with their digits: evidence where there is no cause."""
-    ranked = sorted((max(other[key][2].error for other in found), key) for key in _shared(found))
+    ranked = sorted((max(other[key].fit.error for other in found), key) for key in _shared(found))
     return [_described(key, found) for error, key in ranked[:count] if error < 0.1]
 
 
 def _shared(found: list[Found]) -> list[Key]:
     """The fits that apply to all cases, with free coefficients but fewer than numbers."""
-    return [key for key, (_, theory, _) in found[0].items()
-            if theory.free and all(key in other and other[key][2].proves for other in found)]
+    def proves(trial: Trial | None) -> bool:
+        return trial is not None and trial.theory.free and trial.fit is not None and trial.fit.proves
+    return [key for key in found[0] if all(proves(other.get(key)) for other in found)]
 
 
 def _described(key: Key, found: list[Found]) -> str:
-    reading, theory, _ = found[0][key]
-    worst = digits(max(other[key][2].error for other in found))
-    columns = zip(*(other[key][2].coefficients for other in found))
-    what = " + ".join(f"{_range(column)} x {term}" for column, term in zip(columns, theory.terms or (theory.key or "the value",)))
-    read = f" ({reading.key})" if reading.complexity else ""
+    trial = found[0][key]
+    worst = digits(max(other[key].fit.error for other in found))
+    columns = zip(*(other[key].fit.coefficients for other in found))
+    terms = trial.theory.terms or (trial.theory.key or "the value",)
+    what = " + ".join(f"{_range(column)} x {term}" for column, term in zip(columns, terms))
+    read = f" ({trial.reading.key})" if trial.reading.complexity else ""
     return f"equal to {worst:.1f} digits to {what}{read}, numbers without a name"
 
 

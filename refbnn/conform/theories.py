@@ -156,6 +156,7 @@ class Theory:
     inverse: bool = False
     special: Mapping[tuple[str, ...], tuple[str, str, str]] = field(default_factory=dict)
     constant: bool = False  # the last coefficient may be any number that is the same on all cases
+    predictive: bool = False  # coefficients may hold the numbers of draws and of new inputs
 
 
 # Readings ------------------------------------------------------------------------------------------------------------
@@ -308,7 +309,7 @@ def _prior(facts: Facts) -> Array:
 
 def theories(quantity: Quantity, conventions: Mapping[str, str]) -> list[Theory]:
     """Every theory for one quantity."""
-    found = [Theory("", "itself", 0, "", "", _value(quantity.name), (quantity.name,))]
+    found = [Theory("", "itself", 0, "", "", _value(quantity.name), (quantity.name,), predictive=quantity.name.startswith("predictive"))]
     found += _conventions(quantity, conventions) + _other_quantities(quantity)
     for names, build in _FAMILIES:
         if quantity.name in names:
