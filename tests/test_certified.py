@@ -1,0 +1,125 @@
+"""The certified cases as a third oracle: the package's own values against every certified one, not through the CLI."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from refbnn import Linearised, Mlp, Posterior, activations, laplace, likelihoods, predict, priors
+from refbnn.conform.case import ids, read, read_all
+from refbnn.conform.compare import Verdict, compare
+from refbnn.conform.quantities import QUANTITIES
+from refbnn.testing import tolerance
+
+LIKELIHOODS = {
+    "normal": lambda problem: likelihoods.Normal(problem.variance),
+    "bernoulli": lambda problem: likelihoods.Bernoulli(),
+    "categorical": lambda problem: likelihoods.Categorical(),
+    "poisson": lambda problem: likelihoods.Poisson(),
+}
+
+
+def own_values(problem) -> dict:
+    """Every quantity from the package: name -> function of no arguments."""
+    theta, X, X_new = problem.theta, problem.X, problem.X_new
+    leaky = problem.activation == "leaky_relu"
+    phi = activations.leaky_relu(problem.slope) if leaky else activations.BY_NAME[problem.activation]
+    net = Mlp(problem.sizes, phi, bias=problem.bias)
+    prior = priors.full(problem.prior_precision, problem.prior_mean)
+    post = Posterior(net, LIKELIHOODS[problem.likelihood](problem), prior, X, problem.y)
+    loss = post.loss
+
+    def q(matrix):
+        return laplace.at(theta, prior.precision + matrix(theta))
+
+    def glm():
+        return predict.moments(Linearised(net, at=theta), q(loss.ggn), X_new)
+
+    return {
+        "forward": lambda: net.forward(theta, X),
+        "loss": lambda: loss.value(theta),
+        "log_joint": lambda: post.log_prob(theta),
+        "gradient": lambda: loss.gradient(theta),
+        "jacobian": lambda: net.jacobian(theta, X),
+        "ggn.full": lambda: loss.ggn(theta),
+        "ggn.diag": lambda: np.diagonal(loss.ggn(theta)),
+        "hessian.full": lambda: loss.hessian(theta),
+        "hessian.diag": lambda: np.diagonal(loss.hessian(theta)),
+        "hessian.hvp": lambda: loss.hessian_vector_product(theta, problem.vector),
+        "fisher.full": lambda: loss.fisher(theta),
+        "fisher.empirical": lambda: loss.empirical_fisher(theta),
+        "fisher.empirical.diag": lambda: np.diagonal(loss.empirical_fisher(theta)),
+        "fisher.mc": lambda: loss.sampled_fisher(theta, problem.labels),
+        "laplace.precision": lambda: q(loss.ggn).precision.matrix(),
+        "laplace.covariance": lambda: q(loss.ggn).covariance(),
+        "laplace.log_det": lambda: q(loss.ggn).precision.log_det(),
+        "laplace.log_evidence": lambda: laplace.log_evidence(post.log_prob(theta), q(loss.ggn)),
+        "laplace.hessian.precision": lambda: q(loss.hessian).precision.matrix(),
+        "laplace.hessian.covariance": lambda: q(loss.hessian).covariance(),
+        "laplace.hessian.log_det": lambda: q(loss.hessian).precision.log_det(),
+        "laplace.hessian.log_evidence": lambda: laplace.log_evidence(post.log_prob(theta), q(loss.hessian)),
+        "laplace.scale": lambda: q(loss.ggn).scale(),
+        "laplace.sample": lambda: q(loss.ggn).from_normals(problem.normals),
+        "predictive.glm.mean": lambda: glm().mean,
+        "predictive.glm.variance": lambda: glm().covariance,
+        "predictive.mc": lambda: predict.monte_carlo(net, post.likelihood, problem.draws, X_new).mean,
+    }
+
+
+@functools.cache
+def cases() -> list:
+    """All certified cases, read once."""
+    return read_all()
+
+
+@pytest.mark.parametrize("case_id", ids())
+def test_every_value_of_the_package_agrees_with_the_certified_one(case_id):
+    """Judged twice: by the kit, and by 30·n·u·κ written out here, n = parameters + data."""
+    case = read(case_id)
+    own = own_values(case.problem)
+    wrong = {}
+    for name, quantity in QUANTITIES.items():
+        certified = case.values.get(quantity.certified_by)
+        if certified is None:
+            continue
+        got = own[name]()
+        judged = compare(quantity, certified, got, case.problem, {})
+        if judged.verdict not in (Verdict.EXACT, Verdict.PASS, Verdict.UNDERPOWERED):
+            wrong[name] = judged
+        if name == quantity.certified_by:
+            terms = len(case.problem.theta) + len(case.problem.X)
+            scale = np.linalg.norm(certified.value) or certified.scale
+            error = np.linalg.norm(got - certified.value) / scale
+            if not (np.shape(got) == certified.value.shape and error <= tolerance(terms, certified.condition)):
+                wrong[f"{name}, written out"] = error
+    assert wrong == {}
+
+
+def test_every_quantity_of_the_kit_is_judged_and_certified_somewhere():
+    assert set(own_values(cases()[0].problem)) == set(QUANTITIES)
+    certified = {name for case in cases() for name in case.values}
+    assert {quantity.certified_by for quantity in QUANTITIES.values()} == certified
+
+
+def test_the_cases_cover_every_likelihood_and_activation():
+    problems = [case.problem for case in cases()]
+    assert {problem.likelihood for problem in problems} == set(LIKELIHOODS)
+    assert {problem.activation for problem in problems} >= {*activations.BY_NAME, "leaky_relu"}
+
+
+def test_almost_every_check_has_power():
+    """A tolerance above 1e-6 says nothing; few certified values may be so ill-conditioned."""
+    checks = [
+        tolerance(len(case.problem.theta) + len(case.problem.X), certified.condition)
+        for case in cases() for certified in case.values.values()
+    ]
+    assert np.mean(np.array(checks) > 1e-6) < 0.02 and np.median(checks) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["gradient", "ggn.full", "hessian.full", "laplace.covariance", "laplace.log_evidence"])
+def test_an_error_of_one_part_in_a_hundred_million_is_seen(name):
+    case = read("tanh-normal-2-5-3")
+    answer = own_values(case.problem)[name]() * (1 + 1e-8)
+    assert compare(QUANTITIES[name], case.values[name], answer, case.problem, {}).verdict in (Verdict.LOSSY, Verdict.MISMATCH)
