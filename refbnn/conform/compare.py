@@ -90,7 +90,12 @@ class Budget:
         return min(self.rounding * U32, CAP32)
 
     def times(self, condition: float) -> Budget:
+        """For a value whose condition is so many times larger."""
         return Budget(self.rounding * max(condition, 1.0), self.declared32)
+
+    def plus(self, terms: float) -> Budget:
+        """For a value that picks up further rounding errors of so many units."""
+        return Budget(self.rounding + SAFETY * terms, self.declared32)
 
     def verdict(self, error: float) -> Verdict:
         """PASS, UNDERPOWERED, LOSSY or MISMATCH for a relative error."""
@@ -165,11 +170,11 @@ def compare(quantity: Quantity, certified, answer: Any, problem, conventions: Ma
 
 @dataclass(frozen=True)
 class Implied:
-    """What is unique in an answer, the factor by which its rounding errors grow on the way, and a remark."""
+    """What is unique in an answer, the factor by which its errors grow on the way, and the units of round-off added."""
 
     value: Array
     growth: float = 1.0
-    message: str = ""
+    added: float = 0.0
 
 
 def _as_given(quantity: Quantity, array: Array, problem, conventions: Mapping[str, str]) -> Implied:
@@ -186,7 +191,7 @@ def _from_samples(quantity: Quantity, samples: Array, problem, conventions: Mapp
     """M Mᵀ, where samples − θ = normals Mᵀ."""
     with np.errstate(over="ignore", invalid="ignore"):
         root, growth = linear_map(samples, problem, resolve(quantity, conventions)["parameters.order"])
-        return Implied(linalg.gram(root.T), 2.0 * growth)
+        return Implied(linalg.gram(root.T), 2.0, 2.0 * len(samples) * growth)
 
 
 _IMPLIED = {"root": _from_root, "samples": _from_samples}
@@ -221,7 +226,7 @@ def _why_not_linear(normals: Array, centred: Array, size: float, residual: float
 
 
 def _judge(quantity: Quantity, implied: Implied, expected: Array, scale: float | None, limit: Budget) -> Comparison:
-    limit = limit.times(implied.growth)
+    limit = limit.times(implied.growth).plus(implied.added)
     error = relative_error(implied.value, expected, scale)
     worst = _componentwise(implied.value, expected)
     verdict, natural = limit.verdict(error), None

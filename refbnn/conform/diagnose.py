@@ -116,7 +116,7 @@ class Trial:
 
     def spread(self, unit: float) -> tuple[float, ...]:
         """How far each fitted coefficient may be from its name."""
-        seen = max(self.fit.error, self.rounding * U64) if self.fit.proves else math.inf
+        seen = max(self.fit.error, self.rounding * U64, unit) if self.fit.proves else math.inf
         return tuple(min(self.tolerance(unit), SAFETY * seen) * reach for reach in self.fit.reach)
 
     def unexplained(self, weights: Sequence[float | None]) -> float:
@@ -147,7 +147,8 @@ def fits(failure: Failure) -> Found:
         for theory, basis, rounding in bases:
             seen = views[theory.inverse]
             if seen is not None and basis[0].shape == seen.shape:
-                found[reading.key, theory.key] = Trial(reading, theory, seen, basis, rounding, failure.floor, _fit(seen, basis, theory))
+                fit = _fit(seen, basis, theory)
+                found[reading.key, theory.key] = Trial(reading, theory, seen, basis, rounding, failure.floor, fit)
     return found
 
 
@@ -219,7 +220,7 @@ def _fit_two(view: Array, basis: Basis) -> Fit | None:
     overlap = float(np.vdot(first, second)) / (a * b)
     rest = second / b - overlap * first / a
     alone = _norm(rest)  # the sine of the angle between the two
-    if alone < 1e-6:
+    if alone < 1e-4:
         return None
     beta = float(np.vdot(rest, view)) / alone ** 2
     alpha = float(np.vdot(first, view)) / a - overlap * beta
@@ -410,27 +411,33 @@ def _named(trials: list[Trial], problems: list[Any], unit: float) -> list[tuple[
         return [(ONE,)]
     columns = np.array([trial.fit.coefficients for trial in trials]).T
     spreads = np.array([trial.spread(unit) for trial in trials]).T
-    bases = scales(problems, theory.predictive)
-    names = [_names(column, spread, bases) for column, spread in zip(columns, spreads)]
+    names = [_names(column, spread, problems, theory.predictive) for column, spread in zip(columns, spreads)]
     if theory.constant:
         names = [[ONE] if ONE in names[0] else [], _constant(columns[1], spreads[1], names[1])]
     whole = (ONE, ZERO)  # the second term is absent: another theory says so, unless this one has a word for it
     return [factors for factors in product(*names) if factors != whole or tuple(map(str, whole)) in theory.special]
 
 
-def _names(column: Array, spread: Array, bases: Scales) -> list[Monomial]:
+def _names(column: Array, spread: Array, problems: list[Any], predictive: bool) -> list[Monomial]:
+    """Zero, or the products that equal the coefficient wherever a case determines it to three digits."""
     if np.all(np.abs(column) <= 2 * spread):
         return [ZERO]
-    relative = np.abs(spread / np.where(column == 0, 1, column))
-    return bases.matches(column, 2 * relative) if np.all(relative <= 2 * CAP32) else []
+    sharp = _sharp(column, spread)
+    bases = scales([problem for problem, clear in zip(problems, sharp) if clear], predictive)
+    return bases.matches(column[sharp], 2 * np.abs(spread[sharp] / column[sharp])) if sharp.any() else []
+
+
+def _sharp(column: Array, spread: Array) -> NDArray[np.bool_]:
+    return spread <= 2 * CAP32 * np.abs(column)
 
 
 def _constant(column: Array, spread: Array, names: list[Monomial]) -> list[Monomial]:
-    """The number that all cases share, unless it has a better name."""
-    number = float(np.median(column))
-    sharp = number != 0 and np.all(spread < 1e-3 * abs(number))
-    shared = len(column) > 1 and sharp and np.all(np.abs(column - number) <= 4 * spread)
-    return [Monomial(number=float(f"{number:.6g}"))] if shared and not names else []
+    """The number that at least two cases share, unless it has a better name."""
+    column, spread = column[_sharp(column, spread)], spread[_sharp(column, spread)]
+    if len(column) < 2 or names:
+        return []
+    number = float(f"{column[np.argmin(spread / np.abs(column))]:.6g}")
+    return [Monomial(number=number)] if np.all(np.abs(column - number) <= 4 * spread) else []
 
 
 _MERGED_KINDS = ("convention", "quantity", "quantity_prior", "other_curvature")
