@@ -1,4 +1,4 @@
-"""Bernoulli likelihood with complementary log-log link, Eq. (bernoulli-cloglog)."""
+"""Bernoulli likelihood with complementary log-log link."""
 
 from __future__ import annotations
 

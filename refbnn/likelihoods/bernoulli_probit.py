@@ -1,4 +1,4 @@
-"""Bernoulli likelihood with probit link, Eq. (bernoulli-probit)."""
+"""Bernoulli likelihood with probit link."""
 
 from __future__ import annotations
 

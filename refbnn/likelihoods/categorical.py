@@ -70,7 +70,7 @@ class Categorical:
         """One label for every f, by the Gumbel-max trick: (*s n) integers."""
         return np.argmax(f + rng.gumbel(size=f.shape), axis=-1)
 
-    def outcomes(self, f: Outputs) -> Rule:
+    def outcomes(self, f) -> Rule:
         """Every label y_j (j *s n) and its probability w_j (j *s n): E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j), exactly."""
         p = np.moveaxis(self.mean(f), -1, 0)
         labels = np.arange(len(p)).reshape(-1, *[1] * (f.ndim - 1))

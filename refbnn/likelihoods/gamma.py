@@ -1,4 +1,4 @@
-"""Gamma likelihood with log mean, Eq. (gamma), shape known or a second output."""
+"""Gamma likelihood with log mean, shape known or a second output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normal likelihood whose mean and log variance are both outputs, Eq. (heteroscedastic)."""
+"""Normal likelihood whose mean and log variance are both outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normal likelihood in its natural parameters, Eq. (heteroscedastic-natural), and with a positive link on the second one."""
+"""Normal likelihood in its natural parameters, and with a positive link on the second one."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class IndependentOutputs(ABC):
         """Cov[y|f]: (*s n k k)."""
         return _diagonal(self.output_variance(f))
 
-    def outcomes(self, f: Outputs) -> Rule:
+    def outcomes(self, f) -> Rule:
         """Points y_j (j *s n k) and weights w_j (j *s n) with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j): a product over outputs."""
         return joint(*self.output_outcomes(f))
 

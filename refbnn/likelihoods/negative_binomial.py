@@ -1,4 +1,4 @@
-"""Negative binomial likelihood with log mean, Eq. (negative-binomial), dispersion known or a second output."""
+"""Negative binomial likelihood with log mean, dispersion known or a second output."""
 
 from __future__ import annotations
 

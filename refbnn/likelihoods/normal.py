@@ -8,7 +8,7 @@ import numpy as np
 
 from refbnn.likelihoods import outcomes
 from refbnn.likelihoods.independent import IndependentOutputs
-from refbnn.shapes import DataValues, Outputs, Targets, as_positive
+from refbnn.shapes import as_positive
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Normal(IndependentOutputs):
         """Ten Gauss-Hermite points, exact for polynomials in y of degree 19 or less."""
         return outcomes.normal(f, np.sqrt(self.variance))
 
-    def log_variance_derivatives(self, f: Outputs, y: Targets) -> tuple[DataValues, DataValues]:
+    def log_variance_derivatives(self, f, y):
         """∂ log p/∂log σ² = Σ_k e²/(2σ²) − ½ and ∂² log p/(∂log σ²)² = −Σ_k e²/(2σ²), e = y − f: (*s n) each.
 
         For learned noise. The mixed derivative ∂² log p/∂f ∂log σ² is the residual r itself.

@@ -1,4 +1,4 @@
-"""Normal likelihood with a full noise covariance, Eq. (normal-full)."""
+"""Normal likelihood with a full noise covariance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ordinal likelihood: cumulative logits with known cut-points, Eq. (ordinal)."""
+"""Ordinal likelihood: cumulative logits with known cut-points."""
 
 from __future__ import annotations
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated
 
 import numpy as np
 
 from refbnn.likelihoods.independent import refuse_indefinite
 from refbnn.likelihoods.outcomes import Rule, joint
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
-
-TargetValues = Annotated[np.ndarray, "*s n t"]
-TargetMatrices = Annotated[np.ndarray, "*s n t t"]
 
 
 class PairedOutputs(ABC):
@@ -98,11 +94,11 @@ class PairedOutputs(ABC):
         """E_{y~p(.|f)}[r rᵀ]: (*s n k k)."""
         return _blocks(*self.information(*_split(f)))
 
-    def mean(self, f: Outputs) -> TargetValues:
+    def mean(self, f: Outputs) -> np.ndarray:
         """E[y|f]: (*s n t)."""
         return self.target_mean(*_split(f))
 
-    def covariance(self, f: Outputs) -> TargetMatrices:
+    def covariance(self, f: Outputs) -> np.ndarray:
         """Cov[y|f]: (*s n t t)."""
         variance = self.target_variance(*_split(f))
         return variance[..., None] * np.eye(variance.shape[-1])

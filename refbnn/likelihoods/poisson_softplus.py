@@ -1,4 +1,4 @@
-"""Poisson likelihood with softplus link, Eq. (poisson-softplus)."""
+"""Poisson likelihood with softplus link."""
 
 from __future__ import annotations
 

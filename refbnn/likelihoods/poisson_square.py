@@ -1,4 +1,4 @@
-"""Poisson likelihood with square link, Eq. (poisson-square)."""
+"""Poisson likelihood with square link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Student-t likelihood with known scale, Eq. (student-t), and with the log scale as a second output."""
+"""Student-t likelihood with known scale, and with the log scale as a second output."""
 
 from __future__ import annotations
 
