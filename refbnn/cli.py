@@ -117,7 +117,8 @@ def _conform(options: argparse.Namespace) -> int:
             result = run.run(options.adapter, plan, timeout=options.timeout, echo=options.verbose, watch=watch)
     except (load.LoadError, ValueError) as error:
         raise Usage(str(error)) from error
-    findings = run.findings(result)
+    with progress.Progress(len(result.failing)) as watch:
+        findings = run.findings(result, watch)
     _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
     if options.report:
         jsonl.write(options.report, result, findings, options.strict_digits)

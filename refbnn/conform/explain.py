@@ -37,7 +37,7 @@ def question(case: Case, quantity: Quantity) -> str:
             ("condition", f"{certified.condition:g}"),
             ("tolerance", _tolerance(quantity, certified, case))]
     lines = [_field(label, text) for label, text in rows if text]
-    return "\n".join(lines) + "\n\n" + _value("certified value", certified.value, certified.digits)
+    return "\n".join(lines) + "\n\n" + _value(f"certified {quantity.certified_by}", certified.value, certified.digits)
 
 
 def answer(case: Case, quantity: Quantity, spec: str, timeout: float) -> tuple[str, int]:
@@ -48,7 +48,7 @@ def answer(case: Case, quantity: Quantity, spec: str, timeout: float) -> tuple[s
     lines = [_field("adapter", f"{result.subject.name} {result.subject.version}"), _field("verdict", verdict)]
     if outcome.answer is not None:
         lines += _comparison(case, quantity, outcome.answer, check, result.subject.conventions)
-    lines += [_field("diagnosis", _why(finding)) for _, finding in run.findings(result)]
+    lines += [_field("diagnosis", why) for _, finding in run.findings(result) if (why := _why(finding))]
     return "\n".join(lines), result.exit_code()
 
 
@@ -63,7 +63,7 @@ def _comparison(case: Case, quantity: Quantity, answer: np.ndarray, check: run.C
 
 def _why(finding: Finding) -> str:
     cause = finding.cause
-    return f"{cause.sentence}: {cause.advice}." if cause else "; ".join(finding.evidence) or "nothing in the search comes near"
+    return f"{cause.sentence}: {cause.advice}." if cause else "; ".join(finding.evidence)
 
 
 def _network(problem) -> str:
@@ -86,7 +86,7 @@ def _tolerance(quantity: Quantity, certified: Certified, case: Case) -> str:
 
 def _value(title: str, value: np.ndarray, digits: str | None) -> str:
     if value.ndim == 0:
-        return _field(title, digits or repr(float(value)))
+        return f"{title}:\n{digits or repr(float(value))}"
     shown = value[(0,) * (value.ndim - 2)] if value.ndim > 2 else value
     corner = shown[(slice(CORNER),) * shown.ndim]
     head = f"{title}, shape {value.shape}" + (f", slice [{', '.join('0' * (value.ndim - 2))}]" if value.ndim > 2 else "")

@@ -115,7 +115,6 @@ def _private_channels() -> tuple[BinaryIO, BinaryIO]:
 def main() -> None:
     """Serve the adapter named on the command line."""
     requests, replies = _private_channels()
-    sys.path.append(sys.path.pop(0))  # the working folder last: a user's laplace.py must not hide laplace
     serve(sys.argv[1], requests, replies)
 
 

@@ -50,8 +50,9 @@ def adapters() -> str:
     """One line a built-in adapter: whether it can run here, or how to make it. Those with planted faults come last."""
     rows = [(name, "missing", f"{entry.about}; {entry.install}") if entry.missing() else (name, "ready", entry.about)
             for name, entry in load.BUILTIN.items()]
-    planted = [(load.FAULTS + name, "ready", fault.about) for name, fault in FAULTS.items()]
-    return _table("adapters (or module:object, or path.py)", ("name", "here", "what"), rows + planted)
+    planted = [(load.FAULTS + name, fault.about) for name, fault in FAULTS.items()]
+    return (_table("adapters (or module:object, or path.py)", ("name", "here", "what"), rows) + "\n\n"
+            + _table("adapters with planted faults, to see what a report looks like", ("name", "what is wrong"), planted))
 
 
 def conventions_table() -> str:

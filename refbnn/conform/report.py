@@ -209,7 +209,7 @@ def _slowest(run: Run, style: Style) -> str:
 def _foot(run: Run, style: Style, strict_digits: bool) -> str:
     word, color = OUTCOMES[run.exit_code(strict_digits)]
     counts = verdicts(run.checks)
-    tally = ", ".join(f"{counts[verdict]} {verdict.name}" for verdict in reversed(SEVERITY) if counts[verdict])
+    tally = ", ".join(f"{counts[verdict]} {verdict.name}" for verdict in SEVERITY if counts[verdict])
     summary = style.fill(f"{word}: {tally} in {run.seconds:.1f} s")
     reason = style.fill(_why_incomplete(run), "  ") + "\n" if _why_incomplete(run) else ""
     return f"{style.paint(summary, color)}\n{reason}ran {run.ran} / declared {run.declared} / total {run.total}"

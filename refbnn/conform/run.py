@@ -101,6 +101,11 @@ class Run:
         """R: questions that were answered and judged."""
         return sum(check.answered for check in self.checks)
 
+    @property
+    def failing(self) -> list[str]:
+        """The quantities with wrong or lossy answers."""
+        return list(dict.fromkeys(quantity.name for _, _, quantity, _ in self.failures))
+
     def exit_code(self, strict_digits: bool = False) -> int:
         """0 green, 1 wrong or failed, 3 nothing or not all of it ran, 4 nothing worse than undecided, 130 interrupted."""
         verdicts = {check.verdict for check in self.checks}
@@ -115,10 +120,19 @@ class Run:
         return 0 if verdicts <= {*GREEN, Verdict.UNSUPPORTED} else 4
 
 
-def findings(result: Run) -> list[tuple[Verdict, diagnose.Finding]]:
-    """Why answers are wrong or have lost digits: a finding for every quantity that failed, with its worst verdict."""
-    names = dict.fromkeys(quantity.name for _, _, quantity, _ in result.failures)
-    return [_finding(result, [failure for failure in result.failures if failure[2].name == name]) for name in names]
+def findings(result: Run, watch: Callable[[str], None] = lambda label: None) -> list[tuple[Verdict, diagnose.Finding]]:
+    """Why answers are wrong or have lost digits: a finding for every quantity that failed, with its worst verdict.
+
+    Ctrl-C ends the search, and the run counts as interrupted; what was found is returned.
+    """
+    found: list[tuple[Verdict, diagnose.Finding]] = []
+    try:
+        for name in result.failing:
+            watch(f"looking for the cause of {name}")
+            found.append(_finding(result, [failure for failure in result.failures if failure[2].name == name]))
+    except KeyboardInterrupt:
+        result.stopped, result.interrupted = "interrupted", True
+    return found
 
 
 def _finding(result: Run, failures: list[Failure]) -> tuple[Verdict, diagnose.Finding]:

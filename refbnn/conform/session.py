@@ -15,6 +15,9 @@ from typing import Any, BinaryIO
 from . import protocol
 
 STOP_TIMEOUT = 2.0
+# Like `python -m refbnn.conform.host`, but with the working folder last on the path from the very beginning: a user's
+# random.py or laplace.py must not hide the real one.
+HOST = "import sys; sys.path.append(sys.path.pop(0)); from refbnn.conform.host import main; main()"
 
 
 class Broken(Exception):
@@ -26,7 +29,7 @@ class Session:
 
     def __init__(self, spec: str, echo: bool = False) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "refbnn.conform.host", spec], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-c", HOST, spec], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True)
         self.replies: queue.Queue[bytes] = queue.Queue()
         self.stderr: collections.deque[bytes] = collections.deque(maxlen=50)
@@ -39,6 +42,7 @@ class Session:
     def ask(self, op: str, timeout: float, **arguments: Any) -> dict[str, Any]:
         """The reply to one request; Broken if none that makes sense comes within `timeout` seconds."""
         self.seq, self.idle = self.seq + 1, False
+        self.stderr.clear()
         try:
             self._send({"op": op, "seq": self.seq, **arguments})
             line = self.replies.get(timeout=timeout)
@@ -57,10 +61,9 @@ class Session:
             if self.idle:
                 self._send({"op": "stop", "seq": self.seq + 1})
                 self.process.wait(timeout=STOP_TIMEOUT)
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            self.process.kill()
+        self.process.kill()
         self.process.wait()
         with contextlib.suppress(OSError):  # a request that could not be flushed
             self.process.stdin.close()

@@ -108,7 +108,7 @@ def test_list_adapters_says_what_to_install(command, monkeypatch):
 def test_explain_tells_the_formula_and_how_it_was_certified(command, quantity):
     result = command("explain", "tanh-normal-2-5-3", quantity)
     assert result.code == 0 and max(map(len, result.out.splitlines())) <= 80
-    for word in (QUANTITIES[quantity].formula[:20], "tier ", "condition", "tolerance", "certified value", "33 parameters"):
+    for word in (QUANTITIES[quantity].formula[:20], "tier ", "condition", "tolerance", "certified ", "33 parameters"):
         assert word in result.out
     digits = [word for word in result.out.split() if len(word) > 40]
     assert bool(digits) == (quantity == "laplace.log_evidence")

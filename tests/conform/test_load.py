@@ -91,6 +91,7 @@ def test_an_object_or_a_class_in_a_module_is_an_adapter(tmp_path, conform, monke
 
 def test_the_file_may_have_the_name_of_a_package_and_import_its_neighbours(adapter, tmp_path, conform, monkeypatch):
     (tmp_path / "neighbour.py").write_text("version = 'from next door'\n", encoding="utf-8")
+    (tmp_path / "random.py").write_text("raise ImportError('this is not the real random')\n", encoding="utf-8")
     spec = adapter("import autograd, neighbour\nversion = neighbour.version + ' ' + autograd.grad.__name__\n", name="autograd.py")
     monkeypatch.chdir(tmp_path)
     assert conform(spec, "loss").run.subject.version == "from next door grad"

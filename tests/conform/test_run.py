@@ -157,6 +157,23 @@ def test_an_adapter_that_raises_on_every_call_ends_with_nothing_run(adapter, con
     assert (report.run.ran, report.run.declared, report.exit_code) == (0, 1, 3)
 
 
+def test_last_words_are_those_of_the_call_that_crashed(adapter, conform):
+    planted = """
+    def forward(s):
+        print("long before")
+
+    def loss(s):
+        sys.stderr.write("malloc(): corrupted\\n\\n")
+        os._exit(1)
+
+    def gradient(s):
+        os._exit(1)
+    """
+    report = conform(adapter(planted), "forward", "loss", "gradient")
+    assert report.messages["loss"] == "ended its process with exit status 1; last words: malloc(): corrupted"
+    assert report.messages["gradient"] == "ended its process with exit status 1"
+
+
 def test_an_adapter_without_functions_ends_with_nothing_run(adapter, conform):
     report = conform(adapter(good="name = 'empty'\n"))
     assert (report.run.ran, report.run.declared, report.exit_code) == (0, 0, 3)
