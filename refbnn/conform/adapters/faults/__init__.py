@@ -152,13 +152,14 @@ FAULTS: dict[str, Fault] = {
     "ggn_for_hessian": Fault("the GGN for the Hessian", {
         "hessian.full": right.ggn_full, "hessian.diag": right.ggn_diag, "laplace.hessian.precision": right.laplace_precision,
         "laplace.hessian.covariance": right.laplace_covariance,
-    }, {"hessian.full": "quantity:ggn.full", "hessian.diag": "quantity:ggn.diag", "laplace.hessian.precision": "curvature:ggn.full",
-        "laplace.hessian.covariance": "curvature:ggn.full"}),
+    }, {"hessian.full": "quantity:ggn.full", "hessian.diag": "quantity:ggn.diag",
+        "laplace.hessian.precision": "curvature:ggn.full", "laplace.hessian.covariance": "curvature:ggn.full"}),
     "centred_fisher": Fault("per-datum gradients are centred", **_named("centred", {"fisher.empirical": _centred})),
     "transposed_cholesky": Fault("L⁻¹ where L⁻ᵀ should be", **_named("transposed_cholesky", {
         "laplace.scale": _untransposed, "laplace.sample": _sampled(_untransposed)})),
     "transposed_covariance_factor": Fault("normals times K, not Kᵀ, K Kᵀ = P⁻¹", **_named(
-        "transposed_cholesky_of_covariance", {"laplace.sample": lambda s: s.problem.theta + s.problem.normals @ np.linalg.cholesky(right.laplace_covariance(s))})),
+        "transposed_cholesky_of_covariance",
+        {"laplace.sample": _sampled(lambda s: np.linalg.cholesky(right.laplace_covariance(s)).T)})),
     "precision_for_covariance": Fault("the precision is not inverted", {
         "laplace.covariance": right.laplace_precision, "laplace.scale": lambda s: np.linalg.cholesky(right.laplace_precision(s)),
         "laplace.sample": _sampled(lambda s: np.linalg.cholesky(right.laplace_precision(s))),
@@ -168,9 +169,9 @@ FAULTS: dict[str, Fault] = {
         "laplace.sample": _sampled(lambda s: np.diag(np.sqrt(np.diag(right.laplace_covariance(s)))))})),
     "samples_around_zero": Fault("θ is not added to the samples", **_named("centre_zero", {
         "laplace.sample": lambda s: right.laplace_sample(s) - s.problem.theta})),
-    "jitter": Fault("1e-4 I is added to the precision", **_named("jitter:1,0.0001", {
-        "laplace.precision": lambda s: right.laplace_precision(s) + 1e-4 * np.eye(len(s.problem.theta)),
-        "laplace.covariance": lambda s: np.linalg.inv(right.laplace_precision(s) + 1e-4 * np.eye(len(s.problem.theta)))})),
+    "jitter": Fault("0.01 I is added to the precision", **_named("jitter:1,0.01", {
+        "laplace.precision": lambda s: right.laplace_precision(s) + 0.01 * np.eye(len(s.problem.theta)),
+        "laplace.covariance": lambda s: np.linalg.inv(right.laplace_precision(s) + 0.01 * np.eye(len(s.problem.theta)))})),
     "one_triangle": Fault("only the upper triangle is filled", **_named("upper_triangle", _all(
         lambda answer, problem: np.triu(answer), MATRICES))),
     "not_symmetrised": Fault("the lower triangle is left as it was", **_named("lower_triangle_wrong", _all(

@@ -1,0 +1,271 @@
+"""The tester tested: every comparison, verdict, convention and diagnosis notices its planted fault and leaves the truth alone.
+
+`refbnn selftest` prints one line for each claim and ends with 0, or with 3 if any does not hold.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from . import case as _case, run
+from .adapters import faults, refbnn as right
+from .case import Case, Certified
+from .compare import Verdict, compare, expected_shape
+from .conventions import AXES, convert
+from .diagnose import explain
+from .quantities import QUANTITIES
+
+FAMILY = "diagnostic"
+MOST = 8  # cases a fault is planted in
+SEED = 20260101
+
+
+@dataclass(frozen=True)
+class Line:
+    """One claim about the kit: what was planted, what the kit must say, what it said."""
+
+    section: str
+    planted: str
+    expected: str
+    got: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the kit said what it must."""
+        return self.expected == self.got
+
+
+def main(out: TextIO | None = None) -> int:
+    """Print every line; 0 if all hold, else 3."""
+    out = out or sys.stdout
+    results = []
+    for line in lines():
+        results.append(line.holds)
+        mark = "ok    " if line.holds else "BROKEN"
+        said = line.got if line.holds else f"{line.got}, expected {line.expected}"
+        print(f"{mark} {line.section:<11} {line.planted:<44} {said}", file=out)
+    broken = len(results) - sum(results)
+    print(f"\n{len(results) - broken} of {len(results)} lines hold" + (f", {broken} BROKEN" if broken else ""), file=out)
+    return 3 if broken or not results else 0
+
+
+def lines() -> Iterator[Line]:
+    """All claims, in the order of the report."""
+    cases = [case for case in _case.read_all("*") if case.family == FAMILY]
+    normal = next(case for case in cases if case.problem.likelihood == "normal" and case.problem.bias)
+    yield from comparisons(normal)
+    yield from conventions(normal)
+    yield from running(normal)
+    yield from diagnoses(_spread(cases))
+    yield from garbage(cases[:3])
+
+
+def _spread(cases: list[Case]) -> list[Case]:
+    """A few cases with every likelihood among them, and those with positive-definite Hessians first."""
+    by_likelihood: dict[str, list[Case]] = {}
+    for case in sorted(cases, key=lambda case: "laplace.hessian.precision" not in case.values):
+        by_likelihood.setdefault(case.problem.likelihood, []).append(case)
+    turns = zip_longest(*by_likelihood.values())
+    return [case for turn in turns for case in turn if case is not None][:MOST]
+
+
+# Comparisons ---------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Planted:
+    """An answer made from the right one, and the verdict it deserves."""
+
+    text: str
+    quantity: str
+    verdict: Verdict
+    answer: Callable[[np.ndarray, Any], Any]
+    certified: Callable[[Certified], Certified] = lambda certified: certified
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+def _moved(size: float) -> Callable[[np.ndarray, Any], np.ndarray]:
+    """Every entry changed by a relative amount of random sign."""
+    def change(value: np.ndarray, problem: Any) -> np.ndarray:
+        return value * (1 + size * np.random.default_rng(SEED).choice((-1.0, 1.0), value.shape))
+    return change
+
+
+def _doubled_direction(value: np.ndarray, problem: Any) -> np.ndarray:
+    """The variance along the most certain direction doubled: small in norm."""
+    sizes, vectors = np.linalg.eigh(value)
+    return value + sizes[0] * np.outer(vectors[:, 0], vectors[:, 0])
+
+
+def _rotation(p: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(SEED).standard_normal((p, p)))[0]
+
+
+def _samples(covariance: np.ndarray, problem: Any, normals: np.ndarray) -> np.ndarray:
+    root = np.linalg.cholesky(covariance) @ _rotation(len(covariance))
+    return problem.theta + normals @ root.T
+
+
+_FULL, _COVARIANCE, _SCALE, _SAMPLE = "ggn.full", "laplace.covariance", "laplace.scale", "laplace.sample"
+COMPARISONS = (
+    Planted("the certified value itself", _FULL, Verdict.EXACT, lambda value, problem: value),
+    Planted("off by rounding", _FULL, Verdict.PASS, _moved(1e-15)),
+    Planted("off by 1e-7", _FULL, Verdict.LOSSY, _moved(1e-7)),
+    Planted("off by 1%", _FULL, Verdict.MISMATCH, _moved(1e-2)),
+    Planted("one entry of the matrix off by 1%", _FULL, Verdict.MISMATCH, lambda value, problem: value + np.where(
+        np.arange(value.size).reshape(value.shape) == np.argmax(np.abs(value)), 0.01 * np.abs(value).max(), 0)),
+    Planted("a number off by rounding", "loss", Verdict.PASS, _moved(1e-15)),
+    Planted("a number off by 1%", "loss", Verdict.MISMATCH, _moved(1e-2)),
+    Planted("transposed", "jacobian", Verdict.MISMATCH, lambda value, problem: value.transpose(1, 0, 2)),
+    Planted("flattened", _FULL, Verdict.MISMATCH, lambda value, problem: value.ravel()),
+    Planted("a number as an array of one", "loss", Verdict.MISMATCH, lambda value, problem: value.reshape(1)),
+    Planted("empty", _FULL, Verdict.MISMATCH, lambda value, problem: np.zeros((0, 0))),
+    Planted("NaN", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, np.nan)),
+    Planted("infinite", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, np.inf)),
+    Planted("1e300 everywhere", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, 1e300)),
+    Planted("complex", _FULL, Verdict.MISMATCH, lambda value, problem: value.astype(complex)),
+    Planted("truth values", _FULL, Verdict.MISMATCH, lambda value, problem: value > 0),
+    Planted("text", _FULL, Verdict.MISMATCH, lambda value, problem: str(value)),
+    Planted("an array of text", _FULL, Verdict.MISMATCH, lambda value, problem: value.astype(str)),
+    Planted("objects", _FULL, Verdict.MISMATCH, lambda value, problem: value.astype(object)),
+    Planted("masked", _FULL, Verdict.MISMATCH, lambda value, problem: np.ma.masked_array(value, value > 0)),
+    Planted("a ragged list", _FULL, Verdict.MISMATCH, lambda value, problem: [[1.0], [1.0, 2.0]]),
+    Planted("nothing", _FULL, Verdict.MISMATCH, lambda value, problem: None),
+    Planted("a nested list of the right numbers", _FULL, Verdict.EXACT, lambda value, problem: value.tolist()),
+    Planted("one direction's variance doubled", _COVARIANCE, Verdict.MISMATCH, _doubled_direction),
+    Planted("a rotated root", _SCALE, Verdict.PASS,
+            lambda value, problem: np.linalg.cholesky(value) @ _rotation(len(value))),
+    Planted("a root transposed", _SCALE, Verdict.MISMATCH, lambda value, problem: np.linalg.cholesky(value).T),
+    Planted("samples by a rotated root", _SAMPLE, Verdict.PASS,
+            lambda value, problem: _samples(value, problem, problem.normals)),
+    Planted("samples twice as wide", _SAMPLE, Verdict.MISMATCH,
+            lambda value, problem: _samples(value, problem, 2 * problem.normals)),
+    Planted("samples around another mean", _SAMPLE, Verdict.MISMATCH,
+            lambda value, problem: _samples(value, problem, problem.normals) + 1),
+    Planted("samples from other normals", _SAMPLE, Verdict.MISMATCH, lambda value, problem: _samples(
+        value, problem, np.random.default_rng(SEED).standard_normal(problem.normals.shape))),
+    Planted("all samples at θ", _SAMPLE, Verdict.MISMATCH,
+            lambda value, problem: _samples(value, problem, 0 * problem.normals)),
+    Planted("zero certified, zero answered", _FULL, Verdict.EXACT, lambda value, problem: 0 * value,
+            lambda certified: replace(certified, value=0 * certified.value, scale=1.0)),
+    Planted("zero certified, rounding answered", _FULL, Verdict.PASS, lambda value, problem: np.full_like(value, 1e-17),
+            lambda certified: replace(certified, value=0 * certified.value, scale=1.0)),
+    Planted("zero certified, 1% of the scale answered", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, 1e-2),
+            lambda certified: replace(certified, value=0 * certified.value, scale=1.0)),
+    Planted("an ill-conditioned value off by 1e-7", _FULL, Verdict.UNDERPOWERED, _moved(1e-7),
+            lambda certified: replace(certified, condition=1e9)),
+    Planted("float32 declared, off by 1e-7", _FULL, Verdict.PASS, _moved(1e-7), settings=(("precision", "float32"),)),
+    Planted("float32 declared, off by 1%", _FULL, Verdict.MISMATCH, _moved(1e-2), settings=(("precision", "float32"),)),
+)
+
+
+def comparisons(case: Case) -> Iterator[Line]:
+    """Right and wrong answers of every sort, each with its verdict."""
+    for planted in COMPARISONS:
+        quantity = QUANTITIES[planted.quantity]
+        certified = planted.certified(case.values[quantity.certified_by])
+        answer = planted.answer(case.values[quantity.certified_by].value, case.problem)
+        got = compare(quantity, certified, answer, case.problem, dict(planted.settings)).verdict
+        yield Line("comparison", planted.text, planted.verdict.value, got.value)
+
+
+# Conventions ---------------------------------------------------------------------------------------------------------
+
+def conventions(case: Case) -> Iterator[Line]:
+    """Every value of every axis: followed and declared it passes, declared only or followed only it fails."""
+    for axis in AXES:
+        touched = next((q for q in QUANTITIES.values() if axis.touches(q) and q.name in case.values), None)
+        for choice in list(axis.meanings)[1:] if touched else ():
+            certified, declared = case.values[touched.name], {axis.name: choice}
+            followed = convert(touched, certified.value, case.problem, declared)
+            trials = (followed, declared), (certified.value, declared), (followed, {})
+            got = [compare(touched, certified, answer, case.problem, settings).verdict.value for answer, settings in trials]
+            yield Line("convention", f"{axis.name} = {choice}", "EXACT MISMATCH MISMATCH", " ".join(got))
+
+
+# Running -------------------------------------------------------------------------------------------------------------
+
+_ADAPTER = '''
+import os
+from refbnn.conform.adapters import refbnn as _right
+name, version, conventions, prepare = "selftest", "1", {}, _right.prepare
+known_failures = {"*::jacobian": "planted", "*::hessian.full": "planted"}
+def unsupported(problem, quantity): return "planted" if quantity == "fisher.full" else None
+def forward(s): return _right.forward(s)
+def gradient(s): raise RuntimeError("planted")
+def jacobian(s): return 2 * _right.jacobian(s)
+def hessian_full(s): return _right.hessian_full(s)
+def fisher_full(s): return _right.fisher_full(s)
+def loss(s): os._exit(0)
+def ggn_full(s): s.problem.theta.flags.writeable = True; s.problem.theta[:] = 0; return _right.ggn_full(s)
+'''
+_EXPECTED = {"forward": Verdict.PASS, "gradient": Verdict.ERROR, "jacobian": Verdict.XFAIL, "hessian.full": Verdict.XPASS,
+             "fisher.full": Verdict.UNSUPPORTED, "loss": Verdict.ERROR, "ggn.full": Verdict.ERROR,
+             "ggn.diag": Verdict.UNSUPPORTED}
+_SILENT = 'name = "silent"\ndef prepare(problem): return problem\n'
+_CRASHING = _SILENT + "import os\n" + "".join(
+    f"def {name}(s): os._exit(1)\n" for name in ("forward", "loss", "gradient", "log_joint", "jacobian", "ggn_full", "ggn_diag"))
+
+
+def running(case: Case) -> Iterator[Line]:
+    """An adapter that raises, exits, mutates its input, fails as announced and passes unexpectedly; others that never answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = _run(folder, "faulty", _ADAPTER, case)
+        got = {check.quantity: check.verdict for check in result.checks}
+        for name, expected in _EXPECTED.items():
+            passed = {Verdict.EXACT: Verdict.PASS}
+            yield Line("running", f"planted in {name}", expected.value, passed.get(got[name], got[name]).value)
+        yield Line("running", "errors and an unexpected pass", "exit 1", f"exit {result.exit_code()}")
+        yield Line("running", "no function at all", "exit 3", f"exit {_run(folder, 'silent', _SILENT, case).exit_code()}")
+        crashing = _run(folder, "crashing", _CRASHING, case)
+        yield Line("running", "a crash on every call", "exit 3", f"exit {crashing.exit_code()}")
+        skipped = [check for check in crashing.checks if check.verdict is Verdict.SKIP]
+        yield Line("running", "what a crashed adapter was not asked", "SKIP", skipped[0].verdict.value if skipped else "nothing")
+
+
+def _run(folder: str, name: str, text: str, case: Case) -> run.Run:
+    path = Path(folder) / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    return run.run(str(path), run.plan([case]))
+
+
+# Diagnoses -----------------------------------------------------------------------------------------------------------
+
+def diagnoses(cases: list[Case]) -> Iterator[Line]:
+    """Every planted fault: its worst verdict, and the cause named for each quantity that it spoils."""
+    states = {case.id: right.prepare(case.problem) for case in cases}
+    for name, fault in faults.FAULTS.items():
+        wrong, passed, verdicts = [], [], set()
+        for spoilt, function in fault.spoils.items():
+            quantity = QUANTITIES[spoilt]
+            for case in cases:
+                if quantity.certified_by in case.values:
+                    answer = function(states[case.id])
+                    verdict = compare(quantity, case.values[quantity.certified_by], answer, case.problem, {}).verdict
+                    verdicts.add(verdict)
+                    (wrong if verdict in (Verdict.MISMATCH, Verdict.LOSSY) else passed).append((case, quantity, answer))
+        worst = next((v for v in (Verdict.MISMATCH, Verdict.LOSSY) if v in verdicts), Verdict.PASS)
+        yield Line("fault", name, fault.verdict, worst.value)
+        for finding in explain(wrong, {}, [(case, quantity) for case, quantity, _ in passed]):
+            yield Line("diagnosis", f"{name}: {finding.quantity}", str(fault.causes[finding.quantity]),
+                       finding.cause.key if finding.cause else "no cause")
+
+
+def garbage(cases: list[Case]) -> Iterator[Line]:
+    """Random answers of the right shape get no cause."""
+    rng = np.random.default_rng(SEED)
+    for quantity in QUANTITIES.values():
+        wrong = []
+        for case in (case for case in cases if quantity.certified_by in case.values):
+            shape = expected_shape(quantity, case.values[quantity.certified_by], case.problem, {})
+            wrong.append((case, quantity, rng.standard_normal(shape)))
+        for finding in explain(wrong):
+            said = finding.cause.key if finding.cause else "no cause"
+            yield Line("diagnosis", f"random numbers: {finding.quantity}", "no cause", said)
