@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# bash tests/peers/report.sh DIR: runs the peers of setup.sh's DIR and writes the terminal reports into tests/peers/reports.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+peers=$(cd "${1:?usage: bash tests/peers/report.sh DIR}" && pwd)
+
+write() {  # write NAME ADAPTER VARIABLE=VALUE...
+    local name=$1 adapter=$2 out="$here/reports/$1.txt"
+    shift 2
+    {
+        printf '%s\n' "$(date -u +%Y-%m-%d), refbnn conform $adapter${*:+, }$(printf '%s' "$*" | sed "s#$peers#DIR#g")"
+        env "$@" "$peers/env/bin/python" -c "
+from importlib import metadata
+import platform
+names = 'refbnn torch numpy laplace-torch curvlinops-for-pytorch'.split()
+print('Python', platform.python_version() + ',', ', '.join(f'{name} {metadata.version(name)}' for name in names))"
+        echo
+        env "$@" "$peers/env/bin/refbnn" conform "$adapter" --color never
+        echo "exit code $?"
+    } > "$out" 2>&1
+    echo "$out: $(tail -n 1 "$out")"
+}
+
+export OMP_NUM_THREADS=1
+write torch torch
+write laplace-torch-0.3 laplace-torch
+write laplace-torch-0.3-float64 laplace-torch REFBNN_TORCH_DEFAULT_DTYPE=float64
+write laplace-torch-0.2.2.2 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.2.2"
+write laplace-torch-0.2.1 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.1"
+write laplace-torch-0.2.1-float64 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.1" REFBNN_TORCH_DEFAULT_DTYPE=float64
