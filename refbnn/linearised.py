@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refbnn.mlp import Evaluation
+from refbnn.pullback import Pullback
 from refbnn.shapes import DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_own_array
 
 
@@ -39,42 +41,81 @@ class Linearised:
         """p."""
         return self.net.num_params
 
+    def evaluate(self, theta: Parameters, X: Inputs, order: int = 2) -> LinearisedEvaluation:
+        """The linearised network at θ on X; derivatives beyond the first vanish, so `order` above 1 costs nothing."""
+        theta = as_array("theta", theta, "*s p", p=self.num_params)
+        return LinearisedEvaluation(self.net.evaluate(self.at, X, order=1), theta - self.at)
+
     def forward(self, theta: Parameters, X: Inputs) -> Outputs:
         """f(X, θ*) + J(X, θ*)(θ − θ*): (*s n k)."""
-        return self.net.forward(self.at, X) + self.net.jvp(self.at, X, self._theta(theta) - self.at)
+        return self.evaluate(theta, X).f
 
     def vjp(self, theta: Parameters, X: Inputs, v: Outputs) -> Parameters:
         """Σ_n J_n(θ*)ᵀ v_n, whatever θ: (*s p)."""
-        v = as_array("v", v, "*s n k", n=len(X), k=self.num_outputs)
-        batch = np.broadcast_shapes(self._theta(theta).shape[:-1], v.shape[:-2])
-        return np.broadcast_to(self.net.vjp(self.at, X, v), (*batch, self.num_params))
+        return self.evaluate(theta, X).vjp(v)
 
     def vjp_per_datum(self, theta: Vector, X: Inputs, v: Outputs) -> DataGradients:
         """J_n(θ*)ᵀ v_n: (n p)."""
-        self._theta(theta)
-        return self.net.vjp_per_datum(self.at, X, v)
+        return self.evaluate(self._one(theta), X).vjp_per_datum(v)
 
     def jvp(self, theta: Parameters, X: Inputs, u: Parameters) -> Outputs:
         """J_n(θ*) u: (*s n k)."""
-        u = as_array("u", u, "*s p", p=self.num_params)
-        batch = np.broadcast_shapes(self._theta(theta).shape[:-1], u.shape[:-1])
-        return np.broadcast_to(self.net.jvp(self.at, X, u), (*batch, len(X), self.num_outputs))
+        return self.evaluate(theta, X).jvp(u)
 
     def jacobian(self, theta: Parameters, X: Inputs) -> Jacobian:
         """J(X, θ*), the same for every θ: (*s n k p)."""
-        J = self.net.jacobian(self.at, X)
-        return np.broadcast_to(J, (*self._theta(theta).shape[:-1], *J.shape))
+        return self.evaluate(theta, X).jacobian()
 
     def contracted_hessian(self, theta: Vector, X: Inputs, v: Outputs) -> Matrix:
         """Zero: the network is affine in θ. (p p)."""
-        return np.zeros((self.num_params, self.num_params))
+        return self.evaluate(self._one(theta), X).pullback(v=v).full()
 
     def contracted_hessian_product(self, theta: Parameters, X: Inputs, v: Outputs, u: Parameters) -> Parameters:
         """Zero: the network is affine in θ. (*s p)."""
-        v = as_array("v", v, "*s n k", n=len(X), k=self.num_outputs)
-        u = as_array("u", u, "*s p", p=self.num_params)
-        batch = np.broadcast_shapes(self._theta(theta).shape[:-1], v.shape[:-2], u.shape[:-1])
-        return np.zeros((*batch, self.num_params))
+        return self.evaluate(theta, X).second_order_product(u, v=v)
 
-    def _theta(self, theta: Parameters) -> np.ndarray:
-        return as_array("theta", theta, "*s p", p=self.num_params)
+    def _one(self, theta: Vector) -> Vector:
+        return as_array("theta", theta, "p", p=self.num_params)
+
+
+@dataclass(frozen=True)
+class LinearisedEvaluation:
+    """What `Evaluation` is for a network: `base` is that of the original network at θ*, `shift` is θ − θ* (*s p)."""
+
+    base: Evaluation
+    shift: Parameters
+
+    @property
+    def f(self) -> Outputs:
+        """f(X, θ*) + J(X, θ*)(θ − θ*): (*s n k)."""
+        return self.base.f + self.base.jvp(self.shift)
+
+    def vjp(self, v: Outputs) -> Parameters:
+        """Σ_n J_n(θ*)ᵀ v_n: (*s p)."""
+        return self._batched(self.base.vjp(v), 1)
+
+    def vjp_per_datum(self, v: Outputs) -> DataGradients:
+        """J_n(θ*)ᵀ v_n: (n p)."""
+        return self.base.vjp_per_datum(v)
+
+    def jvp(self, u: Parameters) -> Outputs:
+        """J_n(θ*) u: (*s n k)."""
+        return self._batched(self.base.jvp(u), 2)
+
+    def jacobian(self) -> Jacobian:
+        """J(X, θ*): (*s n k p)."""
+        return self._batched(self.base.jacobian(), 3)
+
+    def pullback(self, M: np.ndarray | None = None, S: np.ndarray | None = None, v: Outputs | None = None) -> Pullback:
+        """Σ_n J_n(θ*)ᵀ M_n J_n(θ*): v plays no part, because the second derivative of the outputs is zero."""
+        return self.base.pullback(M, S)
+
+    def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
+        """(Σ_n J_nᵀ M_n J_n) u: (*s p)."""
+        product = self._batched(self.base.second_order_product(u, M), 1)
+        return product if v is None else np.broadcast_to(product, np.broadcast_shapes(product.shape, (*np.shape(v)[:-2], 1)))
+
+    def _batched(self, value: np.ndarray, trailing: int) -> np.ndarray:
+        """`value`, which does not depend on θ, with the leading axes of θ."""
+        batch = np.broadcast_shapes(self.shift.shape[:-1], value.shape[:-trailing])
+        return np.broadcast_to(value, (*batch, *value.shape[-trailing:]))

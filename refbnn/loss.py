@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from refbnn import curvature
-from refbnn.shapes import DataGradients, Inputs, Matrix, Parameters, Targets, Values, Vector, as_own_array
+from refbnn.linalg import gram
+from refbnn.pullback import Pullback
+from refbnn.shapes import (
+    DataGradients, Inputs, Matrix, OutputMatrices, Outputs, Parameters, Targets, Values, Vector, as_array, as_own_array,
+)
 
 
 @dataclass(frozen=True)
@@ -33,45 +37,110 @@ class Loss:
 
     def value(self, theta: Parameters) -> Values:
         """Σ_n ℓ_n: (*s)."""
-        return -self.likelihood.log_prob(self.net.forward(theta, self.X), self.y).sum(-1)
+        return self._value(self.net.evaluate(theta, self.X, order=0).f)
 
     def gradient(self, theta: Parameters) -> Parameters:
         """Σ_n J_nᵀ r_n: (*s p)."""
-        return self.net.vjp(theta, self.X, self._residual(theta))
+        return self.value_and_gradient(theta)[1]
+
+    def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
+        """Σ_n ℓ_n (*s) and its gradient Σ_n J_nᵀ r_n (*s p), from one forward pass."""
+        at = self.net.evaluate(theta, self.X, order=1)
+        return self._value(at.f), at.vjp(self.likelihood.residual(at.f, self.y))
+
+    def at(self, theta: Vector) -> Curvatures:
+        """Every second derivative at one θ, in every structure, from one forward pass."""
+        theta = as_array("theta", theta, "p", p=self.net.num_params)
+        return Curvatures(self.net.evaluate(theta, self.X), self.likelihood, self.y)
 
     def per_datum_gradients(self, theta: Vector) -> DataGradients:
         """g_n = J_nᵀ r_n: (n p)."""
-        return self.net.vjp_per_datum(theta, self.X, self._residual(theta))
+        return self.at(theta).per_datum_gradients()
 
     def ggn(self, theta: Vector) -> Matrix:
         """G = Σ_n J_nᵀ Λ_n J_n, Eq. (ggn): (p p)."""
-        f = self.net.forward(theta, self.X)
-        return curvature.ggn(self.net.jacobian(theta, self.X), self.likelihood.factor(f, self.y))
+        return self.at(theta).ggn.full()
 
     def hessian(self, theta: Vector) -> Matrix:
         """H = G + Σ_nk r_nk ∇²f_nk, Eq. (hessian-split): (p p)."""
-        return self.ggn(theta) + self.net.contracted_hessian(theta, self.X, self._residual(theta))
+        return self.at(theta).hessian.full()
 
     def hessian_vector_product(self, theta: Parameters, v: Parameters) -> Parameters:
-        """H v without H: Jᵀ Λ J v, then the second derivatives of the network along v (Pearlmutter 1994): (*s p)."""
-        f = self.net.forward(theta, self.X)
-        tangent = self.net.jvp(theta, self.X, v)
-        bent = (self.likelihood.curvature(f, self.y) @ tangent[..., None])[..., 0]
-        residual = self.likelihood.residual(f, self.y)
-        return self.net.vjp(theta, self.X, bent) + self.net.contracted_hessian_product(theta, self.X, residual, v)
+        """H v without H: Jᵀ Λ J v and the second derivatives of the network along v (Pearlmutter 1994): (*s p)."""
+        at = self.net.evaluate(theta, self.X)
+        curvature, residual = self.likelihood.curvature(at.f, self.y), self.likelihood.residual(at.f, self.y)
+        return at.second_order_product(v, curvature, residual)
 
     def fisher(self, theta: Vector) -> Matrix:
         """F = Σ_n J_nᵀ E_{y~p(.|f_n)}[r rᵀ] J_n, the exact Fisher matrix, Eq. (fisher): (p p)."""
-        f = self.net.forward(theta, self.X)
-        return curvature.congruence(self.net.jacobian(theta, self.X), self.likelihood.fisher(f))
+        return self.at(theta).fisher.full()
 
     def sampled_fisher(self, theta: Vector, labels: Targets) -> Matrix:
         """Σ_n g_n g_nᵀ with g_n at one given draw of y_n from the model: unbiased for F when the labels are such draws. (p p)."""
-        return Loss(self.net, self.likelihood, self.X, labels).empirical_fisher(theta)
+        return self.at(theta).sampled_fisher(labels).full()
 
     def empirical_fisher(self, theta: Vector) -> Matrix:
         """Σ_n g_n g_nᵀ at the observed y, not centred, Eq. (empirical-fisher): (p p)."""
-        return curvature.empirical_fisher(self.per_datum_gradients(theta))
+        return self.at(theta).empirical_fisher.full()
 
-    def _residual(self, theta: Parameters) -> np.ndarray:
-        return self.likelihood.residual(self.net.forward(theta, self.X), self.y)
+    def centred_empirical_fisher(self, theta: Vector) -> Matrix:
+        """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ, ḡ the mean of the g_n: (p p)."""
+        g = self.per_datum_gradients(theta)
+        return gram(g - g.mean(0))
+
+    def _value(self, f: np.ndarray) -> np.ndarray:
+        return -self.likelihood.log_prob(f, self.y).sum(-1)
+
+
+@dataclass(frozen=True)
+class Curvatures:
+    """The second derivatives of the loss at one θ, each a Pullback: `.full()`, `.diagonal()`, `.layer_blocks()`, ..."""
+
+    evaluation: object
+    likelihood: object
+    y: Targets
+
+    @cached_property
+    def residual(self) -> Outputs:
+        """r = ∂ℓ/∂f: (n k)."""
+        return self.likelihood.residual(self.evaluation.f, self.y)
+
+    @property
+    def ggn(self) -> Pullback:
+        """G = Σ_n J_nᵀ Λ_n J_n, Eq. (ggn)."""
+        return self.evaluation.pullback(*self._output_curvature())
+
+    @property
+    def hessian(self) -> Pullback:
+        """H = G + Σ_nk r_nk ∇²f_nk, Eq. (hessian-split)."""
+        return self.evaluation.pullback(*self._output_curvature(), v=self.residual)
+
+    @property
+    def residual_part(self) -> Pullback:
+        """R = H − G = Σ_nk r_nk ∇²f_nk, Eq. (hessian-split)."""
+        return self.evaluation.pullback(v=self.residual)
+
+    @property
+    def fisher(self) -> Pullback:
+        """F = Σ_n J_nᵀ E_{y~p(.|f_n)}[r rᵀ] J_n, Eq. (fisher)."""
+        return self.evaluation.pullback(self.likelihood.fisher(self.evaluation.f))
+
+    @property
+    def empirical_fisher(self) -> Pullback:
+        """Σ_n J_nᵀ r_n r_nᵀ J_n, not centred, Eq. (empirical-fisher)."""
+        return self.evaluation.pullback(S=self.residual[..., None])
+
+    def sampled_fisher(self, labels: Targets) -> Pullback:
+        """The empirical Fisher at given draws of y from the model."""
+        n, k = self.evaluation.f.shape
+        labels = self.likelihood.check_targets(labels, n, k)
+        return Curvatures(self.evaluation, self.likelihood, labels).empirical_fisher
+
+    def per_datum_gradients(self) -> DataGradients:
+        """g_n = J_nᵀ r_n: (n p)."""
+        return self.evaluation.vjp_per_datum(self.residual)
+
+    def _output_curvature(self) -> tuple[OutputMatrices, OutputMatrices]:
+        """Λ and, where the likelihood has one, its factor."""
+        f = self.evaluation.f
+        return self.likelihood.curvature(f, self.y), self.likelihood.factor(f, self.y)

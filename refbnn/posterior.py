@@ -39,7 +39,8 @@ class Posterior:
 
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
         """log p(y, θ) (*s) and its gradient (*s p)."""
-        return self.log_prob(theta), self.prior.gradient(theta) - self.loss.gradient(theta)
+        loss, gradient = self.loss.value_and_gradient(theta)
+        return self.prior.log_prob(theta) - loss, self.prior.gradient(theta) - gradient
 
     def negative_hessian(self, theta: Vector) -> Matrix:
         """−∇² log p(y, θ) = H + P₀: (p p)."""

@@ -1,0 +1,336 @@
+"""Dense second-derivative matrices of a multilayer perceptron, assembled block by block in BLAS-3.
+
+The second derivative of Σ_n h_n(f_n) in θ, with M_n = ∂²h_n/∂f² and v_n = ∂h_n/∂f, has for layers m >= l the block
+
+    Σ_n  K_ml ⊗ ā_{m-1} ā_{l-1}ᵀ  +  [m > l] δ_m ⊗ T_ml ⊗ ā_{l-1},     K_ml = ∂²h/∂z_m∂z_l,  T_ml = ∂a_{m-1}/∂z_l,
+
+Eq. (assembly). With v = 0 that is the Gauss-Newton matrix Σ JᵀMJ; with both it is the exact Hessian, at nearly the same cost.
+The sum over data of each term is one matrix product: K (d_m·d_l, n) times the pairs ā ā (w_m·w_l, n). The number of outputs
+does not enter. In a diagonal block both factors are symmetric, so only their triangles are multiplied: a quarter of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from refbnn.signals import Layers, Signals, transpose
+
+BLOCK_BYTES = 2**24  # the largest factor formed for one block of data; big enough for BLAS, small enough for a cache
+FORMING = 60  # flops of a matrix product in the time that forming one entry of its factors takes, roughly
+WRITING = 300  # the same for putting one entry of a block where it belongs in θ's order
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the layers of a network with these sizes stand in θ: W (out x in, row-major), then b."""
+
+    sizes: tuple[int, ...]
+    bias: bool
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return self.span(self.depth - 1).stop
+
+    @property
+    def depth(self) -> int:
+        """The number of layers with weights."""
+        return len(self.sizes) - 1
+
+    def units(self, l: int) -> int:
+        """d_l, the rows of W."""
+        return self.sizes[l + 1]
+
+    def width(self, l: int) -> int:
+        """The inputs of a unit, the constant one of the bias included."""
+        return self.sizes[l] + self.bias
+
+    def span(self, l: int) -> slice:
+        """The parameters of layer l."""
+        counts = [self.units(i) * self.width(i) for i in range(l + 1)]
+        return slice(sum(counts[:l]), sum(counts))
+
+    def weights_and_bias(self, l: int) -> tuple[slice, slice]:
+        """The two parts of `span`; the second is empty without biases."""
+        span = self.span(l)
+        middle = span.start + self.units(l) * self.sizes[l]
+        return slice(span.start, middle), slice(middle, span.stop)
+
+    def unflatten(self, theta: np.ndarray) -> Layers:
+        """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views."""
+        layers = []
+        for l in range(self.depth):
+            W, b = self.weights_and_bias(l)
+            shaped = theta[..., W].reshape(*theta.shape[:-1], self.units(l), self.sizes[l])
+            layers.append((shaped, theta[..., b] if self.bias else None))
+        return layers
+
+    def flatten(self, layers: Layers) -> np.ndarray:
+        """The inverse of `unflatten`: (*s p)."""
+        parts = []
+        for W, b in layers:
+            parts.append(W.reshape(*W.shape[:-2], -1))
+            if b is not None:
+                parts.append(b)
+        return np.concatenate(parts, axis=-1)
+
+    def write(self, H: np.ndarray, m: int, l: int, block: np.ndarray, rows=slice(None), columns=slice(None)) -> None:
+        """H's block of layers m and l := block[i, p, j, q]: units i and p (of `rows`, `columns`), their inputs j and q, bias last."""
+        (W1, b1), (W2, b2) = self.weights_and_bias(m), self.weights_and_bias(l)
+        (d1, w1), (d2, w2) = (self.units(m), self.sizes[m]), (self.units(l), self.sizes[l])
+        H[W1, W2].reshape(d1, w1, d2, w2)[rows, :, columns] = block[:, :, :w1, :w2].transpose(0, 2, 1, 3)
+        if self.bias:
+            H[W1, b2].reshape(d1, w1, d2)[rows, :, columns] = block[:, :, :w1, -1].transpose(0, 2, 1)
+            H[b1, W2].reshape(d1, d2, w2)[rows, columns] = block[:, :, -1, :w2]
+            H[b1, b2][rows, columns] = block[:, :, -1, -1]
+
+
+def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | None = None) -> np.ndarray:
+    """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, Eq. (assembly), for M (k k n) and v (k n), either None for zero: (p p).
+
+    `block_size` data at a time; the result does not depend on it but for round-off.
+    """
+    diagonal = [_DiagonalBlock(layout.units(l), layout.width(l)) for l in range(layout.depth)]
+    crossed = {(m, l): _CrossBlock(layout, m, l) for m in range(layout.depth) for l in range(m)}
+    for block, M_b, v_b in _blocks(layout, signals, M, v, block_size):
+        deltas = None if v_b is None else block.backward(v_b)
+        augmented = [block.augmented(l) for l in range(layout.depth)]
+        for m, B in block.curvatures(M_b, v_b):
+            diagonal[m].add(B, augmented[m])
+            for l, K, T in _reach(block, m, B):
+                crossed[m, l].add(K, augmented[m], augmented[l])
+                if deltas is not None:
+                    crossed[m, l].add_first_order(deltas[m], T, augmented[l])
+    H = np.zeros((layout.num_params, layout.num_params))
+    for l, part in enumerate(diagonal):
+        part.write(layout, H, l)
+    for (m, l), part in crossed.items():
+        layout.write(H, m, l, part.total)
+        H[layout.span(l), layout.span(m)] = H[layout.span(m), layout.span(l)].T
+    return H
+
+
+def layer_blocks(layout: Layout, signals: Signals, M, v, block_size: int | None = None) -> list[np.ndarray]:
+    """The diagonal blocks of `second_derivative`, one a layer: (p_l p_l) each."""
+    parts = [_DiagonalBlock(layout.units(l), layout.width(l)) for l in range(layout.depth)]
+    for block, M_b, v_b in _blocks(layout, signals, M, v, block_size):
+        for l, B in block.curvatures(M_b, v_b):
+            parts[l].add(B, block.augmented(l))
+    results = []
+    for l, part in enumerate(parts):
+        single = Layout(layout.sizes[l:l + 2], layout.bias)
+        H = np.zeros((single.num_params, single.num_params))
+        part.write(single, H, 0)
+        results.append(H)
+    return results
+
+
+def neuron_blocks(layout: Layout, signals: Signals, own: list[np.ndarray]) -> list[np.ndarray]:
+    """For every layer, the blocks of its units' own inputs and bias, Σ_n B_ii ā āᵀ: (d_l w_l w_l), bias last."""
+    blocks = []
+    for l in range(layout.depth):
+        a = signals.augmented(l)
+        total = (own[l][:, None] * a) @ a.T
+        blocks.append(0.5 * (total + transpose(total)))
+    return blocks
+
+
+def diagonal(layout: Layout, signals: Signals, own: list[np.ndarray]) -> np.ndarray:
+    """The diagonal of `second_derivative`: Σ_n B_ii ā_j², (p)."""
+    result = np.empty(layout.num_params)
+    for l in range(layout.depth):
+        W, b = layout.weights_and_bias(l)
+        a = signals.inputs[l]
+        result[W] = (own[l] @ (a * a).T).ravel()
+        if layout.bias:
+            result[b] = own[l].sum(-1)
+    return result
+
+
+def own_curvatures(signals: Signals, M, S, v) -> list[np.ndarray]:
+    """The diagonals of B_l, one a layer (d_l n): from the factor S (c k n) where there is one, else from M; plus the part of v."""
+    if S is not None:
+        own = [(delta * delta).sum(0) for delta in signals.with_axis_for_outputs().backward(S)]
+    elif M is not None:
+        batched = signals.with_axis_for_outputs()
+        seeds = np.broadcast_to(np.eye(len(M))[..., None], M.shape)
+        own = [(left * right).sum(0) for left, right in zip(batched.backward(seeds), batched.backward(M))]
+    else:
+        own = [np.zeros((len(W), signals.num_data)) for W, _ in signals.layers]
+    if v is not None:
+        for l, B in signals.curvatures(None, v):
+            if B is not None:
+                own[l] += B if B.ndim == 2 else np.diagonal(B).T
+    return own
+
+
+def gauss_newton_rows(layout: Layout, signals: Signals, S: np.ndarray) -> np.ndarray:
+    """R = (S_nᵀ J_n) with all data and factor columns side by side: (p, c·n), so that R Rᵀ = Σ JᵀS SᵀJ. S is (c k n)."""
+    deltas = signals.with_axis_for_outputs().backward(S)
+    c, n = len(S), signals.num_data
+    R = np.empty((layout.num_params, c, n))
+    for l, delta in enumerate(deltas):
+        W, b = layout.weights_and_bias(l)
+        delta = np.swapaxes(delta, 0, 1)  # (d_l c n)
+        a = signals.inputs[l]
+        np.multiply(delta[:, None], a[:, None], out=R[W].reshape(len(delta), len(a), c, n))
+        if layout.bias:
+            R[b] = delta
+    return R.reshape(layout.num_params, c * n)
+
+
+def gauss_newton_gram(layout: Layout, signals: Signals, S: np.ndarray, block_size: int | None = None) -> np.ndarray:
+    """Σ_n J_nᵀ S_n S_nᵀ J_n as one symmetric product of `gauss_newton_rows` with itself, Eq. (ggn): (p p). S is (c k n)."""
+    size = block_size or max(1, 4 * BLOCK_BYTES // (8 * layout.num_params * len(S)))
+    G = None
+    for start in range(0, signals.num_data, size):
+        data = slice(start, start + size)
+        R = gauss_newton_rows(layout, signals.block(data), S[..., data])
+        G = R @ R.T if G is None else G + R @ R.T
+    return G
+
+
+def gram_is_cheaper(layout: Layout, num_columns: int) -> bool:
+    """Whether `gauss_newton_gram` with this many factor columns costs less than `second_derivative` without v."""
+    p = layout.num_params
+    gram = num_columns * p * (p + FORMING)
+    blocks = WRITING * p * p
+    for m in range(layout.depth):
+        blocks += _DiagonalBlock(layout.units(m), layout.width(m)).cost
+        for l in range(m):
+            units, inputs = layout.units(m) * layout.units(l), layout.width(m) * layout.width(l)
+            blocks += 2 * units * inputs + FORMING * (2 * units + inputs)
+    return gram <= blocks
+
+
+def _blocks(layout, signals, M, v, block_size) -> Iterator[tuple]:
+    size = block_size or max(1, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1)))
+    for start in range(0, signals.num_data, size):
+        data = slice(start, start + size)
+        yield signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
+
+
+def _largest_factor(layout: Layout) -> int:
+    """The rows of the largest factor of a block: pairs of units or pairs of inputs."""
+    units = max(layout.units(l) for l in range(layout.depth))
+    inputs = sorted(layout.width(l) for l in range(layout.depth))
+    return max(units * units, inputs[-1] * inputs[-2] if len(inputs) > 1 else 0, _triangle(inputs[-1]))
+
+
+def _reach(signals: Signals, m: int, B) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
+    """(l, K_ml, T_ml) for l = m − 1, ..., 0: both are carried one layer down by W and φ′; T_{m,m-1} is diagonal, (d n)."""
+    K, T = B, None
+    for l in range(m - 1, -1, -1):
+        W, slope = signals.layers[l + 1][0], signals.slopes[l][0]
+        K = _carry(K, W, slope)
+        T = slope if T is None else _carry(T, W, slope)
+        yield l, K, T
+
+
+def _carry(K, W, slope):
+    """K W D per datum, for K (i j n), diagonal (i n) or zero."""
+    if K is None:
+        return None
+    carried = K[:, None] * W[..., None] if K.ndim == 2 else np.matmul(W.T, K)
+    carried *= slope
+    return carried
+
+
+class _DiagonalBlock:
+    """Σ_n B ⊗ ā āᵀ of one layer. Both factors are symmetric; either their triangles meet in one product ("packed"), or, with few
+    units, each pair of units weights one small product."""
+
+    def __init__(self, units: int, width: int):
+        self.units, self.width = units, width
+        pairs, inputs = _triangle(units), _triangle(width)
+        packed = FORMING * (pairs + inputs) + 2 * pairs * inputs
+        direct = pairs * (FORMING * width + 2 * width**2)
+        self.packed = packed < direct
+        self.cost = min(packed, direct)
+        self.total = 0.0
+        self.diagonal_only = False
+
+    def add(self, B, a: np.ndarray) -> None:
+        """Add a block of data: B (d d n), diagonal (d n) or zero, and ā (w n)."""
+        if B is None:
+            return
+        self.diagonal_only = B.ndim == 2
+        if self.diagonal_only:
+            self.total = self.total + (B[:, None] * a) @ a.T
+        elif self.packed:
+            self.total = self.total + _triangle_of(B) @ _products(a).T
+        else:
+            self.total = self.total + (_triangle_of(B)[:, None] * a) @ a.T
+
+    def write(self, layout: Layout, H: np.ndarray, l: int) -> None:
+        """Put the sum into H, exactly symmetric."""
+        if np.ndim(self.total) == 0:
+            return
+        spread = _triangle_index(self.width)
+        start = 0
+        for i in range(self.units):
+            columns = 1 if self.diagonal_only else self.units - i
+            part = self.total[start:start + columns]
+            start += columns
+            part = part[:, spread] if part.ndim == 2 else 0.5 * (part + transpose(part))
+            stop = i + columns
+            layout.write(H, l, l, part[None], slice(i, i + 1), slice(i, stop))
+            layout.write(H, l, l, part[1:, None], slice(i + 1, stop), slice(i, i + 1))
+
+
+class _CrossBlock:
+    """The block of two different layers, total[i, p, j, q]."""
+
+    def __init__(self, layout: Layout, m: int, l: int):
+        self.total = np.zeros((layout.units(m), layout.units(l), layout.width(m), layout.width(l)))
+        self.inputs_m = layout.sizes[m]
+
+    def add(self, K, a_m: np.ndarray, a_l: np.ndarray) -> None:
+        """Add Σ_n K ⊗ ā_m ā_lᵀ."""
+        if K is not None:
+            n = K.shape[-1]
+            pairs = (a_m[:, None] * a_l).reshape(-1, n)
+            self.total += (K.reshape(-1, n) @ pairs.T).reshape(self.total.shape)
+
+    def add_first_order(self, delta: np.ndarray, T: np.ndarray, a_l: np.ndarray) -> None:
+        """Add Σ_n δ[i] T[j, p] ā_l[q]; the bias of layer m (the last j) has no incoming activation to differentiate."""
+        d, n = delta.shape
+        if T.ndim == 2:
+            units = np.arange(len(T))
+            left = (delta[:, None] * T).reshape(-1, n)
+            self.total[:, units, units] += (left @ a_l.T).reshape(d, len(T), -1)
+        else:
+            left = (delta[:, None] * a_l).reshape(-1, n)
+            block = (left @ T.reshape(-1, n).T).reshape(d, len(a_l), *T.shape[:2])  # i q j p
+            self.total[:, :, :self.inputs_m] += block.transpose(0, 3, 2, 1)
+
+
+def _triangle(size: int) -> int:
+    return size * (size + 1) // 2
+
+
+def _triangle_of(B: np.ndarray) -> np.ndarray:
+    """The upper triangle of B (d d n), row by row: (d(d+1)/2, n)."""
+    return np.concatenate([B[i, i:] for i in range(len(B))])
+
+
+def _products(a: np.ndarray) -> np.ndarray:
+    """a_j a_q for q >= j, in the order of `_triangle_of`."""
+    out, start = np.empty((_triangle(len(a)), a.shape[-1])), 0
+    for j in range(len(a)):
+        stop = start + len(a) - j
+        np.multiply(a[j:], a[j], out=out[start:stop])
+        start = stop
+    return out
+
+
+def _triangle_index(size: int) -> np.ndarray:
+    """Where entry (j, q) of a symmetric matrix stands in its packed upper triangle: (size size)."""
+    index, start = np.empty((size, size), dtype=np.intp), 0
+    for j in range(size):
+        index[j, j:] = index[j:, j] = np.arange(start, start + size - j)
+        start += size - j
+    return index

@@ -1,0 +1,133 @@
+"""The second derivative in θ of a function of the outputs, in every form: full, by layer, by unit, diagonal, as an operator.
+
+Σ_n h_n(f(x_n, θ)) has second derivative Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, with M_n = ∂²h_n/∂f² and v_n = ∂h_n/∂f. Without v
+and with the loss's Λ for M it is the GGN, with an output Fisher matrix the Fisher, with r rᵀ the empirical Fisher; with Λ and
+r it is the Hessian. So one class serves them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from refbnn import assembly
+from refbnn.assembly import Layout
+from refbnn.shapes import Matrix, Parameters, Vector, as_array
+from refbnn.signals import Signals, transpose
+
+
+@dataclass(frozen=True)
+class Pullback:
+    """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk of a multilayer perceptron on given data.
+
+    M (k k n), v (k n): None for zero. S (c k n) with M = Σ_c S_c S_cᵀ where it is known: cheaper routes use it.
+    """
+
+    layout: Layout
+    signals: Signals
+    M: np.ndarray | None = None
+    S: np.ndarray | None = None
+    v: np.ndarray | None = None
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return self.layout.num_params
+
+    def full(self, block_size: int | None = None) -> Matrix:
+        """The matrix, exactly symmetric: (p p). `block_size` data at a time bounds the memory beside the result."""
+        if self.M is None and self.v is None:
+            return np.zeros((self.num_params, self.num_params))
+        one_hidden = self.layout.depth == 2
+        gram = self.S is not None and (self.v is None or one_hidden) and assembly.gram_is_cheaper(self.layout, len(self.S))
+        if gram:
+            G = assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
+        if gram and self.v is None:
+            return G
+        if one_hidden and self.v is not None and self.M is not None:
+            # With one hidden layer the network's own second derivative is nearly diagonal in the units, hence nearly free.
+            rest = assembly.second_derivative(self.layout, self.signals, None, self.v, block_size)
+            return rest + (G if gram else self._without_v().full(block_size))
+        return assembly.second_derivative(self.layout, self.signals, self.M, self.v, block_size)
+
+    def diagonal(self) -> Vector:
+        """The diagonal, without the matrix: (p)."""
+        return assembly.diagonal(self.layout, self.signals, self._own())
+
+    def layer_blocks(self, block_size: int | None = None) -> list[Matrix]:
+        """The diagonal blocks of the layers: (p_l p_l) each, in θ's order."""
+        return assembly.layer_blocks(self.layout, self.signals, self.M, self.v, block_size)
+
+    def neuron_blocks(self) -> list[np.ndarray]:
+        """The diagonal blocks of the units, each on its incoming weights and then its bias: one (d_l w_l w_l) a layer."""
+        return assembly.neuron_blocks(self.layout, self.signals, self._own())
+
+    def last_layer(self) -> Matrix:
+        """The block of the output layer, where v plays no part: (p_L p_L)."""
+        l = self.layout.depth - 1
+        layout = Layout(self.layout.sizes[l:], self.layout.bias)
+        signals = Signals(self.signals.layers[l:], self.signals.inputs[l:], [], self.signals.f)
+        return Pullback(layout, signals, self.M, self.S).full()
+
+    def subset(self, parameters: np.ndarray) -> Matrix:
+        """The rows and columns of the chosen parameters, by products with unit vectors: (s s). Raises ValueError off range."""
+        chosen = np.asarray(parameters)
+        valid = chosen.ndim == 1 and chosen.dtype.kind in "iu" and ((0 <= chosen) & (chosen < self.num_params)).all()
+        if not valid or len(np.unique(chosen)) != len(chosen):
+            raise ValueError(f"parameters: expected different integers from 0 to {self.num_params - 1}, got {parameters!r}")
+        block = self.matvec(np.eye(self.num_params)[chosen])[:, chosen]
+        return 0.5 * (block + block.T)
+
+    def matvec(self, u: Parameters) -> Parameters:
+        """The product with u, for every leading axis, without the matrix (Pearlmutter 1994): (*s p)."""
+        u = as_array("u", u, "*s p", p=self.num_params)
+        product = second_order_product(self.signals, self.layout.unflatten(u), self.M, self.v)
+        return self.layout.flatten(product)
+
+    def linear_operator(self) -> LinearOperator:
+        """The same as a scipy.sparse.linalg.LinearOperator, symmetric, for its solvers and eigensolvers: (p p)."""
+        return LinearOperator(
+            shape=(self.num_params, self.num_params),
+            dtype=np.float64,
+            matvec=lambda u: self.matvec(u.ravel()),
+            rmatvec=lambda u: self.matvec(u.ravel()),
+            matmat=lambda U: self.matvec(U.T).T,
+            rmatmat=lambda U: self.matvec(U.T).T,
+        )
+
+    def _own(self) -> list[np.ndarray]:
+        return assembly.own_curvatures(self.signals, self.M, self.S, self.v)
+
+    def _without_v(self) -> Pullback:
+        return Pullback(self.layout, self.signals, self.M, self.S)
+
+
+def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """The layers of (Σ JᵀMJ + Σ v ∇²f) u for u = directions, Eq. (contracted-hessian-product).
+
+    Forward: ż along u. Backward, with u_l = Wᵀδ: δ̇_L = M ḟ, δ̇_l = φ″ ż ⊙ Wᵀδ + φ′ ⊙ (Wᵀδ̇ + Vᵀδ). Layer: δ̇ aᵀ + δ ȧᵀ.
+    """
+    tangents = signals.tangents(directions)
+    f_dot = tangents[-1][0]
+    delta_dot = np.zeros_like(f_dot) if M is None else (M * f_dot[..., None, :, :]).sum(-2)
+    if v is not None:
+        delta_dot = np.broadcast_to(delta_dot, np.broadcast_shapes(delta_dot.shape, v.shape))
+    deltas = None if v is None else signals.backward(v)
+    products = []
+    for l in range(signals.depth - 1, -1, -1):
+        z_dot, a_dot = tangents[l]
+        W_part = delta_dot @ transpose(signals.inputs[l])
+        if deltas is not None:
+            W_part = W_part + deltas[l] @ transpose(a_dot)
+        products.append((W_part, delta_dot.sum(-1) if signals.bias else None))
+        if l:
+            W, V = transpose(signals.layers[l][0]), transpose(directions[l][0])
+            slope = signals.slopes[l - 1]
+            if deltas is None:
+                delta_dot = slope[0] * (W @ delta_dot)
+            else:
+                bend = slope[1] * tangents[l - 1][0]
+                delta_dot = slope[0] * (W @ delta_dot + V @ deltas[l]) + bend * (W @ deltas[l])
+    return products[::-1]
