@@ -75,6 +75,16 @@ def correlated_posterior(case: Case) -> bool:
     return bool(np.abs(P - np.diag(np.diag(P))).max() > 1e-5 * np.abs(P).max())
 
 
+def ggn_of_single_numbers(case: Case) -> bool:
+    """Every entry of the GGN (of ½‖y − f‖² for regression) is a float32 number, so that rounding to float32 loses nothing."""
+    G = case.values["ggn.full"].value * (case.problem.variance or 1)
+    return bool(np.all(np.abs(G.astype(np.float32) - G) <= 1e-15 * np.abs(G)))
+
+
+def ggn_of_other_numbers(case: Case) -> bool:
+    return not ggn_of_single_numbers(case)
+
+
 def hard_in_single_precision(case: Case) -> bool:
     """κ is so large that a curvature rounded to float32 may cost the covariance more than LOSSY allows."""
     size = len(case.problem.theta) + len(case.problem.X)
@@ -107,6 +117,8 @@ RULES = (
     Rule(("0.2.2.2", "0.2.1 float64"), correlated_posterior, ("laplace.sample",), {"MISMATCH"}, "transposed_cholesky_factor"),
     Rule(("0.3 float64",), hard_in_single_precision, ("laplace.*", "predictive.glm.variance"), RIGHT | {"UNDERPOWERED"}),
     Rule(("0.3 float64",), anything, ("*",), RIGHT),
+    Rule(RUNS, ggn_of_single_numbers, ("ggn.full",), RIGHT),
+    Rule(RUNS, ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
     Rule(RUNS, hard_in_single_precision, ROUNDED, RIGHT | {"LOSSY", "MISMATCH"}, "curvature_in_single_precision"),
     Rule(RUNS, anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
     Rule(RUNS, anything, ("*",), RIGHT),
