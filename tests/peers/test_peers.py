@@ -1,6 +1,6 @@
 """The real peer libraries give the verdicts that were traced by hand; the scripts that show their defects still show them.
 
-Needs the environments of tests/peers/setup.sh, named by the variable REFBNN_PEERS; skipped without.
+Needs the environments of tests/peers/setup.sh, named by the variable REFBNN_PEERS; what runs a peer is skipped without.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refbnn.conform.case import Case, read_all
 HERE = Path(__file__).parent
 PEERS = os.environ.get("REFBNN_PEERS", "")
 PYTHON = Path(PEERS, "env", "bin", "python")
-pytestmark = pytest.mark.skipif(not (PEERS and PYTHON.exists()), reason=(
+needs_peers = pytest.mark.skipif(not (PEERS and PYTHON.exists()), reason=(
     "peer libraries are not installed: run `bash tests/peers/setup.sh DIR` and set REFBNN_PEERS=DIR"))
 
 CURRENT = "0.3"
@@ -140,6 +140,7 @@ def rule_for(run: str, case: Case, quantity: str) -> Rule:
     return next(rule for rule in RULES if rule.covers(run, case, quantity))
 
 
+@needs_peers
 @pytest.mark.parametrize("run", RUNS)
 def test_laplace_torch_gets_the_verdicts_that_were_traced(run):
     cases = {case.id: case for case in read_all("*")}
@@ -152,12 +153,14 @@ def test_laplace_torch_gets_the_verdicts_that_were_traced(run):
     assert [rule.why for rule in RULES[:5] if run in rule.runs and rule not in met] == []
 
 
+@needs_peers
 def test_single_precision_is_seen_where_it_happens_and_gone_in_double():
     rounded = {run: sum(check["verdict"] == "LOSSY" for check in checks("laplace-torch", run))
                for run in ("0.3", "0.3 float64")}
     assert rounded["0.3"] > 100 and rounded["0.3 float64"] == 0
 
 
+@needs_peers
 def test_plain_torch_is_right_on_every_case():
     verdicts = {check["verdict"] for check in checks("torch", CURRENT)}
     assert verdicts <= RIGHT | {"UNDERPOWERED"}
@@ -172,6 +175,7 @@ def findings() -> list[tuple[str, str, str]]:
             for row in table[2:] for release, verdict in zip(releases, row[1:])]
 
 
+@needs_peers
 @pytest.mark.parametrize("script, release, verdict", findings())
 def test_a_finding_shows_what_its_page_says(script, release, verdict):
     done = python(HERE / "findings" / f"{script}.py", run=release)
