@@ -112,6 +112,7 @@ def log_prob(likelihood, f, y, variance=0.37):
         "normal": lambda: -((y - f) ** 2) / (2 * variance) - math.log(math.sqrt(2 * math.pi * variance)),
         "bernoulli": lambda: y * f - np.log(1 + np.exp(f)),
         "poisson": lambda: y * f - np.exp(f) - special.gammaln(y + 1),
+        "probit": lambda: np.log(special.erfc((1 - 2 * y) * f / math.sqrt(2)) / 2),
     }
     return terms[likelihood]().sum(-1)
 
@@ -125,6 +126,7 @@ def residual(likelihood, f, y, variance=0.37):
         "normal": lambda: (f - y) / variance,
         "bernoulli": lambda: _logistic(f) - y,
         "poisson": lambda: np.exp(f) - y,
+        "probit": lambda: (1 - 2 * y) * _density(f) / (special.erfc((1 - 2 * y) * f / math.sqrt(2)) / 2),
     }
     return terms[likelihood]()
 
@@ -228,6 +230,7 @@ def support(likelihood, f, variance=0.37):
     grids = {
         "bernoulli": lambda m: (np.array([0.0, 1.0]), np.array([1 - _logistic(m), _logistic(m)])),
         "poisson": lambda m: _poisson_grid(math.exp(m)),
+        "probit": lambda m: (np.array([0.0, 1.0]), np.array([special.ndtr(-m), special.ndtr(m)])),
         "normal": lambda m: _normal_grid(m, variance),
     }
     rules = [grids[likelihood](m) for m in f]
@@ -287,6 +290,7 @@ def autograd_loss(case) -> Callable:
         "bernoulli": lambda f: anp.sum(anp.logaddexp(0.0, (1 - 2 * y) * f)),
         "categorical": lambda f: anp.sum(asp.logsumexp(f, axis=1) - f[anp.arange(len(y)), y]),
         "poisson": lambda f: anp.sum(anp.exp(f) - y * f + special.gammaln(y + 1)),
+        "probit": lambda f: -anp.sum(anp.log(0.5 * asp.erfc((1 - 2 * y) * f / anp.sqrt(2.0)))),
     }[case.spec.likelihood]
     return lambda theta: of_outputs(autograd_forward(case.spec, theta, case.X))
 

@@ -1,5 +1,7 @@
 """GGN, Fisher matrices and the residual part of the Hessian (identities C5 to C17, D1 to D14)."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,7 @@ from refbnn import Loss, curvature
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, mean_agrees, norm_or_one, smallest_eigenvalue_is_not_negative, vanishes
-from tests.zoo import HOMOGENEOUS, Spec, law
-
-CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # all of step 1; a non-canonical one changes C12 and D1
+from tests.zoo import CANONICAL, HOMOGENEOUS, LIKELIHOODS, Spec, law
 
 
 def parts(case):
@@ -178,21 +178,37 @@ def test_homogeneous_networks_obey_euler_in_gradient_ggn_and_residual_part(spec)
 # -- Fisher matrices --------------------------------------------------------------------------------------------------------
 
 
-@law()
-def test_the_fisher_matrix_is_the_enumerated_expectation_and_equals_the_ggn_for_canonical_likelihoods(spec):
-    """Identities D1 and D14: Σ_n E_{y ~ model}[g_n g_nᵀ] over every target, which is also the expected empirical Fisher."""
+@law(likelihood=CANONICAL)
+def test_the_fisher_matrix_is_the_ggn_for_canonical_likelihoods(spec):
     case = spec.build()
-    F, f, J = case.loss.fisher(case.theta), case.net.forward(case.theta, case.X), case.net.jacobian(case.theta, case.X)
+    F = case.loss.fisher(case.theta)
     kappa = condition(case, lambda c: c.loss.ggn(c.theta))
     agree(F, case.loss.ggn(case.theta), terms=case.terms, condition=kappa, scale=norm_or_one(F))
-    if spec.sizes[-1] <= 2 or spec.likelihood in ("bernoulli", "categorical"):
-        total, points = np.zeros_like(F), 0
-        for fn, Jn in zip(f, J):
-            ys, weights = oracles.support(spec.likelihood, fn)
-            r = oracles.residual(spec.likelihood, np.broadcast_to(fn, (len(weights), len(fn))), ys)
-            g, points = r @ Jn, points + len(weights)
-            total += np.einsum("y,yp,yq->pq", weights, g, g)
-        agree(F, total, terms=case.terms + points, condition=kappa, scale=norm_or_one(F))
+
+
+@law()
+def test_the_fisher_matrix_is_the_enumerated_expectation_of_squared_gradients_and_of_the_ggn(spec):
+    """Identities D1, D2 and D14: Σ_n E_{y ~ model}[g_n g_nᵀ] over every target, and E_y[G(y)], whatever the likelihood."""
+    few = spec.sizes[-1] <= 2 or spec.likelihood not in ("normal", "poisson")
+    case = (spec if few else dataclasses.replace(spec, sizes=(*spec.sizes[:-1], 2))).build()
+    F, f, J = case.loss.fisher(case.theta), case.net.forward(case.theta, case.X), case.net.jacobian(case.theta, case.X)
+    squares, ggns, points = np.zeros_like(F), np.zeros_like(F), 0
+    for fn, Jn in zip(f, J):
+        ys, weights = oracles.support(spec.likelihood, fn)
+        fs, points = np.broadcast_to(fn, (len(weights), len(fn))), points + len(weights)
+        g = oracles.residual(spec.likelihood, fs, ys) @ Jn
+        squares += np.einsum("y,yp,yq->pq", weights, g, g)
+        mean_curvature = np.einsum("y,yab->ab", weights, case.likelihood.curvature(fs, ys))
+        ggns += Jn.T @ mean_curvature @ Jn
+    kappa = condition(case, lambda c: c.loss.fisher(c.theta))
+    agree(F, squares, terms=case.terms + points, condition=kappa, scale=norm_or_one(F))
+    agree(F, ggns, terms=case.terms + points, condition=kappa, scale=norm_or_one(F))
+
+
+def test_the_ggn_of_a_likelihood_that_is_not_canonical_depends_on_the_targets_and_is_not_the_fisher_matrix():
+    case = Spec((2, 3, 2), likelihood="probit").build()
+    F, G, other = case.loss.fisher(case.theta), case.loss.ggn(case.theta), with_targets(case, 1 - case.y).ggn(case.theta)
+    assert np.linalg.norm(F - G) > 0.01 * np.linalg.norm(F) and np.linalg.norm(G - other) > 0.01 * np.linalg.norm(F)
 
 
 @law()
@@ -207,7 +223,7 @@ def test_the_empirical_fisher_is_the_loop_over_squared_gradients_not_centred(spe
 
 
 def test_the_empirical_fisher_differs_from_the_fisher_matrix():
-    for likelihood in CANONICAL:
+    for likelihood in LIKELIHOODS:
         case = Spec((2, 3, 2), likelihood=likelihood).build()
         F, EF = case.loss.fisher(case.theta), case.loss.empirical_fisher(case.theta)
         assert np.linalg.norm(F - EF) > 0.1 * np.linalg.norm(F)
@@ -260,7 +276,7 @@ def test_curvatures_are_tensors_and_the_hessian_picks_up_the_gradient_times_the_
     agree(law_side, H_phi, terms=case.terms, condition=kappa, scale=max(size(case), norm_or_one(H_phi)))
 
 
-@pytest.mark.parametrize("likelihood", CANONICAL)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_kullback_leibler_divergence_to_a_nearby_model_is_half_the_fisher_form(likelihood):
     """Identity D7: KL(p_θ ‖ p_{θ+εv}) − ½ε² vᵀFv falls as ε³, KL by enumeration of the targets."""
     case = Spec((2, 3, 2), likelihood=likelihood, num_data=3).build()
@@ -291,7 +307,7 @@ def test_the_gram_matrix_of_data_has_the_eigenvalues_of_the_ggn(spec):
     vanishes(np.append(primal[m:], 0.0), scale=norm_or_one(primal), terms=case.terms)
 
 
-@pytest.mark.parametrize("likelihood", CANONICAL)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_sampled_fisher_is_the_empirical_one_at_the_given_labels(likelihood):
     case = Spec((2, 3, 2), likelihood=likelihood).build()
     labels = case.likelihood.sample(case.net.forward(case.theta, case.X), np.random.default_rng(3))
@@ -299,7 +315,7 @@ def test_the_sampled_fisher_is_the_empirical_one_at_the_given_labels(likelihood)
     assert np.linalg.norm(case.loss.sampled_fisher(case.theta, labels) - case.loss.empirical_fisher(case.theta)) > 0
 
 
-@pytest.mark.parametrize("likelihood", CANONICAL)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_sampled_fisher_is_unbiased(likelihood):
     """Identity D8 along one direction, from 4000 draws of all targets: sees a bias of half of vᵀFv, false alarms 1e-6."""
     case = Spec((2, 2, 2), likelihood=likelihood, num_data=3).build()

@@ -300,7 +300,8 @@ def centred_empirical_fisher(self, theta):
 
 categorical = dataclasses.replace(TANH, likelihood="categorical")
 sum_law = on(test_loss.test_everything_is_a_sum_over_data_and_never_a_mean)
-fisher_law = test_curvature.test_the_fisher_matrix_is_the_enumerated_expectation_and_equals_the_ggn_for_canonical_likelihoods
+fisher_law = test_curvature.test_the_fisher_matrix_is_the_enumerated_expectation_of_squared_gradients_and_of_the_ggn
+probit = dataclasses.replace(TANH, likelihood="probit")
 
 CURVATURE = [
     *[(f"mean for sum in {name}", after(Loss, name, lambda value, loss, *_: value / len(loss.X)), (sum_law,))
@@ -350,6 +351,14 @@ CURVATURE = [
      (on(test_mlp.test_the_contracted_hessian_is_linear_in_the_weights_and_additive_over_data),)),
     ("D1 empirical for true Fisher", instead(Loss, "fisher", lambda self, theta: self.empirical_fisher(theta)),
      (on(fisher_law, categorical), test_curvature.test_the_empirical_fisher_differs_from_the_fisher_matrix)),
+    ("D2 GGN called Fisher", instead(Loss, "fisher", lambda self, theta: self.ggn(theta)),
+     (on(fisher_law, probit),
+      test_curvature.test_the_ggn_of_a_likelihood_that_is_not_canonical_depends_on_the_targets_and_is_not_the_fisher_matrix)),
+    ("Fisher called GGN", instead(Loss, "ggn", lambda self, theta: self.fisher(theta)),
+     (on(test_curvature.test_the_ggn_is_the_plain_loop_over_data_and_outputs, probit),
+      on(test_loss.test_the_hessian_is_what_autograd_finds, probit))),
+    ("D1 Fisher matrix from curvatures at the targets", scaled(Loss, "fisher", 1 + 1e-9),
+     (on(test_curvature.test_the_fisher_matrix_is_the_ggn_for_canonical_likelihoods, categorical),)),
     ("D3 empirical Fisher centred", instead(Loss, "empirical_fisher", centred_empirical_fisher),
      (on(test_curvature.test_the_empirical_fisher_is_the_loop_over_squared_gradients_not_centred),
       on(test_curvature.test_the_gaussian_empirical_fisher_weights_each_datum_by_its_squared_error))),

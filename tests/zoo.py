@@ -26,8 +26,10 @@ LIKELIHOODS = {
     "bernoulli": (likelihoods.Bernoulli(), lambda rng, n, k: rng.integers(0, 2, (n, k)).astype(float)),
     "categorical": (likelihoods.Categorical(), lambda rng, n, k: rng.integers(0, k, n)),
     "poisson": (likelihoods.Poisson(), lambda rng, n, k: rng.poisson(2.0, (n, k)).astype(float)),
+    "probit": (likelihoods.BernoulliProbit(), lambda rng, n, k: rng.integers(0, 2, (n, k)).astype(float)),
 }
-FACTORISED = ("normal", "bernoulli", "poisson")
+CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # the probit stands for those where GGN and Fisher differ
+FACTORISED = ("normal", "bernoulli", "poisson", "probit")
 
 PRIORS = {
     "isotropic": lambda rng, net: priors.isotropic(net.num_params, 1.3, mean=0.2),

@@ -3,7 +3,7 @@
 Tolerance (LAPACK's rule): 30 · n · u · κ, with n = number of parameters + number of data, u the unit round-off (2⁻⁵³, or
 2⁻²⁴ where float32 is declared) and κ the stored condition number of the value. The tolerance of a float64 answer may not
 exceed 1e-6: where it would, the check has no power and says UNDERPOWERED instead of PASS. An answer within the float32
-tolerance (at most 1e-3) is LOSSY: the formula is right, digits were lost.
+tolerance (at most 1e-3) is LOSSY: the formula is right, digits were lost; where float32 is declared, it passes.
 
 Nothing that an adapter returns raises here: what cannot be compared is a MISMATCH with a message.
 """
@@ -100,7 +100,8 @@ class Budget:
     def verdict(self, error: float) -> Verdict:
         """PASS, UNDERPOWERED, LOSSY or MISMATCH for a relative error."""
         if error <= self.tolerance:
-            return Verdict.PASS if self.tolerance <= self.cap else Verdict.UNDERPOWERED
+            powerful = self.tolerance <= self.cap or (self.declared32 and error <= self.cap)
+            return Verdict.PASS if powerful else Verdict.UNDERPOWERED
         return Verdict.LOSSY if error <= self.lossy else Verdict.MISMATCH
 
 

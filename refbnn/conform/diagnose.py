@@ -110,6 +110,11 @@ class Trial:
     floor: float
     fit: Fit | None
 
+    @property
+    def length(self) -> tuple[int, int]:
+        """What orders unnamed combinations: number of terms, then complexity."""
+        return len(self.basis), self.reading.complexity + self.theory.complexity
+
     def tolerance(self, unit: float) -> float:
         """30 n u κ, at most 1e-6 (single precision: 1e-3)."""
         return min(self.rounding * unit, CAP32 if unit == U32 else CAP64)
@@ -479,7 +484,9 @@ def candidates(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[
     if plain is not None:
         return [plain]
     failure = Failure(Facts(case, dict(conventions)), quantity, np.asarray(answer, float))
-    return [hypothesis.cause() for hypothesis in _hypotheses([failure], [fits(failure)], U64) if hypothesis.complexity]
+    with np.errstate(all="ignore"):
+        found = _hypotheses([failure], [fits(failure)], U64)
+    return [] if found and found[0].complexity == 0 else [hypothesis.cause() for hypothesis in found]
 
 
 def _explain_one(quantity: Quantity, group: list[tuple[Any, Any]], conventions: dict[str, str], passed: list[Any]) -> Finding:
@@ -488,10 +495,8 @@ def _explain_one(quantity: Quantity, group: list[tuple[Any, Any]], conventions: 
     if plain is not None:
         return Finding(quantity.name, len(group), total, plain)
     cases = [Failure(Facts(case, conventions), quantity, np.asarray(answer, float)) for case, answer in group]
-    found = [fits(failure) for failure in cases]
-    cause, evidence = _search(cases, found, passed)
-    if cause is None and not evidence:
-        evidence = _by_likelihood(cases, found, passed) or _nearest(found)
+    with np.errstate(all="ignore"):  # answers may be as large as numbers can be
+        cause, evidence = _search(cases, [fits(failure) for failure in cases], passed)
     return Finding(quantity.name, len(group), total, cause, tuple(evidence))
 
 
@@ -506,11 +511,12 @@ def _hygiene(answers: list[Any]) -> Cause | None:
 
 
 def _search(cases: list[Failure], found: list[Found], passed: list[Any]) -> tuple[Cause | None, list[str]]:
-    """At the tolerance of double precision, then of single precision; between the two, exact fits whose numbers have no name."""
+    """A cause to double precision; evidence of several or unnamed ones; a cause to single precision; the nearest fits."""
     cause, evidence = _conclude(cases, found, passed, U64)
+    evidence = evidence or ([] if cause else _by_likelihood(cases, found, passed) or _unnamed(found))
     if cause is None and not evidence:
-        evidence = _unnamed(found)
-    return (cause, evidence) if cause is not None or evidence else _conclude(cases, found, passed, U32)
+        cause, evidence = _conclude(cases, found, passed, U32)
+    return cause, evidence or ([] if cause else _nearest(found))
 
 
 def _by_likelihood(cases: list[Failure], found: list[Found], passed: list[Any]) -> list[str]:
@@ -520,7 +526,7 @@ def _by_likelihood(cases: list[Failure], found: list[Found], passed: list[Any]) 
     for name in names if len(names) > 1 else []:
         mine = [i for i, failure in enumerate(cases) if failure.facts.problem.likelihood == name]
         others = [case for case in passed if case.problem.likelihood == name]
-        cause, _ = _search([cases[i] for i in mine], [found[i] for i in mine], others)
+        cause, _ = _conclude([cases[i] for i in mine], [found[i] for i in mine], others, U64)
         if cause is not None:
             told.append(f"on the {len(mine)} {name} cases: {cause.sentence} ({cause.advice})")
     return told
@@ -611,9 +617,9 @@ def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) 
 
 
 def _unnamed(found: list[Found]) -> list[str]:
-    """Evidence: a combination that is exact on all cases, though its numbers have no name; the shortest one."""
+    """Evidence: combinations that are exact on all cases, though their numbers have no name; the shortest ones."""
     exact = [key for key in _shared(found) if all(other[key].fit.error <= other[key].tolerance(U64) for other in found)]
-    return [_described(key, found) for key in sorted(exact, key=lambda key: len(found[0][key].basis))[:1]]
+    return [_described(key, found) for key in sorted(exact, key=lambda key: found[0][key].length)[:2]]
 
 
 def _nearest(found: list[Found], count: int = 2) -> list[str]:

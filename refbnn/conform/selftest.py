@@ -20,7 +20,7 @@ from .adapters import faults, refbnn as right
 from .case import Case, Certified
 from .compare import Verdict, compare, expected_shape
 from .conventions import AXES, convert
-from .diagnose import explain
+from .diagnose import Finding, explain
 from .quantities import QUANTITIES
 
 FAMILY = "diagnostic"
@@ -253,9 +253,15 @@ def diagnoses(cases: list[Case]) -> Iterator[Line]:
                     (wrong if verdict in (Verdict.MISMATCH, Verdict.LOSSY) else passed).append((case, quantity, answer))
         worst = next((v for v in (Verdict.MISMATCH, Verdict.LOSSY) if v in verdicts), Verdict.PASS)
         yield Line("fault", name, fault.verdict, worst.value)
-        for finding in explain(wrong, {}, [(case, quantity) for case, quantity, _ in passed]):
-            yield Line("diagnosis", f"{name}: {finding.quantity}", str(fault.causes[finding.quantity]),
-                       finding.cause.key if finding.cause else "no cause")
+        said = {finding.quantity: finding for finding in explain(wrong, {}, [(case, quantity) for case, quantity, _ in passed])}
+        for spoilt in dict.fromkeys(quantity.name for _, quantity, _ in wrong):
+            yield Line("diagnosis", f"{name}: {spoilt}", str(fault.causes[spoilt]), _cause(said.get(spoilt)))
+
+
+def _cause(finding: Finding | None) -> str:
+    if finding is None:
+        return "no finding"
+    return finding.cause.key if finding.cause else "no cause"
 
 
 def garbage(cases: list[Case]) -> Iterator[Line]:
@@ -267,5 +273,4 @@ def garbage(cases: list[Case]) -> Iterator[Line]:
             shape = expected_shape(quantity, case.values[quantity.certified_by], case.problem, {})
             wrong.append((case, quantity, rng.standard_normal(shape)))
         for finding in explain(wrong):
-            said = finding.cause.key if finding.cause else "no cause"
-            yield Line("diagnosis", f"random numbers: {finding.quantity}", "no cause", said)
+            yield Line("diagnosis", f"random numbers: {finding.quantity}", "no cause", _cause(finding))

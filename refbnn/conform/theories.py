@@ -647,7 +647,7 @@ SPECIAL_TERMS = {
     ("log_joint", "log_prior", -1.0): ("prior_forgotten", "The log prior is missing", "add log p(θ)"),
     ("log_joint", "log_prior", 1.0): ("prior_doubled", "The log prior is added twice", "add log p(θ) once"),
     ("loss", "log_prior", -1.0): ("prior_included", "The prior is included: −log p(θ) is added", "leave the prior out of the loss"),
-    ("loss", "prior_quadratic", 1.0): ("prior_included", "The prior's quadratic form is included", "leave the prior out of the loss"),
+    ("loss", "prior_quadratic", 1.0): ("penalty_included", "The prior's quadratic form is included", "leave the prior out of the loss"),
     **{(name, "half_log_det", 1.0): ("log_det_missing", "½ log |P| is missing", "subtract ½ log |P|") for name in EVIDENCES},
     **{(name, "half_log_det", -1.0): ("half_missing", "log |P| is subtracted without the ½", "subtract ½ log |P|") for name in EVIDENCES},
     **{(name, "half_log_det", 2.0): ("log_det_sign", "½ log |P| is added instead of subtracted", "subtract it") for name in EVIDENCES},

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, Callable
 
 from .integers import Integers
+from .mode import near_mode
 from .question import Question, dense_prior
 
 F = Fraction
@@ -155,11 +156,19 @@ DIAGNOSTIC = [
            "categorical", bias=False),
     Design("sin-poisson-2-3-5-3-no-bias", "Two sine layers without biases, counts", (2, 3, 5, 3), "sin", "poisson",
            bias=False, prior=PER_LAYER_3),
+    Design("tanh-normal-2-5-3-near-mode", "One tanh layer near a mode: the Hessian too gives a Laplace approximation",
+           (2, 5, 3), "tanh", "normal", variance=VARIANCE, change=near_mode),
+    Design("sigmoid-categorical-2-3-5-near-mode", "One sigmoid layer, softmax, near a mode", (2, 3, 5), "sigmoid",
+           "categorical", change=near_mode),
+    Design("softplus-poisson-2-3-5-near-mode", "One softplus layer, counts, near a mode, prior means not zero",
+           (2, 3, 5), "softplus", "poisson", num_data=7, prior=PER_LAYER_2, mean=F(-19, 64), change=near_mode),
+    Design("silu-bernoulli-2-3-5-near-mode", "One SiLU layer, binary outputs, near a mode, full prior precision",
+           (2, 3, 5), "silu", "bernoulli", prior=FULL, change=near_mode),
 ]
 EXACT = [
     Design("relu-normal-2-5-3", "One ReLU layer, normal likelihood: every matrix is rational", (2, 5, 3), "relu",
            "normal", family="exact", variance=VARIANCE),
-    Design("leaky-relu-normal-2-3-5-3", "Two leaky ReLU layers of slope 1/8, normal likelihood", (2, 3, 5, 3),
+    Design("leaky-relu-normal-2-3-2-3", "Two leaky ReLU layers of slope 1/8, normal likelihood", (2, 3, 2, 3),
            "leaky_relu", "normal", family="exact", slope=F(1, 8), variance=VARIANCE, prior=PER_LAYER_3),
     Design("square-normal-2-3-5", "One layer of squares, normal likelihood, full prior precision", (2, 3, 5), "square",
            "normal", num_data=7, family="exact", variance=VARIANCE, prior=FULL, mean="array"),

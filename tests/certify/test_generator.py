@@ -37,13 +37,6 @@ def test_a_case_from_real_data_is_generated_again_byte_for_byte(name):
     assert generate.case_for(BY_ID[name]).encode() == (generate.CASES / f"{name}.json").read_bytes()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", BY_ID)
-def test_every_case_is_generated_again_byte_for_byte(name):
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    assert generate.case_for(BY_ID[name]).encode() == (generate.CASES / f"{name}.json").read_bytes()
-
-
 def test_designs_and_files_are_the_same_list():
     assert sorted(BY_ID) == sorted(path.stem for path in generate.CASES.glob("*.json") if path.stem != "schema")
 

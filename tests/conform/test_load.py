@@ -34,28 +34,54 @@ def test_a_missing_peer_is_told_with_its_command(conform, monkeypatch):
     ("import no_such_module", "importing it raised ModuleNotFoundError: No module named 'no_such_module'"),
     ("sys.exit(0)", r"importing it called sys.exit\(0\)"),
     ("os._exit(0)", "while being imported it ended its process with exit status 0"),
-    ("conventions = {'loss.reducton': 'mean'}", "unknown 'loss.reducton'"),
-    ("conventions = {'loss.reduction': 'average'}", "loss.reduction must be one of sum, mean"),
-    ("conventions = {'loss.reduction': 1}", "conventions must be a dict of strings"),
-    ("conventions = 'mean'", "conventions must be a dict of strings"),
-    ("known_failures = {'gradient': 'issue 7'}", "expected 'case-glob::quantity-glob', got 'gradient'"),
+    ("conventions = {'loss.reducton': 'mean'}", "mine.py: conventions: unknown 'loss.reducton'"),
     ("known_failures = {'*::gardient': 'issue 7'}", "'\\*::gardient' matches no quantity"),
-    ("known_failures = ['gradient']", "known_failures must be a dict"),
-    ("def gnn_full(s):\n    return 0", "gnn_full is no quantity; nearest is ggn_full"),
-    ("def ggn_ful(s):\n    return 0", "ggn_ful is no quantity; nearest is ggn_full"),
-    ("def hesian_diag(s):\n    return 0", "nearest is hessian_diag"),
-    ("def laplace_logdet(s):\n    return 0", "nearest is laplace_log_det"),
-    ("def fisher_kfac(s):\n    return 0", "fisher_kfac is no quantity"),
-    ("def predictive_variance(s):\n    return 0", "nearest is predictive_glm_variance"),
-    ("known_failure = {}", "known_failure is no quantity; nearest is known_failures"),
-    ("def unsuported(problem, quantity):\n    return 'all'", "nearest is unsupported"),
+    ("def gnn_full(s):\n    return 0", "mine.py: the adapter's gnn_full is no quantity; nearest is ggn_full"),
 ])
 def test_an_unusable_adapter_is_refused_with_the_reason(adapter, conform, planted, message):
     with pytest.raises(LoadError, match=message):
         conform(adapter(planted), "loss")
 
 
-def test_helpers_with_other_names_are_left_alone(adapter, conform):
+@pytest.fixture
+def described(adapter, monkeypatch):
+    """What an adapter says about itself, read in this process."""
+    def read(planted: str, **keywords):
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "modules", dict(sys.modules))
+        spec = adapter(planted, **keywords)
+        return load.describe(load.load(spec), spec)
+    return read
+
+
+@pytest.mark.parametrize("planted, message", [
+    ("def ggn_ful(s):\n    return 0", "ggn_ful is no quantity; nearest is ggn_full"),
+    ("def hesian_diag(s):\n    return 0", "nearest is hessian_diag"),
+    ("def laplace_logdet(s):\n    return 0", "nearest is laplace_log_det"),
+    ("def fisher_kfac(s):\n    return 0", "fisher_kfac is no quantity"),
+    ("def predictive_variance(s):\n    return 0", "nearest is predictive_glm_variance"),
+    ("known_failure = {}", "known_failure is no quantity; nearest is known_failures"),
+    ("convention = {}", "convention is no quantity; nearest is conventions"),
+    ("def unsuported(problem, quantity):\n    return 'all'", "nearest is unsupported"),
+    ("conventions = {'loss.reduction': 1}", "conventions must be a dict of strings"),
+    ("conventions = 'mean'", "conventions must be a dict of strings"),
+    ("known_failures = ['gradient']", "known_failures must be a dict"),
+])
+def test_a_slip_in_a_name_or_a_table_is_told(described, planted, message):
+    with pytest.raises(LoadError, match=message):
+        described(planted)
+
+
+@pytest.mark.parametrize("conventions, known, message", [
+    ({"loss.reduction": "average"}, {}, "loss.reduction must be one of sum, mean"),
+    ({}, {"gradient": "issue 7"}, "expected 'case-glob::quantity-glob', got 'gradient'"),
+])
+def test_declarations_are_checked_before_anything_is_asked(conventions, known, message):
+    with pytest.raises(LoadError, match=message):
+        run._checked(run.Subject("mine.py", "mine", "1", conventions, known, (), ()))
+
+
+def test_helpers_with_other_names_are_left_alone(described):
     helpers = """
     ggn = gnn = 3
     laplace_samples = 7
@@ -64,19 +90,14 @@ def test_helpers_with_other_names_are_left_alone(adapter, conform):
     def _gnn_full(s): return 0
     class Model: pass
     """
-    assert conform(adapter(helpers), "loss").exit_code == 0
+    assert described(helpers)["quantities"] == ["forward", "loss", "gradient"]
 
 
-def test_a_misspelt_convention_name_is_caught_as_a_part(adapter, conform):
-    with pytest.raises(LoadError, match="convention is no quantity; nearest is conventions"):
-        conform(adapter("def forward(s):\n    return 0\nconvention = {}\n", good="name = 'x'\n"))
-
-
-def test_an_imported_function_is_not_taken_for_an_answer_but_told(adapter, conform):
-    report = conform(adapter("from autograd import jacobian\n"), "loss", "jacobian")
-    assert report.run.subject.imported == ("jacobian",) and report.verdicts["jacobian"] == "UNSUPPORTED"
-    report = conform(adapter("from autograd import jacobian\n__all__ = ['jacobian', 'loss']\n"), "jacobian")
-    assert report.run.subject.imported == () and report.verdicts["jacobian"] == "ERROR"
+def test_an_imported_function_is_not_taken_for_an_answer_but_told(described):
+    told = described("from autograd import jacobian\n")
+    assert told["imported"] == ["jacobian"] and "jacobian" not in told["quantities"]
+    told = described("from autograd import jacobian\n__all__ = ['jacobian', 'loss']\n", name="other.py")
+    assert told["imported"] == [] and "jacobian" in told["quantities"]
 
 
 def test_an_object_or_a_class_in_a_module_is_an_adapter(tmp_path, conform, monkeypatch):
@@ -102,9 +123,9 @@ def test_the_adapter_is_never_imported_by_this_process(adapter, conform):
     assert not any("mine" in name.split(".") or name == "adapter_mine" for name in sys.modules)
 
 
-def test_parts_have_defaults(adapter, conform):
-    report = conform(adapter("def forward(problem):\n    return problem.y\n", good="import numpy\n", name="bare.py"), "forward")
-    assert report.run.subject.name.endswith("bare.py") and report.run.subject.version == ""
+def test_parts_have_defaults(described):
+    told = described("def forward(problem):\n    return problem.y\n", good="import numpy\n", name="bare.py")
+    assert told["name"].endswith("bare.py") and (told["version"], told["conventions"], told["known_failures"]) == ("", {}, {})
 
 
 @pytest.mark.parametrize("name", sorted(load.BUILTIN))

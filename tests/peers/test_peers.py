@@ -1,6 +1,6 @@
 """The real peer libraries give the verdicts that were traced by hand; the scripts that show their defects still show them.
 
-Needs the environments of tests/peers/setup.sh, named by the variable REFBNN_PEERS; skipped without.
+Needs the environments of tests/peers/setup.sh, named by the variable REFBNN_PEERS; what runs a peer is skipped without.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refbnn.conform.case import Case, read_all
 HERE = Path(__file__).parent
 PEERS = os.environ.get("REFBNN_PEERS", "")
 PYTHON = Path(PEERS, "env", "bin", "python")
-pytestmark = pytest.mark.skipif(not (PEERS and PYTHON.exists()), reason=(
+needs_peers = pytest.mark.skipif(not (PEERS and PYTHON.exists()), reason=(
     "peer libraries are not installed: run `bash tests/peers/setup.sh DIR` and set REFBNN_PEERS=DIR"))
 
 CURRENT = "0.3"
@@ -75,6 +75,16 @@ def correlated_posterior(case: Case) -> bool:
     return bool(np.abs(P - np.diag(np.diag(P))).max() > 1e-5 * np.abs(P).max())
 
 
+def ggn_of_single_numbers(case: Case) -> bool:
+    """Every entry of the GGN (of ½‖y − f‖² for regression) is a float32 number, so that rounding to float32 loses nothing."""
+    G = case.values["ggn.full"].value * (case.problem.variance or 1)
+    return bool(np.all(np.abs(G.astype(np.float32) - G) <= 1e-15 * np.abs(G)))
+
+
+def ggn_of_other_numbers(case: Case) -> bool:
+    return not ggn_of_single_numbers(case)
+
+
 def hard_in_single_precision(case: Case) -> bool:
     """κ is so large that a curvature rounded to float32 may cost the covariance more than LOSSY allows."""
     size = len(case.problem.theta) + len(case.problem.X)
@@ -107,6 +117,8 @@ RULES = (
     Rule(("0.2.2.2", "0.2.1 float64"), correlated_posterior, ("laplace.sample",), {"MISMATCH"}, "transposed_cholesky_factor"),
     Rule(("0.3 float64",), hard_in_single_precision, ("laplace.*", "predictive.glm.variance"), RIGHT | {"UNDERPOWERED"}),
     Rule(("0.3 float64",), anything, ("*",), RIGHT),
+    Rule(RUNS, ggn_of_single_numbers, ("ggn.full",), RIGHT),
+    Rule(RUNS, ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
     Rule(RUNS, hard_in_single_precision, ROUNDED, RIGHT | {"LOSSY", "MISMATCH"}, "curvature_in_single_precision"),
     Rule(RUNS, anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
     Rule(RUNS, anything, ("*",), RIGHT),
@@ -128,6 +140,7 @@ def rule_for(run: str, case: Case, quantity: str) -> Rule:
     return next(rule for rule in RULES if rule.covers(run, case, quantity))
 
 
+@needs_peers
 @pytest.mark.parametrize("run", RUNS)
 def test_laplace_torch_gets_the_verdicts_that_were_traced(run):
     cases = {case.id: case for case in read_all("*")}
@@ -140,12 +153,14 @@ def test_laplace_torch_gets_the_verdicts_that_were_traced(run):
     assert [rule.why for rule in RULES[:5] if run in rule.runs and rule not in met] == []
 
 
+@needs_peers
 def test_single_precision_is_seen_where_it_happens_and_gone_in_double():
     rounded = {run: sum(check["verdict"] == "LOSSY" for check in checks("laplace-torch", run))
                for run in ("0.3", "0.3 float64")}
     assert rounded["0.3"] > 100 and rounded["0.3 float64"] == 0
 
 
+@needs_peers
 def test_plain_torch_is_right_on_every_case():
     verdicts = {check["verdict"] for check in checks("torch", CURRENT)}
     assert verdicts <= RIGHT | {"UNDERPOWERED"}
@@ -160,6 +175,7 @@ def findings() -> list[tuple[str, str, str]]:
             for row in table[2:] for release, verdict in zip(releases, row[1:])]
 
 
+@needs_peers
 @pytest.mark.parametrize("script, release, verdict", findings())
 def test_a_finding_shows_what_its_page_says(script, release, verdict):
     done = python(HERE / "findings" / f"{script}.py", run=release)

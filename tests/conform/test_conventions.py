@@ -1,0 +1,186 @@
+"""Conversions against plain recomputation: each convention covers every quantity that it touches, and no other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from refbnn.conform.adapters import refbnn as right
+from refbnn.conform.conventions import (AXES, DEFAULTS, amplification, check, convert, factor, likelihood_constants, permutation,
+                                        prior_constants, resolve)
+from refbnn.conform.differential import random_problem
+from refbnn.conform.quantities import QUANTITIES
+
+LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
+LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full", "fisher.empirical",
+        "fisher.empirical.diag", "fisher.mc")
+STORED = tuple(name for name, quantity in QUANTITIES.items() if quantity.certified_by == name and "hessian." not in name[8:])
+
+
+def answers(problem):
+    """Every quantity of a problem by the package."""
+    state = right.prepare(problem)
+    return {name: np.asarray(getattr(right, QUANTITIES[name].function_name)(state)) for name in STORED
+            if not name.startswith("laplace.hessian")}
+
+
+def converted(problem, name, value, **conventions):
+    return convert(QUANTITIES[name], value, problem, {key.replace("__", "."): choice for key, choice in conventions.items()})
+
+
+@pytest.fixture(scope="module", params=LIKELIHOODS)
+def solved(request):
+    """A problem with its right answers, for each likelihood."""
+    problem = random_problem(1, request.param)
+    return problem, answers(problem)
+
+
+def test_defaults_change_nothing(solved):
+    problem, values = solved
+    for name, value in values.items():
+        assert np.array_equal(convert(QUANTITIES[name], value, problem, {}), value), name
+
+
+@pytest.mark.parametrize("reduction, count", [("mean", lambda p: len(p.X)), ("mean_all", lambda p: p.y.size)])
+def test_reduction_divides_the_loss_and_its_curvatures_and_nothing_else(solved, reduction, count):
+    problem, values = solved
+    for name, value in values.items():
+        expected = value / count(problem) if name in LOSS else value
+        assert np.array_equal(converted(problem, name, value, loss__reduction=reduction), expected), name
+
+
+def test_mean_over_all_entries_is_the_mean_over_data_for_class_labels():
+    problem = random_problem(1, "categorical")
+    assert converted(problem, "loss", 1.0, loss__reduction="mean_all") == converted(problem, "loss", 1.0, loss__reduction="mean")
+
+
+def test_half_squared_error_is_the_likelihood_of_unit_variance_without_constants():
+    problem = random_problem(2)
+    values, unit = answers(problem), answers(replace(problem, variance=1.0))
+    half = 0.5 * np.sum((problem.y - values["forward"]) ** 2)
+    assert np.isclose(converted(problem, "loss", values["loss"], loss__squared_error="half"), half, rtol=1e-12)
+    assert np.isclose(converted(problem, "loss", values["loss"], loss__squared_error="one"), 2 * half, rtol=1e-12)
+    for name in LOSS[1:]:
+        np.testing.assert_allclose(converted(problem, name, values[name], loss__squared_error="half"), unit[name], rtol=1e-12, atol=1e-11)
+
+
+def test_whole_squared_error_doubles_derivatives_and_quadruples_products_of_gradients():
+    problem = random_problem(2)
+    values, unit = answers(problem), answers(replace(problem, variance=1.0))
+    for name, times in (("gradient", 2), ("ggn.full", 2), ("fisher.full", 2), ("fisher.empirical", 4), ("fisher.mc", 4)):
+        got = converted(problem, name, values[name], loss__squared_error="one")
+        np.testing.assert_allclose(got, times * unit[name], rtol=1e-12, atol=1e-11)
+
+
+def test_squared_error_leaves_other_likelihoods_alone(solved):
+    problem, values = solved
+    if problem.likelihood != "normal":
+        assert all(np.array_equal(converted(problem, name, values[name], loss__squared_error="one"), values[name]) for name in LOSS)
+
+
+def test_dropped_constants_leave_what_depends_on_the_parameters(solved):
+    problem, values = solved
+    moved = replace(problem, theta=problem.theta + 0.1)
+    for name in ("loss", "log_joint"):
+        change = answers(moved)[name] - values[name]
+        got = [converted(p, name, answers(p)[name], loss__constants="dropped", log_joint__constants="dropped") for p in (problem, moved)]
+        assert np.isclose(got[1] - got[0], change, rtol=1e-10)
+
+
+def test_the_constants_are_those_of_the_densities():
+    normal, poisson = random_problem(3), random_problem(3, "poisson")
+    state = right.prepare(normal)
+    assert np.isclose(-state.posterior.likelihood.log_prob(normal.y, normal.y).sum(), likelihood_constants(normal))
+    assert np.isclose(state.posterior.prior.log_prob(normal.prior_mean), prior_constants(normal))
+    assert np.isclose(likelihood_constants(poisson), sum(math.log(math.factorial(int(y))) for y in poisson.y.ravel()))
+    assert likelihood_constants(random_problem(3, "bernoulli")) == 0
+
+
+def test_orders_by_the_names_of_the_parameters():
+    problem = random_problem(0, sizes=(2, 1, 2), num_data=2)
+    torch = np.array(["W0[0,0]", "W0[0,1]", "b0[0]", "W1[0,0]", "W1[1,0]", "b1[0]", "b1[1]"])
+    problem23 = random_problem(0, sizes=(2, 3), num_data=2)
+    wide = np.array([f"W[{i},{j}]" for i in range(3) for j in range(2)] + [f"b[{i}]" for i in range(3)])
+    columns = [f"W[{i},{j}]" for j in range(2) for i in range(3)]
+    biases = [f"b[{i}]" for i in range(3)]
+    assert list(wide[permutation(problem23, "column_major")]) == columns + biases
+    assert list(wide[permutation(problem23, "bias_first")]) == biases + list(wide[:6])
+    assert list(wide[permutation(problem23, "flax")]) == biases + columns
+    assert list(torch[permutation(problem, "biases_last")]) == [*torch[:2], *torch[3:5], torch[2], *torch[5:]]
+
+
+@pytest.mark.parametrize("order", ["column_major", "bias_first", "biases_last", "flax"])
+def test_an_order_permutes_every_parameter_axis(solved, order):
+    problem, values = solved
+    rank = permutation(problem, order)
+    assert sorted(rank) == list(range(len(problem.theta)))
+    for name, value in values.items():
+        expected = value
+        for axis, letter in enumerate(QUANTITIES[name].axes.split()):
+            expected = expected.take(rank, axis) if letter == "p" else expected
+        assert np.array_equal(converted(problem, name, value, parameters__order=order), expected), name
+
+
+def test_noise_and_summaries_of_the_predictive_variance(solved):
+    problem, values = solved
+    name = "predictive.glm.variance"
+    noise = (problem.variance or 0.0) * np.eye(problem.sizes[-1])
+    included = converted(problem, name, values[name], predictive__noise="included")
+    assert np.array_equal(included, values[name] + noise)
+    std = converted(problem, name, values[name], predictive__noise="included", predictive__variance="std")
+    assert np.array_equal(std, np.sqrt(np.stack([np.diag(matrix) for matrix in included])))
+    assert np.array_equal(converted(problem, name, values[name], predictive__variance="marginal"),
+                          np.stack([np.diag(matrix) for matrix in values[name]]))
+
+
+def test_an_override_holds_for_its_quantities_and_the_later_one_wins():
+    declared = {"loss.reduction": "mean", "loss.reduction@fisher.*": "sum", "loss.reduction@fisher.mc": "mean_all"}
+    got = {name: resolve(QUANTITIES[name], declared)["loss.reduction"] for name in ("ggn.full", "fisher.empirical", "fisher.mc")}
+    assert got == {"ggn.full": "mean", "fisher.empirical": "sum", "fisher.mc": "mean_all"}
+
+
+@pytest.mark.parametrize("bad, words", [
+    ({"loss.reductoin": "mean"}, "loss.reductoin.*did you mean 'loss.reduction'"), ({"loss.reduction": "average"}, "sum, mean, mean_all"),
+    ({"loss.reduction@nothing": "mean"}, "nothing"), ({"loss.reduction": 1}, "loss.reduction"), ({1: "mean"}, "string"),
+    ([("loss.reduction", "mean")], "mapping"), ({"loss.reduction": ["mean"]}, "loss.reduction")])
+def test_unknown_conventions_are_refused_by_name(bad, words):
+    with pytest.raises(ValueError, match=words):
+        check(bad)
+
+
+def test_check_fills_in_the_defaults():
+    assert check({}) == DEFAULTS and check({"precision": "float32"})["precision"] == "float32"
+
+
+def test_touching_is_what_the_conversion_does(solved):
+    problem, values = solved
+    for axis in AXES:
+        for choice in list(axis.meanings)[1:]:
+            for name, value in values.items():
+                got = convert(QUANTITIES[name], value, problem, {axis.name: choice})
+                changed = got.shape != value.shape or not np.array_equal(got, value)
+                assert axis.touches(QUANTITIES[name]) or not changed, (axis.name, choice, name)
+
+
+@given(value=st.floats(-1e3, 1e3), reduction=st.sampled_from(["sum", "mean", "mean_all"]), error=st.sampled_from(["nll", "half", "one"]))
+@settings(max_examples=30, deadline=None)
+def test_factor_and_conversion_agree_on_scalings(value, reduction, error):
+    problem = random_problem(5)
+    declared = {"loss.reduction": reduction, "loss.squared_error": error}
+    assert np.isclose(convert(QUANTITIES["ggn.diag"], np.array([value]), problem, {**declared, "parameters.order": "torch"})[0],
+                      value * factor(QUANTITIES["ggn.diag"], problem, declared), rtol=1e-14)
+
+
+def test_amplification_tells_of_cancellation_and_of_unequal_roots():
+    problem = random_problem(6)
+    constant = likelihood_constants(problem)
+    dropped = {"loss.constants": "dropped"}
+    assert np.isclose(amplification(QUANTITIES["loss"], constant * (1 + 1e-6), problem, dropped), 1e6, rtol=1e-3)
+    assert amplification(QUANTITIES["loss"], constant, problem, dropped) == math.inf
+    assert amplification(QUANTITIES["loss"], constant, problem, {}) == 1
+    variance = np.array([np.diag([1.0, 1e-8, 1.0])])
+    assert np.isclose(amplification(QUANTITIES["predictive.glm.variance"], variance, problem, {"predictive.variance": "std"}), 0.5e4)

@@ -1,0 +1,161 @@
+"""Differential mode: a user's own network, parameters and data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from refbnn import Mlp, activations, likelihoods, priors
+from refbnn.conform.adapters import refbnn as right
+from refbnn.conform.compare import Verdict
+from refbnn.conform.differential import (LocalCase, compare_with_reference, network_from_flax, network_from_torch, perturbed,
+                                         problem_from, random_problem)
+from refbnn.conform.quantities import QUANTITIES
+
+LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A random problem."""
+    return random_problem(4)
+
+
+@given(seed=st.integers(0, 1000), likelihood=st.sampled_from(LIKELIHOODS), bias=st.booleans(), num_data=st.integers(1, 7),
+       width=st.integers(1, 4), outputs=st.integers(2, 3), activation=st.sampled_from(["identity", "tanh", "leaky_relu", "square"]))
+@settings(max_examples=15, deadline=None)
+def test_the_package_passes_its_own_reference(seed, likelihood, bias, num_data, width, outputs, activation):
+    mine = random_problem(seed, likelihood, (2, width, outputs), activation, num_data, bias)
+    state = right.prepare(mine)
+    for name, quantity in QUANTITIES.items():
+        if quantity.certified_by in LocalCase(mine).values:
+            result = compare_with_reference(getattr(right, quantity.function_name)(state), mine, name)
+            assert result.verdict in (Verdict.EXACT, Verdict.PASS, Verdict.UNDERPOWERED), result
+
+
+def test_a_function_of_the_problem_is_called_and_judged(problem):
+    def gradient(p):
+        f = right.forward(right.prepare(p))
+        return np.einsum("nkp,nk->p", right.jacobian(right.prepare(p)), (f - p.y) / p.variance)
+    result = compare_with_reference(gradient, problem, "gradient")
+    assert result.passed and result.verdict is Verdict.PASS and str(result).startswith("PASS gradient: 1")
+
+
+def test_a_wrong_function_is_explained(problem):
+    result = compare_with_reference(lambda p: right.ggn_full(right.prepare(p)) / len(p.X), problem, "ggn.full")
+    assert not result.passed and "declare loss.reduction = mean, or multiply by N" in str(result)
+    assert compare_with_reference(right.ggn_full(right.prepare(problem)) / 11, problem, "ggn.full", {"loss.reduction": "mean"}).passed
+
+
+def test_a_function_cannot_spoil_the_problem(problem):
+    def greedy(p):
+        p.theta[:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        compare_with_reference(greedy, problem, "loss")
+
+
+def test_what_is_no_array_is_a_mismatch_in_words(problem):
+    result = compare_with_reference(lambda p: "many", problem, "loss")
+    assert not result.passed and "expected numbers, got str" in str(result) and result.finding is None
+
+
+@pytest.mark.parametrize("quantity, conventions, words", [
+    ("gnn.full", {}, "did you mean 'ggn.full'"), ("ggn.full", {"loss.reduction": "all"}, "sum, mean, mean_all"),
+    ("laplace.hessian.covariance", {}, "does not exist for this problem")])
+def test_bad_questions_are_refused(problem, quantity, conventions, words):
+    with pytest.raises(ValueError, match=words):
+        compare_with_reference(0.0, problem, quantity, conventions)
+
+
+def test_condition_numbers_are_at_least_one_and_grow_with_cancellation(problem):
+    values = LocalCase(problem).values
+    assert all(values[name].condition >= 1 for name in values)
+    assert values["laplace.covariance"].condition >= np.linalg.cond(values["laplace.precision"].value)
+    assert set(values) == {name for name, q in QUANTITIES.items() if q.certified_by == name and not name.startswith("laplace.hessian")}
+    assert len(values) == len(set(values))
+
+
+def test_perturbations_are_seeded_small_and_leave_labels_alone():
+    counts = random_problem(3, "poisson")
+    first, again = ([p.theta for p in perturbed(counts, seed)] for seed in (0, 0))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again)) and len(first) == 6
+    for moved in perturbed(counts):
+        assert np.array_equal(moved.y, counts.y) and np.array_equal(moved.normals, counts.normals)
+        assert 0 < np.abs(moved.theta / counts.theta - 1).max() < 1e-6
+
+
+def test_random_problems_come_from_the_seed():
+    assert np.array_equal(random_problem(7).theta, random_problem(7).theta)
+    assert not np.array_equal(random_problem(7).theta, random_problem(8).theta)
+
+
+LIKELIHOOD_OBJECTS = {"normal": (likelihoods.Normal(0.3), np.ones((4, 2))), "bernoulli": (likelihoods.Bernoulli(), np.ones((4, 2))),
+                      "categorical": (likelihoods.Categorical(), np.array([0, 1, 1, 0])), "poisson": (likelihoods.Poisson(), np.ones((4, 2)))}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("activation", [activations.tanh, activations.leaky_relu(0.2)], ids=lambda phi: phi.name)
+def test_a_problem_from_ones_own_objects(name, activation):
+    likelihood, y = LIKELIHOOD_OBJECTS[name]
+    net = Mlp((3, 4, 2), activation=activation)
+    rng = np.random.default_rng(0)
+    theta, X = rng.standard_normal(net.num_params), rng.standard_normal((4, 3))
+    mine = problem_from(net, likelihood, priors.isotropic(net.num_params, 2.0, 0.1), X, y, theta)
+    assert mine.likelihood == name and mine.activation == activation.name and mine.X_new.shape == (4, 3)
+    assert mine.slope == (0.2 if activation.name == "leaky_relu" else None)
+    assert compare_with_reference(net.forward(theta, X), mine, "forward").verdict is Verdict.EXACT
+    state = right.prepare(mine)
+    assert compare_with_reference(right.laplace_sample(state), mine, "laplace.sample").passed
+
+
+def test_a_problem_from_parts_that_do_not_fit_is_refused():
+    mixed = Mlp((2, 3, 3, 2), activation=(activations.tanh, activations.sin))
+    linear = Mlp((2, 2), activation=activations.tanh)
+    X, y = np.ones((3, 2)), np.ones((3, 2))
+    with pytest.raises(ValueError, match="one activation"):
+        problem_from(mixed, likelihoods.Normal(1.0), priors.isotropic(mixed.num_params, 1.0), X, y, np.zeros(mixed.num_params))
+    with pytest.raises(ValueError, match="theta: expected shape"):
+        problem_from(linear, likelihoods.Normal(1.0), priors.isotropic(6, 1.0), X, y, np.zeros(5))
+    with pytest.raises(ValueError, match="likelihood: expected one of"):
+        problem_from(linear, object(), priors.isotropic(6, 1.0), X, y, np.zeros(6))
+    assert problem_from(linear, likelihoods.Normal(1.0), priors.isotropic(6, 1.0), X, y, np.zeros(6)).activation == "identity"
+
+
+def _weights(rng, bias):
+    W1, b1, W2, b2 = rng.standard_normal((4, 3)), rng.standard_normal(4), rng.standard_normal((2, 4)), rng.standard_normal(2)
+    return (W1, b1, W2, b2) if bias else (W1, 0 * b1, W2, 0 * b2)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_networks_from_torch_and_flax_arrays_compute_what_theirs_do(bias):
+    rng = np.random.default_rng(1)
+    W1, b1, W2, b2 = _weights(rng, bias)
+    X = rng.standard_normal((5, 3))
+    expected = np.tanh(X @ W1.T + b1) @ W2.T + b2
+    torch = network_from_torch([W1, b1, W2, b2] if bias else [W1, W2], activations.tanh)
+    layers = {"Dense_1": {"kernel": W2.T, "bias": b2}, "Dense_0": {"kernel": W1.T, "bias": b1}}
+    if not bias:
+        layers = {name: {"kernel": layer["kernel"]} for name, layer in layers.items()}
+    for net, theta in (torch, network_from_flax({"params": layers}, activations.tanh), network_from_flax(layers, activations.tanh)):
+        assert net.bias is bias and np.allclose(net.forward(theta, X), expected, rtol=1e-14)
+
+
+def test_flax_layers_are_taken_in_the_order_of_their_numbers():
+    layers = {f"Dense_{i}": {"kernel": np.full((1, 1), float(i + 1))} for i in (10, 9, 2, 0, 1, 3, 4, 5, 6, 7, 8)}
+    _, theta = network_from_flax(layers, activations.tanh)
+    assert list(theta) == list(range(1, 12))
+
+
+@pytest.mark.parametrize("parameters", [[], [np.ones(3)], [np.ones((2, 3)), np.ones(3)], [np.ones((2, 3)), np.ones(2), np.ones((2, 5)), np.ones(2)],
+                                        [np.ones((2, 3)), np.ones(2), np.ones((2, 2))], [np.ones((2, 2, 2))]])
+def test_torch_arrays_that_do_not_chain_are_refused(parameters):
+    with pytest.raises(ValueError, match="parameters:"):
+        network_from_torch(parameters, activations.tanh)
+
+
+@pytest.mark.parametrize("layers", [{}, {"Dense_0": {"bias": np.ones(2)}}, {"Dense_0": {"kernel": np.ones((2, 3)), "bias": np.ones(2)}},
+                                    {"Dense_0": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}, "Dense_1": {"kernel": np.ones((3, 1))}}])
+def test_flax_arrays_that_do_not_chain_are_refused(layers):
+    with pytest.raises(ValueError, match="parameters:"):
+        network_from_flax(layers, activations.tanh)

@@ -1,0 +1,39 @@
+"""`refbnn selftest`: all its lines hold, and one that does not is told and ends in 3."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from refbnn.conform import case as cases, selftest
+from refbnn.conform.compare import Verdict
+
+
+def test_every_line_holds_and_there_are_many():
+    out = io.StringIO()
+    assert selftest.main(out) == 0
+    last = out.getvalue().splitlines()[-1]
+    number = int(last.split()[0])
+    assert last == f"{number} of {number} lines hold" and number > 250 and "BROKEN" not in out.getvalue()
+
+
+def test_every_verdict_that_step_one_gives_is_shown():
+    lines = [*selftest.comparisons(cases.read("tanh-normal-2-5-3")), *selftest.running(cases.read("tanh-normal-2-5-3"))]
+    shown = {word for line in lines for word in line.got.split()}
+    assert {verdict.value for verdict in Verdict} - shown == {"INCONCLUSIVE"}  # draws come later
+
+
+@pytest.mark.parametrize("attribute, broken", [
+    ("compare", lambda *args: type("Sleepy", (), {"verdict": Verdict.PASS})()), ("explain", lambda *args: [])])
+def test_a_kit_that_notices_nothing_is_noticed(monkeypatch, attribute, broken):
+    monkeypatch.setattr(selftest, attribute, broken)
+    monkeypatch.setattr(selftest, "running", lambda case: iter(()))
+    out = io.StringIO()
+    assert selftest.main(out) == 3
+    assert f"BROKEN {'comparison' if attribute == 'compare' else 'diagnosis'}" in out.getvalue()
+
+
+def test_no_line_at_all_is_no_success(monkeypatch):
+    monkeypatch.setattr(selftest, "lines", lambda: iter(()))
+    assert selftest.main(io.StringIO()) == 3
