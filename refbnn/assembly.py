@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 
 from refbnn.signals import Layers, Signals, transpose
 
-BLOCK_BYTES = 2**24  # the largest factor formed for one block of data; big enough for BLAS, small enough for a cache
+BLOCK_BYTES = 2**23  # the largest factor formed for one block of data: big enough for BLAS, small enough for the cache
 FORMING = 60  # flops of a matrix product in the time that forming one entry of its factors takes, roughly
 WRITING = 300  # the same for putting one entry of a block where it belongs in θ's order
 
@@ -48,10 +50,13 @@ class Layout:
         """The inputs of a unit, the constant one of the bias included."""
         return self.sizes[l] + self.bias
 
+    @cached_property
+    def _stops(self) -> list[int]:
+        return [0, *accumulate(self.units(l) * self.width(l) for l in range(self.depth))]
+
     def span(self, l: int) -> slice:
         """The parameters of layer l."""
-        counts = [self.units(i) * self.width(i) for i in range(l + 1)]
-        return slice(sum(counts[:l]), sum(counts))
+        return slice(self._stops[l], self._stops[l + 1])
 
     def weights_and_bias(self, l: int) -> tuple[slice, slice]:
         """The two parts of `span`; the second is empty without biases."""
@@ -184,7 +189,7 @@ def gauss_newton_rows(layout: Layout, signals: Signals, S: np.ndarray) -> np.nda
 
 def gauss_newton_gram(layout: Layout, signals: Signals, S: np.ndarray, block_size: int | None = None) -> np.ndarray:
     """Σ_n J_nᵀ S_n S_nᵀ J_n as one symmetric product of `gauss_newton_rows` with itself, Eq. (ggn): (p p). S is (c k n)."""
-    size = block_size or max(1, 4 * BLOCK_BYTES // (8 * layout.num_params * len(S)))
+    size = block_size or max(1, 16 * BLOCK_BYTES // (8 * layout.num_params * len(S)))
     G = None
     for start in range(0, signals.num_data, size):
         data = slice(start, start + size)
@@ -193,17 +198,17 @@ def gauss_newton_gram(layout: Layout, signals: Signals, S: np.ndarray, block_siz
     return G
 
 
-def gram_is_cheaper(layout: Layout, num_columns: int) -> bool:
+def gram_is_cheaper(layout: Layout, num_columns: int, num_data: int) -> bool:
     """Whether `gauss_newton_gram` with this many factor columns costs less than `second_derivative` without v."""
     p = layout.num_params
     gram = num_columns * p * (p + FORMING)
-    blocks = WRITING * p * p
+    blocks = 0
     for m in range(layout.depth):
         blocks += _DiagonalBlock(layout.units(m), layout.width(m)).cost
         for l in range(m):
             units, inputs = layout.units(m) * layout.units(l), layout.width(m) * layout.width(l)
             blocks += 2 * units * inputs + FORMING * (2 * units + inputs)
-    return gram <= blocks
+    return num_data * gram <= num_data * blocks + WRITING * p * p
 
 
 def _blocks(layout, signals, M, v, block_size) -> Iterator[tuple]:
@@ -250,7 +255,7 @@ class _DiagonalBlock:
         direct = pairs * (FORMING * width + 2 * width**2)
         self.packed = packed < direct
         self.cost = min(packed, direct)
-        self.total = 0.0
+        self.total = None
         self.diagonal_only = False
 
     def add(self, B, a: np.ndarray) -> None:
@@ -259,15 +264,16 @@ class _DiagonalBlock:
             return
         self.diagonal_only = B.ndim == 2
         if self.diagonal_only:
-            self.total = self.total + (B[:, None] * a) @ a.T
+            part = (B[:, None] * a) @ a.T
         elif self.packed:
-            self.total = self.total + _triangle_of(B) @ _products(a).T
+            part = _triangle_of(B) @ _products(a).T
         else:
-            self.total = self.total + (_triangle_of(B)[:, None] * a) @ a.T
+            part = (_triangle_of(B)[:, None] * a) @ a.T
+        self.total = part if self.total is None else np.add(self.total, part, out=self.total)
 
     def write(self, layout: Layout, H: np.ndarray, l: int) -> None:
         """Put the sum into H, exactly symmetric."""
-        if np.ndim(self.total) == 0:
+        if self.total is None:
             return
         spread = _triangle_index(self.width)
         start = 0

@@ -60,3 +60,14 @@ def solve_lower_transposed(L: np.ndarray, B: np.ndarray) -> np.ndarray:
 def log_det_from_cholesky(L: np.ndarray) -> float:
     """log |L Lᵀ| = 2 Σ log L_ii."""
     return float(2 * np.log(np.diagonal(L)).sum())
+
+
+def semidefinite_root(M: np.ndarray) -> np.ndarray:
+    """S with S Sᵀ = M for positive-semidefinite matrices (..., k k), singular ones too, by eigendecomposition.
+
+    Eigenvalues that round-off made negative count as zero: M is semidefinite by construction, e.g. an expected outer product.
+    """
+    if M.shape[-1] == 1:
+        return np.sqrt(M)
+    values, vectors = np.linalg.eigh(M)
+    return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from refbnn.linalg import gram
+from refbnn.linalg import gram, semidefinite_root
 from refbnn.pullback import Pullback
 from refbnn.shapes import (
     DataGradients, Inputs, Matrix, OutputMatrices, Outputs, Parameters, Targets, Values, Vector, as_array, as_own_array,
@@ -123,7 +123,8 @@ class Curvatures:
     @property
     def fisher(self) -> Pullback:
         """F = Σ_n J_nᵀ E_{y~p(.|f_n)}[r rᵀ] J_n, Eq. (fisher)."""
-        return self.evaluation.pullback(self.likelihood.fisher(self.evaluation.f))
+        F = self.likelihood.fisher(self.evaluation.f)
+        return self.evaluation.pullback(F, S=semidefinite_root(F))
 
     @property
     def empirical_fisher(self) -> Pullback:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from refbnn import assembly
 from refbnn.assembly import Layout
@@ -37,19 +36,19 @@ class Pullback:
         return self.layout.num_params
 
     def full(self, block_size: int | None = None) -> Matrix:
-        """The matrix, exactly symmetric: (p p). `block_size` data at a time bounds the memory beside the result."""
+        """The matrix, exactly symmetric: (p p). `block_size` data at a time bounds the memory beside the result.
+
+        Two routes, chosen by their cost: one symmetric product of the stacked rows SᵀJ, or block by block with the sum over
+        outputs done first. Without hidden layers v plays no part, and with one it adds next to nothing when treated apart.
+        """
+        if self.v is not None and self.layout.depth == 1:
+            return self._part(v=False).full(block_size)
+        if self.v is not None and self.M is not None and self.layout.depth == 2:
+            return self._part(v=False).full(block_size) + self._part(M=False).full(block_size)
         if self.M is None and self.v is None:
             return np.zeros((self.num_params, self.num_params))
-        one_hidden = self.layout.depth == 2
-        gram = self.S is not None and (self.v is None or one_hidden) and assembly.gram_is_cheaper(self.layout, len(self.S))
-        if gram:
-            G = assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
-        if gram and self.v is None:
-            return G
-        if one_hidden and self.v is not None and self.M is not None:
-            # With one hidden layer the network's own second derivative is nearly diagonal in the units, hence nearly free.
-            rest = assembly.second_derivative(self.layout, self.signals, None, self.v, block_size)
-            return rest + (G if gram else self._without_v().full(block_size))
+        if self.v is None and self._gram_is_cheaper():
+            return assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
         return assembly.second_derivative(self.layout, self.signals, self.M, self.v, block_size)
 
     def diagonal(self) -> Vector:
@@ -86,8 +85,10 @@ class Pullback:
         product = second_order_product(self.signals, self.layout.unflatten(u), self.M, self.v)
         return self.layout.flatten(product)
 
-    def linear_operator(self) -> LinearOperator:
+    def linear_operator(self) -> "LinearOperator":
         """The same as a scipy.sparse.linalg.LinearOperator, symmetric, for its solvers and eigensolvers: (p p)."""
+        from scipy.sparse.linalg import LinearOperator  # here, not above: it would slow down `import refbnn`
+
         return LinearOperator(
             shape=(self.num_params, self.num_params),
             dtype=np.float64,
@@ -100,8 +101,12 @@ class Pullback:
     def _own(self) -> list[np.ndarray]:
         return assembly.own_curvatures(self.signals, self.M, self.S, self.v)
 
-    def _without_v(self) -> Pullback:
-        return Pullback(self.layout, self.signals, self.M, self.S)
+    def _part(self, M: bool = True, v: bool = True) -> Pullback:
+        """With one of the two terms left out."""
+        return Pullback(self.layout, self.signals, self.M if M else None, self.S if M else None, self.v if v else None)
+
+    def _gram_is_cheaper(self) -> bool:
+        return self.S is not None and assembly.gram_is_cheaper(self.layout, len(self.S), self.signals.num_data)
 
 
 def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.ndarray, np.ndarray | None]]:

@@ -1,0 +1,159 @@
+"""Low rank plus diagonal: the leading eigenpairs of a curvature, added exactly to a diagonal prior precision.
+
+The eigenpairs come from the smallest problem that has them: the Gram dual S ᵀJJᵀS where data are few, the matrix itself where
+parameters are few, products with vectors (Lanczos) otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse.linalg import eigsh
+
+from refbnn.duals import gram_dual
+from refbnn.precision import Dense, Diagonal
+from refbnn.pullback import Pullback
+from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_count
+from refbnn.signals import transpose
+
+DENSE_EIGENPROBLEM = 600  # up to this size, or when most eigenpairs are wanted, a dense eigensolver costs least
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """U Uᵀ with U (p r): orthogonal columns √μ_i v_i, for the leading eigenpairs (μ_i, v_i) of a curvature, largest first."""
+
+    U: np.ndarray
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return len(self.U)
+
+    @property
+    def rank(self) -> int:
+        """r, the number of columns kept."""
+        return self.U.shape[1]
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """μ, largest first: (r)."""
+        return (self.U**2).sum(0)
+
+    def matrix(self) -> Matrix:
+        """U Uᵀ, exactly symmetric: (p p)."""
+        return self.U @ self.U.T
+
+    def diagonal(self) -> Vector:
+        """The diagonal of U Uᵀ: (p)."""
+        return (self.U**2).sum(1)
+
+    def matvec(self, v: Parameters) -> Parameters:
+        """U Uᵀ v: (*s p)."""
+        return (v @ self.U) @ self.U.T
+
+    def plus(self, prior: Diagonal) -> LowRankPlusDiagonal:
+        """U Uᵀ + D for a diagonal prior precision D."""
+        return LowRankPlusDiagonal(self.U, prior.diagonal())
+
+
+class LowRankPlusDiagonal:
+    """P = D + U Uᵀ for D > 0 diagonal (p) and any U (p r), Eq. (low-rank): every operation costs O(p r), with one SVD before.
+
+    D^(−1/2) U = E diag(s) Qᵀ gives P = D^(1/2) (I + E diag(s²) Eᵀ) D^(1/2), and with orthonormal E every function of the middle factor is
+    explicit: its inverse is I − E diag(s²/(1 + s²)) Eᵀ (Woodbury), its determinant Π (1 + s²).
+    Raises ValueError for an entry of D that is not positive.
+    """
+
+    __array_ufunc__ = None  # so that `array + LowRankPlusDiagonal` comes to __radd__
+
+    def __init__(self, U: np.ndarray, diagonal: Vector):
+        self._D = Diagonal(diagonal)
+        self._U = as_array("U", U, "p r", p=self._D.num_params)
+        self._E, s, _ = scipy.linalg.svd(self._U / np.sqrt(self._D.diagonal())[:, None], full_matrices=False)
+        self._log = np.log1p(s * s)
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return self._D.num_params
+
+    def matrix(self) -> Matrix:
+        """P as a full array: (p p)."""
+        return self._D.matrix() + self._U @ self._U.T
+
+    def matvec(self, v: Parameters) -> Parameters:
+        """P v: (*s p)."""
+        return self._D.matvec(v) + (v @ self._U) @ self._U.T
+
+    def solve(self, v: Parameters) -> Parameters:
+        """P⁻¹ v: (*s p)."""
+        return self._D.scale_matvec(self._middle(self._D.scale_matvec(v), np.expm1(-self._log)))
+
+    def scale_matvec(self, z: Parameters) -> Parameters:
+        """C z with C = D^(−1/2) (I + E diag(s²) Eᵀ)^(−1/2), so that C Cᵀ = P⁻¹: (*s p)."""
+        return self._D.scale_matvec(self._middle(z, np.expm1(-0.5 * self._log)))
+
+    def scale_transposed_matvec(self, v: Parameters) -> Parameters:
+        """Cᵀ v: (*s p)."""
+        return self._middle(self._D.scale_matvec(v), np.expm1(-0.5 * self._log))
+
+    def log_det(self) -> float:
+        """log |P| = log |D| + Σ log(1 + s²)."""
+        return self._D.log_det() + float(self._log.sum())
+
+    def diagonal(self) -> Vector:
+        """The diagonal of P: (p)."""
+        return self._D.diagonal() + (self._U**2).sum(1)
+
+    def __add__(self, other: Matrix) -> Dense:
+        return Dense(self.matrix()) + other
+
+    __radd__ = __add__
+
+    def _middle(self, v: Parameters, change: np.ndarray) -> Parameters:
+        """(I + E diag(change) Eᵀ) v: (*s p)."""
+        return v + ((v @ self._E) * change) @ self._E.T
+
+
+def leading(pullback: Pullback, rank: int) -> LowRank:
+    """The `rank` largest eigenpairs of a curvature, Eq. (low-rank); no other matrix of that rank is nearer (Eckart & Young 1936).
+
+    Eigenvalues that are not positive are left out (only a Hessian has negative ones), and with few data there are at most c·n:
+    the result may have fewer columns than asked for; with all of them it is the curvature itself. For a GGN or Fisher matrix
+    with few data they come from the Gram dual, Eq. (gram-dual): if (μ, e) is a pair of RᵀR, then R e = √μ v for the pair
+    (μ, v) of R Rᵀ. Raises ValueError for a rank below 1 or above p.
+    """
+    p = pullback.num_params
+    if as_count("rank", rank) > p:
+        raise ValueError(f"rank: expected at most the number of parameters, {p}, got {rank}")
+    columns = p if pullback.v is not None or pullback.S is None else len(pullback.S) * pullback.signals.num_data
+    size = min(columns, p)
+    if size > DENSE_EIGENPROBLEM and 4 * rank < size:
+        return _from_pairs(*eigsh(pullback.linear_operator(), k=rank, which="LA", v0=np.ones(p)), rank)
+    if columns < p:
+        return _from_dual(pullback, rank)
+    return _from_pairs(*np.linalg.eigh(pullback.full()), rank)
+
+
+def _from_pairs(values: np.ndarray, vectors: np.ndarray, rank: int) -> LowRank:
+    """√μ v of the `rank` largest positive pairs."""
+    order = np.argsort(values)[::-1][:rank]
+    order = order[values[order] > 0]
+    return LowRank(vectors[:, order] * np.sqrt(values[order]))
+
+
+def _from_dual(pullback: Pullback, rank: int) -> LowRank:
+    """R e for the leading eigenvectors e of RᵀR, by one batched backward pass: R e = Σ_n J_nᵀ Σ_c S_c e_cn."""
+    c, n = len(pullback.S), pullback.signals.num_data
+    vectors = np.linalg.eigh(gram_dual(pullback))[1][:, ::-1][:, :rank]
+    e = vectors.T.reshape(-1, n, c).swapaxes(1, 2)  # (r c n)
+    seeds = (e[:, :, None] * pullback.S).sum(1)  # (r k n)
+    deltas = pullback.signals.backward(seeds)
+    layers = [
+        (delta @ transpose(a), delta.sum(-1) if pullback.signals.bias else None)
+        for delta, a in zip(deltas, pullback.signals.inputs)
+    ]
+    return LowRank(np.ascontiguousarray(pullback.layout.flatten(layers).T))
