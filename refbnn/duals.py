@@ -1,7 +1,7 @@
 """The small side of a curvature: kernels over data in place of matrices over parameters.
 
-J J'ᵀ is the neural tangent kernel of two sets of inputs. J itself is not formed: layer by layer, J_l = Δ_l ⊗ ā_{l-1}, so that the product
-of two rows is a product of two numbers, (Δ_l Δ'_lᵀ) times (ā · ā').
+J J'ᵀ is the neural tangent kernel of two sets of inputs. J itself is not formed: layer by layer J_l = Δ_l ⊗ ā_{l-1}, so that
+the inner product of two rows is a product of two numbers, δ · δ' and ā · ā'.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 
 from refbnn.mlp import Evaluation
 from refbnn.pullback import Pullback
-from refbnn.shapes import Kernel, SquareMatrix, as_array
+from refbnn.shapes import as_array
 from refbnn.signals import Signals
 
 
-def ntk(left: Evaluation, right: Evaluation, layer_precisions: Sequence[float] | None = None) -> Kernel:
+def ntk(left: Evaluation, right: Evaluation, layer_precisions: Sequence[float] | None = None) -> np.ndarray:
     """J J'ᵀ = Σ_l (Δ_l Δ'_lᵀ) ⊙ (ā ā'), Eq. (ntk) (Jacot et al. 2018): (n k m k) for n data on the left and m on the right.
 
-    With `layer_precisions` (λ_l) each layer counts 1/λ_l times: J P₀⁻¹ J'ᵀ for a prior with one precision a layer. Both sides are evaluations
-    of one network at one θ. Raises ValueError for different networks or a wrong number of layers.
+    With `layer_precisions` (λ_l) each layer counts 1/λ_l times: J P₀⁻¹ J'ᵀ for a prior with one precision a layer. Both sides are
+    evaluations of one network at one θ. Raises ValueError for different networks or a wrong number of layers.
     """
     one, two = _signals(left), _signals(right)
     shapes = [[W.shape for W, _ in signals.layers] for signals in (one, two)]
@@ -30,7 +30,7 @@ def ntk(left: Evaluation, right: Evaluation, layer_precisions: Sequence[float] |
     return _kernel(one, _seeds(one), two, _seeds(two), precisions)
 
 
-def kernel(left: Evaluation, right: Evaluation, precision) -> Kernel:
+def kernel(left: Evaluation, right: Evaluation, precision) -> np.ndarray:
     """J P₀⁻¹ J'ᵀ for any precision of refbnn.precision: (n k m k), the prior covariance of f_lin, Eq. (ntk) weighted.
 
     Through Cᵀ of P₀⁻¹ = C Cᵀ on both sides, which needs J; with one precision a layer, `ntk` is the cheaper way.
@@ -40,8 +40,8 @@ def kernel(left: Evaluation, right: Evaluation, precision) -> Kernel:
     return (one.reshape(-1, p) @ two.reshape(-1, p).T).reshape(*one.shape[:2], *two.shape[:2])
 
 
-def gram_dual(pullback: Pullback) -> SquareMatrix:
-    """SᵀJJᵀS for a Pullback JᵀSSᵀJ, Eq. (gram-dual): (n·c n·c), datum by datum; its nonzero eigenvalues are those of the curvature.
+def gram_dual(pullback: Pullback) -> np.ndarray:
+    """SᵀJJᵀS for a Pullback JᵀSSᵀJ, Eq. (gram-dual): (n·c n·c), datum by datum. Its nonzero eigenvalues are the curvature's.
 
     Raises ValueError for a Pullback with v (a Hessian) or without a factor S.
     """

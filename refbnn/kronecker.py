@@ -64,8 +64,8 @@ class KroneckerFactors:
     The parameters are in θ's order: the weights row-major, then the biases.
     """
 
-    B: Matrix
-    A: Matrix
+    B: np.ndarray
+    A: np.ndarray
     bias: bool
 
     @property
@@ -116,8 +116,8 @@ class KroneckerEigen:
     Of a Kronecker product the values are β_i α_j; EKFAC has others.
     """
 
-    U_B: Matrix
-    U_A: Matrix
+    U_B: np.ndarray
+    U_A: np.ndarray
     values: np.ndarray
     bias: bool
 
@@ -265,9 +265,10 @@ class BlockDiagonal(Blocks):
 def kfac(pullback: Pullback, split_bias: bool = False) -> Blocks:
     """B ⊗ A for every layer, B = Σ_n Δ_nᵀ M_n Δ_n and A = (1/N) Σ_n ā_n ā_nᵀ, Eq. (kfac) (Martens & Grosse 2015, section 3).
 
-    What is left out of a layer's block is Σ_n (B_n − B̄) ⊗ (A_n − Ā), Eq. (kfac-error): nothing for one datum, for equal inputs, or
-    where B_n is the same for all data, as in the last layer with a Normal likelihood. From exact M, without sampling,
-    this is what Botev et al. (2017) call KFLR. `split_bias`: weights with (1/N) Σ a aᵀ, biases with B, nothing between them.
+    What is left out of a layer's block is Σ_n (B_n − B̄) ⊗ (A_n − Ā), bars for means, Eq. (kfac-error): nothing for one datum, for
+    equal inputs, or where B_n is the same for all data, as in the last layer with a Normal likelihood. From exact M, without
+    sampling, this is what Botev et al. (2017) call KFLR. `split_bias`: weights with (1/N) Σ a aᵀ, biases with B, nothing
+    between them. Indefinite M (a likelihood that is not log-concave) can give an indefinite B.
     Raises ValueError for a Pullback with v (a Hessian).
     """
     return Blocks(tuple(
@@ -279,8 +280,8 @@ def kfac(pullback: Pullback, split_bias: bool = False) -> Blocks:
 def kfra(pullback: Pullback, split_bias: bool = False) -> Blocks:
     """KFAC with the *averaged* curvature passed backward, Eq. (kfra) (Botev et al. 2017, section 3.3).
 
-    B̄_L = (1/N) Σ M_n, B̄_l = (W_{l+1}ᵀ B̄_{l+1} W_{l+1}) ⊙ (1/N) Σ φ′(z_l) φ′(z_l)ᵀ; the block is N B̄_l ⊗ A_l. One (d d) matrix a
-    layer is passed back instead of one a datum. Equal to KFAC for one datum and for a network without curved activations.
+    B̄_L = (1/N) Σ M_n, B̄_l = (W_{l+1}ᵀ B̄_{l+1} W_{l+1}) ⊙ (1/N) Σ φ′(z_l) φ′(z_l)ᵀ; the block is N B̄_l ⊗ A_l. One (d d) matrix
+    a layer is passed back instead of one a datum. Equal to KFAC for one datum, and in a network of linear layers.
     """
     signals, n = _without_v(pullback).signals, pullback.signals.num_data
     B = _output_matrices(pullback).sum(-1)
@@ -297,8 +298,8 @@ def kfra(pullback: Pullback, split_bias: bool = False) -> Blocks:
 def ekfac(pullback: Pullback, split_bias: bool = False) -> Blocks:
     """The layer's block restricted to a diagonal matrix in KFAC's eigenbasis, Eq. (ekfac) (George et al. 2018).
 
-    values_ij = Σ_n (U_Bᵀ B_n U_B)_ii (U_Aᵀ ā_n)_j²: the exact diagonal there, one matrix product, the block is never formed. Of all
-    matrices diagonal in that basis it is the nearest in Frobenius norm, so nearer than KFAC; the trace is the exact one.
+    values_ij = Σ_n (U_Bᵀ B_n U_B)_ii (U_Aᵀ ā_n)_j²: the exact diagonal there, one matrix product, the block is never formed. Of
+    all matrices diagonal in that basis it is the nearest in Frobenius norm, so nearer than KFAC; the trace is the exact one.
     """
     blocks = []
     for (left, right), a, bias in _pieces(pullback, split_bias):
@@ -313,9 +314,9 @@ def ekfac(pullback: Pullback, split_bias: bool = False) -> Blocks:
 def nearest_kronecker(pullback: Pullback, split_bias: bool = False) -> Blocks:
     """For every layer the B ⊗ A nearest to its block in Frobenius norm, Eq. (van-loan) (Van Loan & Pitsianis 1993).
 
-    ‖Σ B_n ⊗ A_n − B ⊗ A‖ = ‖Σ vec B_n vec(A_n)ᵀ − vec B vec(A)ᵀ‖: the leading singular pair of a (units² inputs²) matrix 𝓡, which is
-    used only through products. For M ⪰ 0 both 𝓡 and 𝓡ᵀ map positive semidefinite matrices to such, so that the leading pair
-    can be taken positive semidefinite. Only the product is determined; here ‖A‖ = 1 unless the block is zero.
+    ‖Σ B_n ⊗ A_n − B ⊗ A‖ = ‖Σ vec B_n vec(A_n)ᵀ − vec B vec(A)ᵀ‖: the leading singular pair of a (units² inputs²) matrix 𝓡,
+    which is used only through products. For M ⪰ 0 both 𝓡 and 𝓡ᵀ map positive semidefinite matrices to such, so that the leading
+    pair is positive semidefinite when it is unique. Only B ⊗ A is determined; here ‖A‖ = 1 unless the block is zero.
     """
     return Blocks(tuple(
         KroneckerFactors(*_leading_pair(deltas, a), bias) for deltas, a, bias in _pieces(pullback, split_bias)
@@ -343,7 +344,7 @@ def _leading_pair(deltas, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _leading_eigenvector(apply, size: int) -> np.ndarray:
-    """The leading eigenvector, as a symmetric matrix with tr >= 0, of a symmetric positive semidefinite map of (size size) arrays."""
+    """The leading eigenvector, a symmetric matrix with tr >= 0, of a symmetric positive semidefinite map of (size size) arrays."""
     def on_vectors(x):
         return apply(x.reshape(size, size)).ravel()
 

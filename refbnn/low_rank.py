@@ -1,6 +1,6 @@
 """Low rank plus diagonal: the leading eigenpairs of a curvature, added exactly to a diagonal prior precision.
 
-The eigenpairs come from the smallest problem that has them: the Gram dual S ᵀJJᵀS where data are few, the matrix itself where
+The eigenpairs come from the smallest problem that has them: the Gram dual SᵀJJᵀS where data are few, the matrix itself where
 parameters are few, products with vectors (Lanczos) otherwise.
 """
 
@@ -62,8 +62,8 @@ class LowRank:
 class LowRankPlusDiagonal:
     """P = D + U Uᵀ for D > 0 diagonal (p) and any U (p r), Eq. (low-rank): every operation costs O(p r), with one SVD before.
 
-    D^(−1/2) U = E diag(s) Qᵀ gives P = D^(1/2) (I + E diag(s²) Eᵀ) D^(1/2), and with orthonormal E every function of the middle factor is
-    explicit: its inverse is I − E diag(s²/(1 + s²)) Eᵀ (Woodbury), its determinant Π (1 + s²).
+    D^(−1/2) U = E diag(s) Qᵀ gives P = D^(1/2) (I + E diag(s²) Eᵀ) D^(1/2), and with orthonormal E every function of the middle
+    factor is explicit: its inverse is I − E diag(s²/(1 + s²)) Eᵀ (Woodbury), its determinant Π (1 + s²).
     Raises ValueError for an entry of D that is not positive.
     """
 
