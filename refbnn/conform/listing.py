@@ -14,20 +14,24 @@ from .quantities import QUANTITIES, Quantity, nearest
 WIDTH = 80
 
 
+class Unknown(Exception):
+    """A name that stands for nothing."""
+
+
 def find(case_id: str, name: str) -> tuple[Case, Quantity]:
-    """The case and the quantity of these names; ValueError with the nearest names, or if the one has no value for the other."""
+    """The case and the quantity of these names; Unknown with the nearest names, or if the one has no value for the other."""
     known = list(_case.ids())
     if case_id not in known:
         near = difflib.get_close_matches(case_id, known, n=3)
-        raise ValueError(f"no case {case_id!r}; " + (f"nearest: {', '.join(near)}" if near else "see `refbnn list cases`"))
+        raise Unknown(f"no case {case_id!r}; " + (f"nearest: {', '.join(near)}" if near else "see `refbnn list cases`"))
     if name not in QUANTITIES:
         near = nearest(name)
-        raise ValueError(f"no quantity {name!r}; "
+        raise Unknown(f"no quantity {name!r}; "
                          + (f"nearest: {', '.join(near)}" if near else "see `refbnn list quantities`"))
     case, = _case.read_all(case_id)
     quantity = QUANTITIES[name]
     if quantity.certified_by not in case.values:
-        raise ValueError(f"case {case_id} has no certified {quantity.certified_by}")
+        raise Unknown(f"case {case_id} has no certified {quantity.certified_by}")
     return case, quantity
 
 
