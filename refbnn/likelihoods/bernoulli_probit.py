@@ -10,8 +10,8 @@ from scipy.special import erfcx, log_ndtr, ndtr
 from refbnn.likelihoods import outcomes, targets
 from refbnn.likelihoods.independent import IndependentOutputs
 
-_TAIL = 4.0  # from here on the continued fraction of Mills' ratio converges to round-off in _DEPTH steps
-_DEPTH = 60
+_TAIL = 1.5  # from here on the continued fraction of Mills' ratio converges to round-off in _DEPTH steps
+_DEPTH = 300
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _hazard(u: np.ndarray) -> np.ndarray:
 
 
 def _tail(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(δ, ε, ε − η) for u < −4 (of no meaning elsewhere), ε − η = (2ζ − 3η − t)/((t + η)(t + ζ)): nothing cancels."""
+    """(δ, ε, ε − η) for u < −3/2 (of no meaning elsewhere), ε − η = (2ζ − 3η − t)/((t + η)(t + ζ)): nothing cancels."""
     t = np.maximum(-u, _TAIL)
     zeta = np.zeros_like(t)
     for numerator in range(_DEPTH, 3, -1):

@@ -148,9 +148,11 @@ def _log_density(mu, tau, y, nu: float) -> np.ndarray:
 
 
 def _parts(mu, tau, y, nu: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(1/Q, w, v), through logarithms so that neither s² nor e²/s² can overflow."""
+    """(1/Q, w, v), 1/Q as v/(νs²) or as w/e², whichever of νs² and e² is larger: neither can overflow where the other decides."""
     ratio = _log_ratio(mu, tau, y, nu)
-    return np.exp(-2 * tau - np.log(nu) - np.logaddexp(0, ratio)), expit(ratio), expit(-ratio)
+    w, v, wide = expit(ratio), expit(-ratio), ratio <= 0
+    inverse = np.where(wide, v * np.exp(-2 * np.where(wide, tau, 0.0)) / nu, w / np.where(wide, 1.0, y - mu) ** 2)
+    return inverse, w, v
 
 
 def _variance(nu: float) -> float:
