@@ -45,13 +45,14 @@ class Linearised:
 
     def vjp(self, theta: Parameters, X: Inputs, v: Outputs) -> Parameters:
         """Σ_n J_n(θ*)ᵀ v_n, whatever θ: (*s p)."""
+        X = as_array("X", X, "n d", d=self.num_inputs)
         v = as_array("v", v, "*s n k", n=len(X), k=self.num_outputs)
         batch = np.broadcast_shapes(self._theta(theta).shape[:-1], v.shape[:-2])
         return np.broadcast_to(self.net.vjp(self.at, X, v), (*batch, self.num_params))
 
     def vjp_per_datum(self, theta: Vector, X: Inputs, v: Outputs) -> DataGradients:
         """J_n(θ*)ᵀ v_n: (n p)."""
-        self._theta(theta)
+        as_array("theta", theta, "p", p=self.num_params)
         return self.net.vjp_per_datum(self.at, X, v)
 
     def jvp(self, theta: Parameters, X: Inputs, u: Parameters) -> Outputs:
@@ -67,10 +68,14 @@ class Linearised:
 
     def contracted_hessian(self, theta: Vector, X: Inputs, v: Outputs) -> Matrix:
         """Zero: the network is affine in θ. (p p)."""
+        as_array("theta", theta, "p", p=self.num_params)
+        X = as_array("X", X, "n d", d=self.num_inputs)
+        as_array("v", v, "n k", n=len(X), k=self.num_outputs)
         return np.zeros((self.num_params, self.num_params))
 
     def contracted_hessian_product(self, theta: Parameters, X: Inputs, v: Outputs, u: Parameters) -> Parameters:
         """Zero: the network is affine in θ. (*s p)."""
+        X = as_array("X", X, "n d", d=self.num_inputs)
         v = as_array("v", v, "*s n k", n=len(X), k=self.num_outputs)
         u = as_array("u", u, "*s p", p=self.num_params)
         batch = np.broadcast_shapes(self._theta(theta).shape[:-1], v.shape[:-2], u.shape[:-1])

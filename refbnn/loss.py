@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn import curvature
-from refbnn.shapes import DataGradients, Inputs, Matrix, Parameters, Targets, Values, Vector, as_own_array
+from refbnn.shapes import DataGradients, Inputs, Matrix, Parameters, Targets, Values, Vector, as_own_array, expect_methods
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Loss:
     y: Targets
 
     def __post_init__(self):
+        expect_methods("net", self.net, "forward", "vjp", "jvp", "jacobian")
+        expect_methods("likelihood", self.likelihood, "log_prob", "residual", "curvature", "check_targets")
         X = as_own_array("X", self.X, "n d", d=self.net.num_inputs)
         if len(X) == 0:
             raise ValueError("X: expected at least one datum, got none")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.activations import Activation
-from refbnn.shapes import Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, DataGradients, as_array, as_count
+from refbnn.shapes import DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_count, expect_shape
 
 Layers = list[tuple[np.ndarray, np.ndarray | None]]
 
@@ -34,6 +34,8 @@ class Mlp:
     bias: bool = True
 
     def __post_init__(self):
+        if not np.iterable(self.sizes):
+            raise ValueError(f"sizes: expected a sequence such as (2, 5, 3), got {self.sizes!r}")
         sizes = tuple(as_count("sizes", size) for size in self.sizes)
         if len(sizes) < 2:
             raise ValueError(f"sizes: expected at least inputs and outputs, got {sizes}")
@@ -43,6 +45,8 @@ class Mlp:
         if len(given) != hidden or not all(isinstance(phi, Activation) for phi in given):
             raise ValueError(f"activation: expected one Activation or {hidden}, one a hidden layer, got {self.activation!r}")
         object.__setattr__(self, "activation", tuple(given))
+        if not isinstance(self.bias, bool):
+            raise ValueError(f"bias: expected True or False, got {self.bias!r}")
 
     @property
     def num_inputs(self) -> int:
@@ -71,6 +75,8 @@ class Mlp:
 
     def unflatten(self, theta: Parameters) -> Layers:
         """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views, nothing is copied."""
+        theta = np.asarray(theta)
+        expect_shape("theta", theta, "*s p", p=self.num_params)
         layers, start = [], 0
         for width, out in zip(self.sizes, self.sizes[1:]):
             stop = start + out * width
@@ -81,7 +87,10 @@ class Mlp:
         return layers
 
     def flatten(self, layers: Layers) -> Parameters:
-        """The inverse of `unflatten`."""
+        """The inverse of `unflatten`. Raises ValueError for layers that are not those of this network."""
+        shapes = [(W.shape[-2:], b is not None) for W, b in layers]
+        if shapes != [((out, width), self.bias) for width, out in zip(self.sizes, self.sizes[1:])]:
+            raise ValueError(f"layers: expected those of sizes {self.sizes}, bias {self.bias}, got {shapes}")
         parts = []
         for W, b in layers:
             parts.append(W.reshape(*W.shape[:-2], -1))
