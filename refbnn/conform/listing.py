@@ -20,19 +20,20 @@ class Unknown(Exception):
 
 def find(case_id: str, name: str) -> tuple[Case, Quantity]:
     """The case and the quantity of these names; Unknown with the nearest names, or if the one has no value for the other."""
-    known = list(_case.ids())
+    known = _case.ids()
     if case_id not in known:
-        near = difflib.get_close_matches(case_id, known, n=3)
-        raise Unknown(f"no case {case_id!r}; " + (f"nearest: {', '.join(near)}" if near else "see `refbnn list cases`"))
+        raise Unknown(_unknown("case", case_id, difflib.get_close_matches(case_id, known, n=3), "cases"))
     if name not in QUANTITIES:
-        near = nearest(name)
-        raise Unknown(f"no quantity {name!r}; "
-                         + (f"nearest: {', '.join(near)}" if near else "see `refbnn list quantities`"))
+        raise Unknown(_unknown("quantity", name, nearest(name), "quantities"))
     case, = _case.read_all(case_id)
     quantity = QUANTITIES[name]
     if quantity.certified_by not in case.values:
         raise Unknown(f"case {case_id} has no certified {quantity.certified_by}")
     return case, quantity
+
+
+def _unknown(kind: str, name: str, near: list[str], section: str) -> str:
+    return f"no {kind} {name!r}; " + (f"nearest: {', '.join(near)}" if near else f"see `refbnn list {section}`")
 
 
 def cases() -> str:
