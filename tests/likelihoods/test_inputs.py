@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
-from refbnn import likelihoods
+from refbnn import Loss, Mlp, activations, likelihoods
 from refbnn.likelihoods import outcomes
 from tests.likelihoods.families import FAMILIES, NOISE
 from tests.likelihoods.test_laws import problem
@@ -89,10 +89,21 @@ def test_moments_that_do_not_exist_are_refused():
 
 def test_a_rule_that_is_too_long_is_refused():
     for likelihood, f in ((likelihoods.Poisson(), np.full((1, 1), 20.0)), (likelihoods.Normal(1.0), np.zeros((1, 7))),
-                          (likelihoods.NegativeBinomial(1e-6), np.full((1, 1), 3.0)),
-                          (likelihoods.Gamma(1e-6), np.zeros((1, 1)))):
+                          (likelihoods.NegativeBinomial(1e-6), np.full((1, 1), 3.0))):
         with pytest.raises(ValueError, match=f"outcomes: expected at most {outcomes.LARGEST} points"):
             likelihood.outcomes(f)
+    with pytest.raises(ValueError, match="outcomes: expected targets that do not underflow, got a shape of 0.05"):
+        likelihoods.Gamma(0.05).outcomes(np.zeros((1, 1)))
+
+
+def test_a_gauss_newton_matrix_from_an_indefinite_curvature_is_refused_and_the_fisher_matrix_is_not():
+    rng = np.random.default_rng(0)
+    net, y = Mlp((2, 3, 1), activations.tanh), np.array([[0.0], [50.0], [0.0]])
+    loss = Loss(net, likelihoods.StudentT(0.5, 3.0), rng.normal(size=(3, 2)), y)
+    theta = rng.normal(size=net.num_params)
+    with pytest.raises(ValueError, match=r"indefinite Λ for datum 1, target 0.*Use fisher\(f\)"):
+        loss.ggn(theta)
+    assert np.linalg.eigvalsh(loss.fisher(theta)).min() > -1e-12
 
 
 @pytest.mark.parametrize("name", FAMILIES)
