@@ -78,6 +78,6 @@ def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) 
     lines = []
     for row in rows:
         lead = "  " + "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths))
-        wrapped = textwrap.wrap(row[-1], max(WIDTH - len(lead), 24)) or [""]
+        wrapped = textwrap.wrap(row[-1], max(WIDTH - len(lead), 24), break_on_hyphens=False) or [""]
         lines += [(lead + wrapped[0]).rstrip(), *(" " * len(lead) + rest for rest in wrapped[1:])]
     return "\n".join([title, *lines])

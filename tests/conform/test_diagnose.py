@@ -291,11 +291,27 @@ def test_monomials_print_and_evaluate():
     assert Monomial((("τ", 1),)).value(problem) is None
 
 
-def test_scales_that_coincide_are_one():
-    square = random_problem(0, sizes=(2, 3, 5), num_data=5)
-    assert scales([square], False).names == ("2", "N", "σ²")
-    assert "C" in scales([square, random_problem(1)], False).names
-    assert "C" not in scales([random_problem(0, "poisson", sizes=(2, 3, 1))], False).names
+def test_scales_that_are_one_are_left_out_and_equal_ones_stay():
+    assert scales([random_problem(0, sizes=(2, 3, 5), num_data=5)], False).names == ("2", "N", "C", "σ²")
+    assert scales([random_problem(0, "poisson", sizes=(2, 3, 1))], False).names == ("2", "N")
+    assert scales([random_problem(0, "categorical"), random_problem(0)], True).names == ("2", "N", "C", "C(y)", "σ²", "t", "m")
+
+
+@pytest.mark.parametrize("problem", [random_problem(0, num_data=2), random_problem(0, num_data=3)], ids=["N = 2", "N = C"])
+def test_equal_scales_are_not_taken_for_one_another(problem):
+    value = LocalCase(problem).values["ggn.full"].value
+    assert diagnosed(problem, "ggn.full", value / len(problem.X)).cause is None
+
+
+def test_an_order_that_a_passed_check_contradicts_is_not_claimed():
+    wrong, _ = failing("ggn.full", faults.FAULTS["flax_order"].spoils["ggn.full"])
+    finding, = explain(wrong[1:], {}, [wrong[0][:2]])
+    assert finding.cause is None and "pass where that would show" in finding.evidence[0]
+
+
+def test_a_rough_factor_is_no_cause():
+    rough = named("ggn.full", lambda s: right.ggn_full(s) * (2 + 1e-5 * np.cos(np.arange(len(s.problem.theta)))))
+    assert rough.cause is None and "digits only" in rough.evidence[0] and "times 2" in rough.evidence[0]
 
 
 def test_a_diagnosis_takes_less_than_twenty_milliseconds():

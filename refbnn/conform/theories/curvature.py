@@ -18,7 +18,7 @@ def prior_in_loss(quantity: Quantity) -> list[Theory]:
     """αR + βP₀ for what should hold no prior."""
     text, term = _PRIOR_TERMS[quantity.name]
     advice = "leave the prior out: the loss is the negative log-likelihood alone"
-    special = {("1", "1"): ("prior_included", f"The prior is included: {text} is added", advice),
+    special = {("1", "1"): ("prior_included", "The prior is included", advice),
                ("-1", "-1"): ("prior_included+sign", "You differentiate +log p(y, θ), prior included", f"negate, {advice}")}
     found = [Theory("with_prior", "prior", 1, "A multiple of the prior term is added", advice,
                     pair(lambda facts: facts.value(quantity.name), term), (quantity.name,), terms=("the value", text),

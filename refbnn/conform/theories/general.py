@@ -28,11 +28,25 @@ def _convention(changes: dict[str, str]) -> Theory:
     def basis(facts: Facts, quantity: Quantity) -> Basis | None:
         changed = facts.changed(quantity, changes)
         return None if changed is None else (changed,)
-    meanings = {axis.name: axis.meanings for axis in AXES}
-    sentence = "; ".join(meanings[name][choice] for name, choice in changes.items())
+    sentence = "; ".join(_IN_WORDS[name, choice] for name, choice in changes.items())
     advice = "declare " + " and ".join(f"{name} = {choice}" for name, choice in changes.items())
     key = "+".join(f"{name}={choice}" for name, choice in changes.items())
-    return Theory(key, "convention", len(changes), f"You use another convention ({sentence})", advice, basis, free=False)
+    return Theory(key, "convention", len(changes), sentence, advice, basis, free=False)
+
+
+_DEFAULT = "You follow the default where you declare otherwise"
+_IN_WORDS = {
+    **{(axis.name, axis.default): f"{_DEFAULT} ({axis.name})" for axis in AXES},
+    ("loss.constants", "dropped"): "You leave out the constants of the likelihood",
+    ("log_joint.constants", "dropped"): "You leave out the constants of likelihood and prior",
+    ("loss.squared_error", "half"): "Your loss is ½‖y − f‖², without its variance and constants",
+    ("loss.squared_error", "one"): "Your loss is ‖y − f‖², without the ½, its variance and constants",
+    ("loss.reduction", "mean"): "You return the value for the loss averaged over data",
+    ("loss.reduction", "mean_all"): "You return the value for the loss averaged over data and outputs",
+    ("predictive.noise", "included"): "You return the variance of y, σ² included, not of the function",
+    ("predictive.variance", "marginal"): "You return marginal variances",
+    ("predictive.variance", "std"): "You return marginal standard deviations",
+}
 
 
 # The same thing under two names, or what a theory with coefficients says better.

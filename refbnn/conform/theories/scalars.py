@@ -90,16 +90,16 @@ def _evidence_terms(quantity: Quantity) -> tuple[Term, ...]:
 # What a multiple of a term in the answer's excess means: (quantity, term, coefficient) -> key, sentence, advice.
 SPECIAL_TERMS: dict[tuple[str, str, float], tuple[str, str, str]] = {
     ("log_joint", "prior_mean_effect", 1.0): ("prior_mean_ignored", "The prior mean is ignored", "use θ − m in the prior"),
-    ("log_joint", "log_prior", -1.0): ("prior_forgotten", "The log prior is missing", "add log p(θ)"),
-    ("log_joint", "log_prior", 1.0): ("prior_doubled", "The log prior is added twice", "add log p(θ) once"),
-    ("loss", "log_prior", -1.0): ("prior_included", "The prior is included: −log p(θ) is added", "leave it out of the loss"),
+    ("log_joint", "log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
+    ("log_joint", "log_prior", 1.0): ("log_prior_doubled", "The log prior is added twice", "add log p(θ) once"),
+    ("loss", "log_prior", -1.0): ("log_prior_included", "The log prior is included", "leave it out of the loss"),
     ("loss", "prior_quadratic", 1.0): ("penalty_included", "The prior's quadratic form is added", "leave it out of the loss"),
 }
 _OF_EVIDENCES = {
     ("half_log_det", 1.0): ("log_det_missing", "½ log |P| is missing", "subtract ½ log |P|"),
     ("half_log_det", -1.0): ("half_missing", "log |P| is subtracted without the ½", "subtract ½ log |P|"),
     ("half_log_det", 2.0): ("log_det_sign", "½ log |P| is added instead of subtracted", "subtract it"),
-    ("log_prior", -1.0): ("prior_forgotten", "The log prior is missing in log p(y, θ)", "add log p(θ)"),
+    ("log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
     ("prior_mean_effect", 1.0): ("prior_mean_ignored", "The prior mean is ignored", "use θ − m in the prior"),
     ("log_2pi_parameters", -1.0): ("log_2pi_missing", "(p/2) log 2π is missing", "add it"),
 }
