@@ -111,7 +111,7 @@ class Mlp:
     def vjp_per_datum(self, theta: Vector, X: Inputs, v: Outputs) -> DataGradients:
         """J_nᵀ v_n for every datum, Eq. (layer-jacobian): (n p), without forming J. θ is one parameter vector."""
         record = self._pass(self._one(theta), X, order=1)
-        deltas = self._backward(record, record.seed(v))
+        deltas = self._backward(record, record.seed_one(v))
         return np.concatenate([self._outer(delta.T, a.T) for delta, a in zip(deltas, record.a)], axis=-1)
 
     def jvp(self, theta: Parameters, X: Inputs, u: Parameters) -> Outputs:
@@ -135,7 +135,7 @@ class Mlp:
     def contracted_hessian(self, theta: Vector, X: Inputs, v: Outputs) -> Matrix:
         """Σ_nk v_nk ∇²f_nk in closed form, Eq. (contracted-hessian): (p p), exactly symmetric. θ is one parameter vector."""
         record = self._pass(self._one(theta), X, order=2)
-        deltas = self._backward(record, record.seed(v))
+        deltas = self._backward(record, record.seed_one(v))
         augmented = [_append_one(a) if self.bias else a for a in record.a]
         second = self._second_back_signals(record, deltas)
         starts = np.concatenate([[0], np.cumsum(self.layer_sizes)])
@@ -289,6 +289,11 @@ class _Pass:
         k, n = self.f.shape[-2:]
         v = _data_last(as_array("v", v, "*s n k", n=n, k=k))
         return np.broadcast_to(v, (*np.broadcast_shapes(v.shape[:-2], self.f.shape[:-2], batch), k, n))
+
+    def seed_one(self, v: Outputs) -> np.ndarray:
+        """v (n k) for the methods that take one θ and one v: (k n)."""
+        k, n = self.f.shape
+        return _data_last(as_array("v", v, "n k", n=n, k=k))
 
     def with_axis_for_outputs(self) -> _Pass:
         """The same with an axis of length 1 before the widths, to carry all outputs through one backward pass."""

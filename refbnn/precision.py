@@ -123,4 +123,4 @@ class Diagonal:
 
 def _as_matrix(other, num_params: int) -> np.ndarray:
     """The array to be added to a precision: a (p p) array or another precision."""
-    return other.matrix() if hasattr(other, "matrix") else as_array("curvature", other, "p p", p=num_params)
+    return as_array("curvature", other.matrix() if hasattr(other, "matrix") else other, "p p", p=num_params)
