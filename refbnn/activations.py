@@ -14,6 +14,8 @@ from itertools import islice
 import numpy as np
 from scipy import special
 
+from refbnn.shapes import as_array
+
 Jet = Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
@@ -31,7 +33,9 @@ class Activation:
     smooth: bool = True
 
     def derivatives(self, z: np.ndarray, order: int = 1) -> tuple[np.ndarray, ...]:
-        """(φ(z), φ′(z), ..., φ^(order)(z)), each of the shape of z; order 0 to 3."""
+        """(φ(z), φ′(z), ..., φ^(order)(z)), each of the shape of z; ValueError unless order is 0 to 3."""
+        if order not in (0, 1, 2, 3):
+            raise ValueError(f"order: expected 0, 1, 2 or 3, got {order!r}")
         return tuple(islice(self.jet(z), order + 1))
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
@@ -138,9 +142,10 @@ def _leaky_relu(slope: float) -> Jet:
 
 def leaky_relu(slope: float) -> Activation:
     """max(z, 0) + slope·min(z, 0). At the kink φ′(0) = slope, as in torch; φ″ = φ‴ = 0 everywhere."""
-    if not np.isfinite(slope) or slope < 0:
-        raise ValueError(f"slope: expected a finite number >= 0, got {slope!r}")
-    return Activation("leaky_relu", _leaky_relu(float(slope)), homogeneous=True, smooth=False)
+    gain = float(as_array("slope", slope, ""))
+    if gain < 0:
+        raise ValueError(f"slope: expected a number >= 0, got {slope!r}")
+    return Activation("leaky_relu", _leaky_relu(gain), homogeneous=True, smooth=False)
 
 
 identity = Activation("identity", _identity, odd=True, homogeneous=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Sequence
+import traceback
+from typing import Any, Sequence
 
 EXAMPLES = """\
 examples:
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception:  # the boundary: a traceback of our own must not look like a verdict, and Python would exit with 1
+        traceback.print_exc()
+        print("refbnn: this is a fault of refbnn itself, not of an adapter", file=sys.stderr)
+        return 3
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,19 +115,27 @@ def _seconds(text: str) -> float:
 def _conform(options: argparse.Namespace) -> int:
     from refbnn.conform import case, jsonl, load, progress, report, run
     _check_report(options.report)
+    plan = _plan(case.read_all("*"), options.globs)
     try:
         load.check_spec(options.adapter)
-        plan = run.plan(case.read_all("*"), options.globs)
         with progress.Progress(run.count(plan)) as watch:
             result = run.run(options.adapter, plan, timeout=options.timeout, echo=options.verbose, watch=watch)
-    except (load.LoadError, ValueError) as error:
+    except load.LoadError as error:
         raise Usage(str(error)) from error
     with progress.Progress(len(result.failing)) as watch:
         findings = run.findings(result, watch)
-    _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
     if options.report:
         jsonl.write(options.report, result, findings, options.strict_digits)
+    _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
     return result.exit_code(options.strict_digits)
+
+
+def _plan(cases: Sequence[Any], globs: Sequence[str]) -> Any:
+    from refbnn.conform import run
+    try:
+        return run.plan(cases, globs)
+    except ValueError as error:
+        raise Usage(str(error)) from error
 
 
 def _check_report(path: str | None) -> None:
@@ -151,7 +164,7 @@ def _explain(options: argparse.Namespace) -> int:
         if options.adapter is not None:
             answer, code = explain.answer(case, quantity, options.adapter, options.timeout)
             text += "\n\n" + answer
-    except (load.LoadError, ValueError) as error:
+    except (load.LoadError, listing.Unknown) as error:
         raise Usage(str(error)) from error
     _print(text + "\n")
     return code

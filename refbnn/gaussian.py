@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.precision import Dense, Diagonal
-from refbnn.shapes import Matrix, Parameters, Values, Vector, as_array, as_own_array
+from refbnn.shapes import Matrix, Parameters, Values, Vector, as_array, as_own_array, expect_methods
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Gaussian:
     precision: Dense | Diagonal
 
     def __post_init__(self):
+        expect_methods("precision", self.precision, "matvec", "solve", "log_det")
         object.__setattr__(self, "mean", as_own_array("mean", self.mean, "p", p=self.precision.num_params))
 
     @property
@@ -50,6 +51,7 @@ class Gaussian:
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...] = ()) -> Parameters:
         """Independent draws: (*shape p)."""
+        expect_methods("rng", rng, "standard_normal")
         return self.from_normals(rng.standard_normal((*shape, self.num_params)))
 
     def entropy(self) -> float:
@@ -62,6 +64,7 @@ class Gaussian:
 
 def kl(q: Gaussian, p: Gaussian) -> float:
     """KL(q ‖ p) = ½ [tr(P_p Σ_q) + (m_q − m_p)ᵀ P_p (m_q − m_p) − p + log |P_q| − log |P_p|], in nats."""
+    expect_methods("p", p, "mean", "precision")
     if q.num_params != p.num_params:
         raise ValueError(f"kl: expected Gaussians of one size, got {q.num_params} and {p.num_params}")
     shift = q.mean - p.mean

@@ -37,14 +37,22 @@ def as_symmetric(name: str, value: object) -> np.ndarray:
 
 
 def cholesky(name: str, A: np.ndarray) -> np.ndarray:
-    """Lower-triangular L with L Lᵀ = A. Raises NotPositiveDefinite with the smallest eigenvalue; adds no jitter."""
+    """Lower-triangular L with L Lᵀ = A. Raises NotPositiveDefinite with the smallest eigenvalue; adds no jitter.
+
+    A pivot L_ii² below p·ε·A_ii is nothing but round-off of a singular matrix: also refused. The test does not depend on units.
+    """
     try:
-        return np.linalg.cholesky(A)
+        L = np.linalg.cholesky(A)
     except np.linalg.LinAlgError:
-        smallest = scipy.linalg.eigvalsh(A, subset_by_index=[0, 0])[0]
-        raise NotPositiveDefinite(
-            f"{name}: expected a positive-definite matrix, got one with smallest eigenvalue {smallest:.6g}"
-        ) from None
+        raise _refusal(name, A) from None
+    if (np.diagonal(L) ** 2 <= len(A) * np.finfo(float).eps * np.diagonal(A)).any():
+        raise _refusal(name, A)
+    return L
+
+
+def _refusal(name: str, A: np.ndarray) -> NotPositiveDefinite:
+    smallest = scipy.linalg.eigvalsh(A, subset_by_index=[0, 0])[0]
+    return NotPositiveDefinite(f"{name}: expected a positive-definite matrix, got one with smallest eigenvalue {smallest:.6g}")
 
 
 def solve_lower(L: np.ndarray, B: np.ndarray) -> np.ndarray:

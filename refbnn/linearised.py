@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,6 +86,26 @@ class LinearisedEvaluation:
     shift: Parameters
 
     @property
+    def num_params(self) -> int:
+        """p."""
+        return self.base.num_params
+
+    @property
+    def num_data(self) -> int:
+        """n."""
+        return self.base.num_data
+
+    @property
+    def num_outputs(self) -> int:
+        """k."""
+        return self.base.num_outputs
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The leading axes of θ, *s."""
+        return self.shift.shape[:-1]
+
+    @property
     def f(self) -> Outputs:
         """f(X, θ*) + J(X, θ*)(θ − θ*): (*s n k)."""
         return self.base.f + self.base.jvp(self.shift)
@@ -108,12 +128,15 @@ class LinearisedEvaluation:
 
     def pullback(self, M: np.ndarray | None = None, S: np.ndarray | None = None, v: Outputs | None = None) -> Pullback:
         """Σ_n J_n(θ*)ᵀ M_n J_n(θ*): v plays no part, because the second derivative of the outputs is zero."""
-        return self.base.pullback(M, S)
+        return replace(self.base.pullback(M, S, v), v=None)
 
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
         """(Σ_n J_nᵀ M_n J_n) u: (*s p)."""
         product = self._batched(self.base.second_order_product(u, M), 1)
-        return product if v is None else np.broadcast_to(product, np.broadcast_shapes(product.shape, (*np.shape(v)[:-2], 1)))
+        if v is None:
+            return product
+        v = as_array("v", v, "*s n k", n=self.base.num_data, k=self.base.num_outputs)
+        return np.broadcast_to(product, np.broadcast_shapes(product.shape, (*v.shape[:-2], 1)))
 
     def _batched(self, value: np.ndarray, trailing: int) -> np.ndarray:
         """`value`, which does not depend on θ, with the leading axes of θ."""

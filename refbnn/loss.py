@@ -10,7 +10,8 @@ import numpy as np
 from refbnn.linalg import gram, semidefinite_root
 from refbnn.pullback import Pullback
 from refbnn.shapes import (
-    DataGradients, Inputs, Matrix, OutputMatrices, Outputs, Parameters, Targets, Values, Vector, as_array, as_own_array,
+    DataGradients, DataMatrices, Inputs, Matrix, Outputs, Parameters, Targets, Values, Vector, as_array, as_own_array,
+    expect_methods,
 )
 
 
@@ -28,6 +29,8 @@ class Loss:
     y: Targets
 
     def __post_init__(self):
+        expect_methods("net", self.net, "evaluate", "num_inputs", "num_outputs", "num_params")
+        expect_methods("likelihood", self.likelihood, "log_prob", "residual", "curvature", "check_targets")
         X = as_own_array("X", self.X, "n d", d=self.net.num_inputs)
         if len(X) == 0:
             raise ValueError("X: expected at least one datum, got none")
@@ -141,7 +144,7 @@ class Curvatures:
         """g_n = J_nᵀ r_n: (n p)."""
         return self.evaluation.vjp_per_datum(self.residual)
 
-    def _output_curvature(self) -> tuple[OutputMatrices, OutputMatrices]:
-        """Λ and, where the likelihood has one, its factor."""
-        f = self.evaluation.f
-        return self.likelihood.curvature(f, self.y), self.likelihood.factor(f, self.y)
+    def _output_curvature(self) -> tuple[DataMatrices, DataMatrices | None]:
+        """Λ and, where it is never indefinite, its factor."""
+        f, likelihood = self.evaluation.f, self.likelihood
+        return likelihood.curvature(f, self.y), likelihood.factor(f, self.y) if likelihood.log_concave else None

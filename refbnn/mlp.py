@@ -17,7 +17,9 @@ import numpy as np
 from refbnn.activations import Activation
 from refbnn.assembly import Layout
 from refbnn.pullback import Pullback, second_order_product
-from refbnn.shapes import DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_count
+from refbnn.shapes import (
+    DataGradients, DataMatrices, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_count, expect_shape,
+)
 from refbnn.signals import Layers, Signals, transpose
 
 
@@ -35,6 +37,8 @@ class Mlp:
     bias: bool = True
 
     def __post_init__(self):
+        if not np.iterable(self.sizes):
+            raise ValueError(f"sizes: expected a sequence such as (2, 5, 3), got {self.sizes!r}")
         sizes = tuple(as_count("sizes", size) for size in self.sizes)
         if len(sizes) < 2:
             raise ValueError(f"sizes: expected at least inputs and outputs, got {sizes}")
@@ -44,6 +48,8 @@ class Mlp:
         if len(given) != hidden or not all(isinstance(phi, Activation) for phi in given):
             raise ValueError(f"activation: expected one Activation or {hidden}, one a hidden layer, got {self.activation!r}")
         object.__setattr__(self, "activation", tuple(given))
+        if not isinstance(self.bias, bool):
+            raise ValueError(f"bias: expected True or False, got {self.bias!r}")
 
     @property
     def num_inputs(self) -> int:
@@ -77,10 +83,15 @@ class Mlp:
 
     def unflatten(self, theta: Parameters) -> Layers:
         """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views, nothing is copied."""
+        theta = np.asarray(theta)
+        expect_shape("theta", theta, "*s p", p=self.num_params)
         return self.layout.unflatten(theta)
 
     def flatten(self, layers: Layers) -> Parameters:
-        """The inverse of `unflatten`."""
+        """The inverse of `unflatten`. Raises ValueError for layers that are not those of this network."""
+        shapes = [(W.shape[-2:], b is not None) for W, b in layers]
+        if shapes != [((out, width), self.bias) for width, out in zip(self.sizes, self.sizes[1:])]:
+            raise ValueError(f"layers: expected those of sizes {self.sizes}, bias {self.bias}, got {shapes}")
         return self.layout.flatten(layers)
 
     def evaluate(self, theta: Parameters, X: Inputs, order: int = 2) -> Evaluation:
@@ -138,6 +149,26 @@ class Evaluation:
     signals: Signals
 
     @property
+    def num_params(self) -> int:
+        """p."""
+        return self.layout.num_params
+
+    @property
+    def num_data(self) -> int:
+        """n."""
+        return self.signals.num_data
+
+    @property
+    def num_outputs(self) -> int:
+        """k."""
+        return self.layout.sizes[-1]
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The leading axes of θ, *s."""
+        return self.signals.f.shape[:-2]
+
+    @property
     def f(self) -> Outputs:
         """f(x_n, θ), Eq. (forward): (*s n k)."""
         return transpose(self.signals.f)
@@ -153,7 +184,7 @@ class Evaluation:
 
     def vjp_per_datum(self, v: Outputs) -> DataGradients:
         """J_nᵀ v_n, Eq. (layer-jacobian): (n p)."""
-        return self._outer_products(self.signals.backward(self._seed(v)))
+        return self._outer_products(self.signals.backward(self._seed_one(v)))
 
     def jvp(self, u: Parameters) -> Outputs:
         """J_n u, Eq. (jvp): (*s n k)."""
@@ -165,7 +196,7 @@ class Evaluation:
         seeds = np.broadcast_to(np.eye(k)[:, :, None], (*batch, k, k, n))
         return self._outer_products(self.signals.with_axis_for_outputs().backward(seeds), outputs=1)
 
-    def pullback(self, M: np.ndarray | None = None, S: np.ndarray | None = None, v: Outputs | None = None) -> Pullback:
+    def pullback(self, M: DataMatrices | None = None, S: np.ndarray | None = None, v: Outputs | None = None) -> Pullback:
         """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, for M (n k k) or its factor S (n k c), and v (n k); θ is one vector."""
         if M is None and S is not None:
             M = S @ transpose(S)
@@ -174,7 +205,7 @@ class Evaluation:
             self.signals,
             M=None if M is None else np.ascontiguousarray(np.moveaxis(M, 0, -1)),
             S=None if S is None else np.ascontiguousarray(S.T),
-            v=None if v is None else np.ascontiguousarray(self._seed(v)),
+            v=None if v is None else np.ascontiguousarray(self._seed_one(v)),
         )
 
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
@@ -189,6 +220,11 @@ class Evaluation:
         *batch, k, n = self.signals.f.shape
         v = transpose(as_array("v", v, "*s n k", n=n, k=k))
         return np.broadcast_to(v, (*np.broadcast_shapes(v.shape[:-2], tuple(batch)), k, n))
+
+    def _seed_one(self, v: Outputs) -> np.ndarray:
+        """v (n k) for the methods that take one θ and one v: (k n)."""
+        k, n = self.signals.f.shape
+        return transpose(as_array("v", v, "n k", n=n, k=k))
 
     def _directions(self, u: Parameters) -> Layers:
         u = as_array("u", u, "*s p", p=self.layout.num_params)

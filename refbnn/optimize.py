@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.precision import Dense
-from refbnn.shapes import Vector, as_array
+from refbnn.shapes import Vector, as_array, as_count, expect_methods
 
 NEWTON_STEPS = 50  # a handful suffice near a mode; the rest is for ill-conditioned ones
 CONVERGED = 1e-7  # posterior standard deviations; log p(y, θ) is then within 5e-15 of the mode's
@@ -41,7 +41,8 @@ def maximize(posterior: object, start: Vector, max_iterations: int = 500) -> Mod
     """
     from scipy.optimize import minimize  # here, not above: it would double the time of `import refbnn`
 
-    start = as_array("start", start, "p")
+    expect_methods("posterior", posterior, "log_prob", "value_and_gradient", "negative_hessian")
+    start, max_iterations = as_array("start", start, "p"), as_count("max_iterations", max_iterations)
     with np.errstate(over="ignore", invalid="ignore"):  # a trial step may overflow a rate: its density is 0 and it is rejected
         coarse = minimize(
             lambda theta: -posterior.log_prob(theta),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from refbnn.gaussian import Gaussian
 from refbnn.loss import Loss
-from refbnn.shapes import Inputs, Matrix, Parameters, Targets, Values, Vector
+from refbnn.shapes import Inputs, Matrix, Parameters, Targets, Values, Vector, expect_methods
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Posterior:
     y: Targets
 
     def __post_init__(self):
+        expect_methods("prior", self.prior, "log_prob", "gradient", "precision")
         if self.prior.num_params != self.net.num_params:
             raise ValueError(
                 f"prior: expected {self.net.num_params} parameters as the network has, got {self.prior.num_params}"

@@ -34,19 +34,22 @@ class Dense:
 
     def matvec(self, v: Parameters) -> Parameters:
         """P v for every leading axis: (*s p)."""
-        return v @ self._matrix
+        return self._vectors(v) @ self._matrix
 
     def solve(self, v: Parameters) -> Parameters:
         """P⁻¹ v for every leading axis: (*s p)."""
+        v = self._vectors(v)
         columns = v.reshape(-1, self.num_params).T
         return linalg.solve_lower_transposed(self._L, linalg.solve_lower(self._L, columns)).T.reshape(v.shape)
 
     def scale_matvec(self, z: Parameters) -> Parameters:
         """C z with C = L⁻ᵀ, so that C Cᵀ = P⁻¹: the covariance of C z is P⁻¹ when that of z is I. (*s p)."""
+        z = self._vectors(z)
         return linalg.solve_lower_transposed(self._L, z.reshape(-1, self.num_params).T).T.reshape(z.shape)
 
     def scale_transposed_matvec(self, v: Parameters) -> Parameters:
         """Cᵀ v = L⁻¹ v, so that vᵀ P⁻¹ v = ‖Cᵀ v‖²: (*s p)."""
+        v = self._vectors(v)
         return linalg.solve_lower(self._L, v.reshape(-1, self.num_params).T).T.reshape(v.shape)
 
     def log_det(self) -> float:
@@ -56,6 +59,9 @@ class Dense:
     def diagonal(self) -> Vector:
         """The diagonal of P: (p)."""
         return np.diagonal(self._matrix)
+
+    def _vectors(self, v: Parameters) -> Parameters:
+        return as_array("v", v, "*s p", p=self.num_params)
 
     def __add__(self, other: Matrix) -> Dense:
         return Dense(self._matrix + _as_matrix(other, self.num_params))
@@ -84,15 +90,15 @@ class Diagonal:
 
     def matvec(self, v: Parameters) -> Parameters:
         """P v: (*s p)."""
-        return self._values * v
+        return self._values * self._vectors(v)
 
     def solve(self, v: Parameters) -> Parameters:
         """P⁻¹ v: (*s p)."""
-        return v / self._values
+        return self._vectors(v) / self._values
 
     def scale_matvec(self, z: Parameters) -> Parameters:
         """C z with C = P^(−1/2): (*s p)."""
-        return z / np.sqrt(self._values)
+        return self._vectors(z) / np.sqrt(self._values)
 
     def scale_transposed_matvec(self, v: Parameters) -> Parameters:
         """Cᵀ v, the same as C v: (*s p)."""
@@ -106,6 +112,9 @@ class Diagonal:
         """The diagonal of P: (p)."""
         return self._values
 
+    def _vectors(self, v: Parameters) -> Parameters:
+        return as_array("v", v, "*s p", p=self.num_params)
+
     def __add__(self, other: Matrix) -> Dense:
         return Dense(self.matrix() + _as_matrix(other, self.num_params))
 
@@ -114,4 +123,4 @@ class Diagonal:
 
 def _as_matrix(other, num_params: int) -> np.ndarray:
     """The array to be added to a precision: a (p p) array or another precision."""
-    return other.matrix() if hasattr(other, "matrix") else as_array("curvature", other, "p p", p=num_params)
+    return as_array("curvature", other.matrix() if hasattr(other, "matrix") else other, "p p", p=num_params)

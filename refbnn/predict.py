@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from refbnn.gaussian import Gaussian
-from refbnn.shapes import Draws, NewInputs, as_array
+from refbnn.shapes import Draws, NewInputs, as_array, expect_methods
 
 Means = Annotated[np.ndarray, "m k"]
 Covariances = Annotated[np.ndarray, "m k k"]
@@ -28,6 +28,7 @@ def moments(net: object, q: Gaussian, X_new: NewInputs) -> Moments:
     This is the GLM predictive when `net` is Linearised at q's mean. The noise of y is not included. Raises ValueError for a
     network that is not affine in θ.
     """
+    expect_methods("q", q, "mean", "precision")
     if not net.is_linear:
         raise ValueError(
             "net: expected a network that is linear in its parameters, got "
@@ -43,6 +44,8 @@ def monte_carlo(net: object, likelihood: object, thetas: Draws, X_new: NewInputs
     The second term is divided by t, the number of draws (the moments of the mixture itself), not by t − 1.
     """
     thetas = as_array("thetas", thetas, "t p", p=net.num_params)
+    if len(thetas) == 0:
+        raise ValueError("thetas: expected at least one draw, got none")
     f = net.forward(thetas, X_new)
     means = likelihood.mean(f)
     mean = means.mean(0)

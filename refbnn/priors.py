@@ -19,8 +19,9 @@ def isotropic(num_params: int, precision: float, mean: float | Vector = 0.0) -> 
 
 def per_layer(layer_sizes: Sequence[int], precisions: Sequence[float], mean: float | Vector = 0.0) -> Gaussian:
     """One precision a layer, weights and biases alike; `layer_sizes` is `Mlp.layer_sizes`."""
-    values = as_array("precisions", precisions, "l", l=len(layer_sizes))
-    return per_parameter(np.repeat(values, layer_sizes), mean)
+    counts = [as_count("layer_sizes", size) for size in layer_sizes]
+    values = as_array("precisions", precisions, "l", l=len(counts))
+    return per_parameter(np.repeat(values, counts), mean)
 
 
 def per_parameter(precisions: Vector, mean: float | Vector = 0.0) -> Gaussian:

@@ -23,6 +23,8 @@ OutputMatrices = Annotated[np.ndarray, "*s n k k"]
 OutputTensors = Annotated[np.ndarray, "*s n k k k"]
 Jacobian = Annotated[np.ndarray, "*s n k p"]
 DataGradients = Annotated[np.ndarray, "n p"]
+DataJacobians = Annotated[np.ndarray, "n k p"]
+DataMatrices = Annotated[np.ndarray, "n k k"]
 Draws = Annotated[np.ndarray, "t p"]
 Vector = Annotated[np.ndarray, "p"]
 Matrix = Annotated[np.ndarray, "p p"]
@@ -64,6 +66,14 @@ def expect_shape(name: str, array: np.ndarray, axes: str, **sizes: int) -> None:
     if not right_count or any(sizes.get(letter, size) != size for letter, size in zip(named, trailing)):
         expected = ", ".join(["..."] * batched + [str(sizes.get(letter, letter)) for letter in named])
         raise ValueError(f"{name}: expected shape ({expected}{',' if len(letters) == 1 else ''}), got {array.shape}")
+
+
+def expect_methods(name: str, value: object, *methods: str) -> None:
+    """Raise ValueError unless `value` is an object (not a class) that has these methods or attributes."""
+    missing = [method for method in methods if not hasattr(value, method)]
+    if missing or isinstance(value, type):
+        got = f"the class {value.__name__}; make one, with ()" if isinstance(value, type) else f"a {type(value).__name__}"
+        raise ValueError(f"{name}: expected an object with {', '.join(methods)}, got {got}")
 
 
 def as_count(name: str, value: object, minimum: int = 1) -> int:

@@ -107,7 +107,7 @@ class Budget:
 
 def digits(error: float) -> float:
     """−log₁₀ of a relative error, between 0 and 16."""
-    return float(np.clip(-math.log10(error), 0.0, MAX_DIGITS)) if error > 0 else MAX_DIGITS
+    return min(max(-math.log10(error), 0.0), MAX_DIGITS) if error > 0 else MAX_DIGITS
 
 
 def budget(quantity: Quantity, certified, problem, conventions: Mapping[str, str]) -> Budget:
@@ -230,13 +230,13 @@ def _judge(quantity: Quantity, implied: Implied, expected: Array, scale: float |
     limit = limit.times(implied.growth).plus(implied.added)
     error = relative_error(implied.value, expected, scale)
     worst = _componentwise(implied.value, expected)
-    verdict, natural = limit.verdict(error), None
+    verdict, natural, limits = limit.verdict(error), None, limit
     if quantity.kind in ("positive_definite", "root", "samples"):
-        natural, inside = _natural(implied.value, expected, limit)
+        natural, inside, limits = _natural(implied.value, expected, limit)
         verdict = _worse(verdict, inside)
     if quantity.kind in ("array", "scalar", "symmetric", "positive_definite") and np.array_equal(implied.value, expected):
         verdict = Verdict.EXACT
-    message = _remark(quantity, implied.value, verdict, limit, natural)
+    message = _remark(quantity, implied.value, verdict, limits, natural)
     return Comparison(verdict, digits(error), digits(worst), None if natural is None else digits(natural), error,
                       limit.tolerance, message)
 
@@ -258,20 +258,20 @@ def _componentwise(value: Array, expected: Array) -> float:
     return float(np.nan_to_num(errors, nan=np.inf).max(initial=0.0))
 
 
-def _natural(value: Array, expected: Array, limit: Budget) -> tuple[float | None, Verdict]:
-    """‖L⁻¹(Â−A)L⁻ᵀ‖₂ with L Lᵀ = A, and its verdict; none where A is positive definite only before rounding.
+def _natural(value: Array, expected: Array, limit: Budget) -> tuple[float | None, Verdict, Budget]:
+    """‖L⁻¹(Â−A)L⁻ᵀ‖₂ with L Lᵀ = A, its verdict and budget; no error where A is positive definite only before rounding.
 
     The tolerance holds the factor κ₂(A); where that exceeds the cap, an error within the cap still passes.
     """
     try:
         L = linalg.cholesky("certified value", expected)
     except linalg.NotPositiveDefinite:
-        return None, Verdict.PASS
+        return None, Verdict.PASS, limit
     half = linalg.solve_lower(L, value - expected)
     inner = linalg.solve_lower(L, half.T)
     error = float(np.linalg.norm(inner, 2)) if np.isfinite(inner).all() else math.inf
     limit = limit.times(float(np.linalg.cond(expected)))
-    return error, Verdict.PASS if error <= limit.cap < limit.tolerance else limit.verdict(error)
+    return error, Verdict.PASS if error <= limit.cap < limit.tolerance else limit.verdict(error), limit
 
 
 _SEVERITY = (Verdict.PASS, Verdict.UNDERPOWERED, Verdict.LOSSY, Verdict.MISMATCH)

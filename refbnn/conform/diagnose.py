@@ -283,7 +283,7 @@ def _power(name: str, exponent: int) -> str:
 
 @dataclass(frozen=True)
 class Scales:
-    """The numbers by which a quantity may be multiplied, on each of the failing cases; repeated and trivial ones left out."""
+    """The numbers by which a quantity may be multiplied, on each of the failing cases."""
 
     names: tuple[str, ...]
     values: Array  # scale case
@@ -313,14 +313,17 @@ def _exponents(count: int) -> NDArray[np.int64]:
 
 
 def scales(problems: Sequence[Any], predictive: bool) -> Scales:
-    """2, N, C, σ², τ on these problems, and t and m for predictives. What is 1 everywhere, or equals another, is left out."""
+    """2, N, C, σ², τ on these problems, and t and m for predictives, without those that are 1 everywhere.
+
+    Two that are equal everywhere stay: their products then have two names, and none is claimed.
+    """
     rows: dict[str, Array] = {}
     for name, value in _SCALES.items():
         column = [value(problem) for problem in problems]
         if (name in ("t", "m") and not predictive) or any(entry is None for entry in column):
             continue
         values = np.array(column, float)
-        if np.any(values != 1) and not any(np.array_equal(values, other) for other in rows.values()):
+        if np.any(values != 1) and not (name == "C(y)" and np.array_equal(values, rows.get("C"))):
             rows[name] = values
     return Scales(tuple(rows), np.array(list(rows.values())).reshape(len(rows), len(problems)))
 
@@ -368,7 +371,8 @@ class Hypothesis:
         key, sentence, advice = ([part for part in column if part] for column in zip(*words))
         told = f" (the same on these cases: {', '.join(self.same)})" if self.same else ""
         scale = [f"or multiply by {correction}"] if correction else []
-        return Cause("+".join(key), "; ".join(sentence) + told, ", ".join(advice + scale), self.digits, self.complexity)
+        equal = f"Equal after x {correction}. " if correction else ""
+        return Cause("+".join(key), equal + "; ".join(sentence) + told, ", ".join(advice + scale), self.digits, self.complexity)
 
 
 def _worded(theory: Theory, factors: tuple[Monomial, ...]) -> tuple[str, str, str]:
@@ -449,11 +453,11 @@ _MERGED_KINDS = ("convention", "quantity", "quantity_prior", "other_curvature")
 
 
 def _merged(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """Two orders, conventions or quantities that are one and the same on all failing cases become one hypothesis."""
+    """Two readings, conventions or quantities that are one and the same on all failing cases become one hypothesis."""
     kept: dict[tuple, Hypothesis] = {}
     for h in sorted(hypotheses, key=lambda h: h.complexity):
         what = h.theory.kind if h.theory.kind in _MERGED_KINDS else h.theory.key
-        how = "order" if h.reading.kind == "order" and h.reading.complexity else h.reading.key
+        how = h.reading.kind if h.reading.complexity else "given"
         key = (what, how, h.factors)
         if key not in kept:
             kept[key] = h
@@ -552,7 +556,7 @@ def _conclude(cases: list[Failure], found: list[Found], passed: list[Any], unit:
     if contradicted:
         return None, [f"explained to {first.digits:.1f} digits by: {cause.sentence}; but {len(contradicted)} cases pass where "
                       f"that would show, {contradicted[0].id} for one"]
-    return (_in_single(cause) if unit == U32 and not _declared32(cases[0]) else cause), []
+    return (cause, []) if unit == U64 or _declared32(cases[0]) else _in_single(cause, cases)
 
 
 def _rivals(first: Hypothesis, factors: list[Hypothesis], hypotheses: list[Hypothesis]) -> tuple[Hypothesis, list[Hypothesis]]:
@@ -570,10 +574,13 @@ def _rivals(first: Hypothesis, factors: list[Hypothesis], hypotheses: list[Hypot
     return first, [h for h in best if h is not first] or same_number[1:]
 
 
-def _in_single(cause: Cause) -> Cause:
-    return Cause(cause.key + "+float32", cause.sentence + " (as far as single precision tells)",
-                 cause.advice + "; also compute in double precision, or declare precision = float32", cause.digits,
-                 cause.complexity + 1)
+def _in_single(cause: Cause, cases: list[Failure]) -> tuple[Cause | None, list[str]]:
+    """A cause that explains the answers to a few digits: a cause only if they are single-precision numbers."""
+    if not all(_is_single(failure.answer) for failure in cases):
+        return None, [f"explained to {cause.digits:.1f} digits only by: {cause.sentence}"]
+    return replace(cause, key=cause.key + "+float32", sentence=cause.sentence + " (as far as single precision tells)",
+                   advice=cause.advice + "; also compute in double precision, or declare precision = float32",
+                   complexity=cause.complexity + 1), []
 
 
 def _declared32(failure: Failure) -> bool:
@@ -600,7 +607,7 @@ def _is_single(answer: Array) -> bool:
 def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) -> bool:
     """Whether the hypothesis leaves the certified value of a passed case as it is (or says nothing about it)."""
     quantity = failure.quantity
-    if hypothesis.reading.complexity or quantity.certified_by not in case.values:
+    if quantity.certified_by not in case.values or (hypothesis.reading.complexity and hypothesis.reading.kind != "order"):
         return True
     facts = Facts(case, failure.facts.conventions)
     value, basis = facts.value(quantity.name), hypothesis.theory.basis(facts, quantity)
@@ -612,8 +619,18 @@ def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) 
         predicted = _inverted(predicted)
     if predicted is None or predicted.shape != value.shape:
         return False
+    if hypothesis.reading.complexity:
+        predicted = _between_orders(facts, quantity, predicted, hypothesis.reading.key.partition("=")[2])
     limit = max(2 * Failure(facts, quantity, value).rounding(hypothesis.theory) * unit, CAP64)
     return _norm(predicted - value) <= limit * _norm(value)
+
+
+def _between_orders(facts: Facts, quantity: Quantity, value: Array, name: str) -> Array:
+    """What a value in the order `name` looks like to one who takes it to be in the declared order."""
+    taken = facts.order(name)[np.argsort(facts.order(declared_order(facts, quantity)))]
+    for axis, letter in enumerate(QUANTITIES[quantity.certified_by].axes.split()):
+        value = value.take(taken, axis) if letter == "p" else value
+    return value
 
 
 def _unnamed(found: list[Found]) -> list[str]:

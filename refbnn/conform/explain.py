@@ -109,4 +109,5 @@ def _difference(value: np.ndarray, expected: np.ndarray) -> str:
 
 def _field(label: str, text: str) -> str:
     indent = " " * 17
-    return textwrap.fill(printable(text), WIDTH, initial_indent=f"{label:<15}  ", subsequent_indent=indent)
+    return textwrap.fill(printable(text), WIDTH, initial_indent=f"{label:<15}  ", subsequent_indent=indent,
+                         break_on_hyphens=False)

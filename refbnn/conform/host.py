@@ -81,13 +81,14 @@ def _nothing(problem: Problem, quantity: str) -> None:
 
 
 def _blame(error: BaseException) -> str:
-    """The exception in one line, with the innermost place in the adapter's own code."""
+    """The exception in one line, with where the adapter's code was entered and where it was raised."""
     if isinstance(error, SystemExit):
         return f"called sys.exit({error.code!r})"
     here = os.path.dirname(os.path.abspath(__file__))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
               if os.path.dirname(os.path.abspath(frame.filename)) != here]
-    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    ends = dict.fromkeys(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in (*frames[:1], *frames[-1:]))
+    place = f" ({', '.join(ends)})" if ends else ""
     return protocol.one_line(f"raised {type(error).__name__}: {error}")[:protocol.MAX_MESSAGE - len(place)] + place
 
 

@@ -14,21 +14,26 @@ from .quantities import QUANTITIES, Quantity, nearest
 WIDTH = 80
 
 
+class Unknown(Exception):
+    """A name that stands for nothing."""
+
+
 def find(case_id: str, name: str) -> tuple[Case, Quantity]:
-    """The case and the quantity of these names; ValueError with the nearest names, or if the one has no value for the other."""
-    known = list(_case.ids())
+    """The case and the quantity of these names; Unknown with the nearest names, or if the one has no value for the other."""
+    known = _case.ids()
     if case_id not in known:
-        near = difflib.get_close_matches(case_id, known, n=3)
-        raise ValueError(f"no case {case_id!r}; " + (f"nearest: {', '.join(near)}" if near else "see `refbnn list cases`"))
+        raise Unknown(_unknown("case", case_id, difflib.get_close_matches(case_id, known, n=3), "cases"))
     if name not in QUANTITIES:
-        near = nearest(name)
-        raise ValueError(f"no quantity {name!r}; "
-                         + (f"nearest: {', '.join(near)}" if near else "see `refbnn list quantities`"))
+        raise Unknown(_unknown("quantity", name, nearest(name), "quantities"))
     case, = _case.read_all(case_id)
     quantity = QUANTITIES[name]
     if quantity.certified_by not in case.values:
-        raise ValueError(f"case {case_id} has no certified {quantity.certified_by}")
+        raise Unknown(f"case {case_id} has no certified {quantity.certified_by}")
     return case, quantity
+
+
+def _unknown(kind: str, name: str, near: list[str], section: str) -> str:
+    return f"no {kind} {name!r}; " + (f"nearest: {', '.join(near)}" if near else f"see `refbnn list {section}`")
 
 
 def cases() -> str:
@@ -73,6 +78,6 @@ def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) 
     lines = []
     for row in rows:
         lead = "  " + "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths))
-        wrapped = textwrap.wrap(row[-1], max(WIDTH - len(lead), 24)) or [""]
+        wrapped = textwrap.wrap(row[-1], max(WIDTH - len(lead), 24), break_on_hyphens=False) or [""]
         lines += [(lead + wrapped[0]).rstrip(), *(" " * len(lead) + rest for rest in wrapped[1:])]
     return "\n".join([title, *lines])

@@ -16,7 +16,7 @@ from .quantities import QUANTITIES
 from .run import Check, Run, verdicts
 
 WIDTH = 80
-VERDICT_WIDTH = 31
+VERDICT_WIDTH = 25
 MAX_GROUPS = 12
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 SLOW = 1.0
@@ -81,44 +81,44 @@ def render(run: Run, findings: Findings, style: Style, strict_digits: bool = Fal
 def _head(run: Run, style: Style) -> str:
     subject, number = run.subject, len(run.plan)
     name = " ".join(filter(None, (subject.name, subject.version)))
-    lines = [style.paint(style.fill(f"{name} on {number} certified case{'s' * (number != 1)}"), BOLD)]
-    if subject.conventions:
-        declared = ", ".join(f"{key} = {value}" for key, value in subject.conventions.items())
-        lines.append(style.fill(f"conventions declared: {declared}"))
-    return "\n".join(lines)
+    title = style.paint(style.fill(f"{name} on {number} certified case{'s' * (number != 1)}"), BOLD)
+    declared = [style.fill(f"{key} = {value}", "  ") for key, value in subject.conventions.items()]
+    return "\n".join([title, *(["conventions declared:", *declared] if declared else [])])
 
 
 def _table(run: Run, style: Style) -> str:
-    """A line for every quantity that the adapter has a function for."""
+    """A line for every quantity that the adapter has a function for; `passed` is of those without a declared gap."""
     by_quantity: dict[str, list[Check]] = {}
     for check in run.checks:
         by_quantity.setdefault(check.quantity, []).append(check)
     rows = [_row(name, by_quantity[name], style) for name in QUANTITIES
             if name in by_quantity and name in run.subject.quantities]
-    return "\n".join([style.paint(f"  {'quantity':<28}  {'passed':>7}  {'digits':>6}  verdict", DIM), *rows]) if rows else ""
+    head = f"  {'quantity':<28}  {'passed':>7}  {'gaps':>4}  {'digits':>6}  verdict"
+    return "\n".join([style.paint(head, DIM), *rows]) if rows else ""
 
 
 def _row(name: str, checks: list[Check], style: Style) -> str:
     counts = verdicts(checks)
+    gaps, passed = counts[Verdict.UNSUPPORTED], counts[Verdict.PASS] + counts[Verdict.EXACT]
     worst = next(verdict for verdict in SEVERITY if counts[verdict])
     color = COLORS.get(worst, YELLOW)
-    passed = counts[Verdict.PASS] + counts[Verdict.EXACT]
     digits = [check.digits for check in checks if check.digits is not None]
-    cells = f"{name:<28}  {f'{passed}/{len(checks)}':>7}  {f'{min(digits):.1f}' if digits else '–':>6}  "
-    return style.paint(MARKS[color], color) + " " + cells + style.paint(_verdict(counts, len(checks)), color)
+    cells = (f"{name:<28}  {f'{passed}/{len(checks) - gaps}':>7}  {gaps or '':>4}  "
+             f"{f'{min(digits):.1f}'.replace('-0.0', '0.0') if digits else '–':>6}  ")
+    return style.paint(MARKS[color], color) + " " + cells + style.paint(_verdict(counts), color)
 
 
-def _verdict(counts: Counter[Verdict], total: int) -> str:
+def _verdict(counts: Counter[Verdict]) -> str:
     """One word where all checks agree, else how many were what, worst first, as far as there is room."""
-    passed = counts[Verdict.PASS] + counts[Verdict.EXACT]
-    others = [verdict for verdict in SEVERITY if counts[verdict] and verdict not in (Verdict.PASS, Verdict.EXACT)]
+    asked = Counter({verdict: count for verdict, count in counts.items() if verdict is not Verdict.UNSUPPORTED})
+    others = [verdict for verdict in SEVERITY if asked[verdict] and verdict not in (Verdict.PASS, Verdict.EXACT)]
+    if not asked:
+        return Verdict.UNSUPPORTED.name
     if not others:
-        return "EXACT" if counts[Verdict.EXACT] == total else "PASS"
-    if counts[others[0]] == total:
+        return Verdict.PASS.name if asked[Verdict.PASS] else Verdict.EXACT.name
+    if len(asked) == 1:
         return others[0].name
-    words = ["PASS"] * (passed > 0 and others[0] is Verdict.UNSUPPORTED)
-    words += [f"{counts[verdict]} {verdict.name}" for verdict in others]
-    return textwrap.shorten(", ".join(words), VERDICT_WIDTH, placeholder=" ...")
+    return textwrap.shorten(", ".join(f"{asked[v]} {v.name}" for v in others), VERDICT_WIDTH, placeholder=" ...")
 
 
 def _causes(findings: Findings, run: Run, style: Style) -> str:
@@ -127,19 +127,26 @@ def _causes(findings: Findings, run: Run, style: Style) -> str:
         return ""
     groups: dict[tuple[Verdict, str], list[Finding]] = {}
     for verdict, finding in findings:
-        same = finding.cause.key if finding.cause else _why(verdict, finding, run)
-        groups.setdefault((verdict, same), []).append(finding)
+        groups.setdefault((verdict, _same(verdict, finding, run)), []).append(finding)
     hint = style.plain(f"Look closer: refbnn explain CASE QUANTITY --adapter {run.subject.spec}")
-    return "\n".join([*(_entry(verdict, _which(verdict, members, run), _why(verdict, members[0], run), style)
-                        for (verdict, _), members in groups.items()), hint])
+    return "\n".join([*(_told(verdict, members, run, style) for (verdict, _), members in groups.items()), hint])
 
 
-def _which(verdict: Verdict, members: Sequence[Finding], run: Run) -> str:
-    """The quantities, on how many cases, and a case to look at."""
+def _same(verdict: Verdict, finding: Finding, run: Run) -> str:
+    """Findings that agree in this are told together. Of lost digits, how many is no difference."""
+    if finding.cause is not None:
+        return finding.cause.key
+    why = _why(verdict, finding, run)
+    return NUMBER.sub("#", why) if verdict is Verdict.LOSSY else why
+
+
+def _told(verdict: Verdict, members: Sequence[Finding], run: Run, style: Style) -> str:
+    """The quantities, on how many cases and the worst of them; why."""
+    worst = min(members, key=lambda finding: _worst(verdict, finding, run).digits)
     most = max(members, key=lambda finding: finding.cases)
-    up_to = "up to " if len(members) > 1 else ""
+    where = f"on {'up to ' * (len(members) > 1)}{most.cases} of {most.total} cases"
     names = ", ".join(finding.quantity for finding in members)
-    return f"{names} on {up_to}{most.cases} of {most.total} cases, worst {_worst(verdict, most, run).case}"
+    return _entry(verdict, f"{names} {where}, worst {_worst(verdict, worst, run).case}", _why(verdict, worst, run), style)
 
 
 def _why(verdict: Verdict, finding: Finding, run: Run) -> str:

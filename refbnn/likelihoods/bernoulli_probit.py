@@ -10,8 +10,8 @@ from scipy.special import erfcx, log_ndtr, ndtr
 from refbnn.likelihoods import outcomes, targets
 from refbnn.likelihoods.independent import IndependentOutputs
 
-_TAIL = 4.0  # from here on the continued fraction of Mills' ratio converges to round-off in _DEPTH steps
-_DEPTH = 60
+_TAIL = 1.5  # from here on the continued fraction of Mills' ratio converges to round-off in _DEPTH steps
+_DEPTH = 300
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,19 @@ class BernoulliProbit(IndependentOutputs):
     def second_derivative(self, f, y):
         """κ (κ + u)."""
         u = (2 * y - 1) * f
-        delta, _, _ = _tail(u)
-        kappa = _hazard(u)
-        return kappa * np.where(u < -_TAIL, delta, kappa + u)
+        kappa, tail = _hazard(u), u < -_TAIL
+        slope = kappa + u
+        slope[tail] = _tail(u[tail])[0]
+        return kappa * slope
 
     def third_derivative(self, f, y):
         """(2y − 1) κ (1 − (κ + u)(2κ + u)) = (2y − 1) κ δ² ε (ε − η)."""
         u = (2 * y - 1) * f
-        delta, epsilon, difference = _tail(u)
-        kappa = _hazard(u)
+        kappa, tail = _hazard(u), u < -_TAIL
         bracket = 1 - (kappa + u) * (2 * kappa + u)
-        return (2 * y - 1) * kappa * np.where(u < -_TAIL, delta**2 * epsilon * difference, bracket)
+        delta, epsilon, difference = _tail(u[tail])
+        bracket[tail] = delta**2 * epsilon * difference
+        return (2 * y - 1) * kappa * bracket
 
     def information(self, f):
         """φ(f)²/(Φ(f) Φ(−f))."""
@@ -77,8 +79,8 @@ def _hazard(u: np.ndarray) -> np.ndarray:
 
 
 def _tail(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(δ, ε, ε − η) for u < −4 (of no meaning elsewhere), ε − η = (2ζ − 3η − t)/((t + η)(t + ζ)): nothing cancels."""
-    t = np.maximum(-u, _TAIL)
+    """(δ, ε, ε − η) for u < −3/2, with ε − η = (2ζ − 3η − t)/((t + η)(t + ζ)): nothing cancels."""
+    t = -u
     zeta = np.zeros_like(t)
     for numerator in range(_DEPTH, 3, -1):
         zeta = numerator / (t + zeta)

@@ -18,6 +18,8 @@ class Categorical:
     the sum of the other probabilities, so that saturated outputs keep all their digits.
     """
 
+    log_concave = True  # Λ is never indefinite
+
     def check_targets(self, y, num_data: int, num_outputs: int) -> Targets:
         """Return y as integer labels (n), or raise ValueError saying what was expected and what came."""
         labels = as_array("y", y, "n", n=num_data)

@@ -19,6 +19,8 @@ class HeteroscedasticNatural(PairedOutputs):
     every method raises ValueError where it is broken.
     """
 
+    log_concave = True  # Λ is never indefinite
+
     def log_density(self, eta1, eta2, y):
         """−½ (y − μ)²/v − ½ log v − ½ log 2π."""
         mu, v = _moments(eta1, eta2)

@@ -13,6 +13,8 @@ from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Ta
 class IndependentOutputs(ABC):
     """p(y|f) = Π_k p(y_k|f_k), y of shape (n k). A member defines the formulas of one output, elementwise."""
 
+    log_concave = True  # Λ is never indefinite
+
     @abstractmethod
     def log_density(self, f, y):
         """log p(y_k|f_k), constants included."""
@@ -59,13 +61,13 @@ class IndependentOutputs(ABC):
 
     def curvature(self, f: Outputs, y: Targets) -> OutputMatrices:
         """Λ = ∂²ℓ/∂f²: (*s n k k)."""
-        return _diagonal(self.second_derivative(f, y))
+        return diagonal(self.second_derivative(f, y))
 
     def factor(self, f: Outputs, y: Targets) -> OutputMatrices:
         """S with S Sᵀ = Λ: (*s n k k). Raises ValueError, naming the datum, where Λ is negative."""
         second = self.second_derivative(f, y)
         refuse_indefinite(second < 0)
-        return _diagonal(np.sqrt(second))
+        return diagonal(np.sqrt(second))
 
     def third(self, f: Outputs, y: Targets) -> OutputTensors:
         """T = ∂³ℓ/∂f³: (*s n k k k)."""
@@ -77,11 +79,11 @@ class IndependentOutputs(ABC):
 
     def fisher(self, f: Outputs) -> OutputMatrices:
         """E_{y~p(.|f)}[r rᵀ]: (*s n k k)."""
-        return _diagonal(self.information(f))
+        return diagonal(self.information(f))
 
     def covariance(self, f: Outputs) -> OutputMatrices:
         """Cov[y|f]: (*s n k k)."""
-        return _diagonal(self.output_variance(f))
+        return diagonal(self.output_variance(f))
 
     def outcomes(self, f) -> Rule:
         """Points y_j (j *s n k) and weights w_j (j *s n) with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j): a product over outputs."""
@@ -98,5 +100,8 @@ def refuse_indefinite(bad: np.ndarray) -> None:
         )
 
 
-def _diagonal(v: np.ndarray) -> np.ndarray:
-    return v[..., None] * np.eye(v.shape[-1])
+def diagonal(v: np.ndarray) -> np.ndarray:
+    """(*s n k) as diagonal matrices (*s n k k); infinite entries leave the zeros beside them alone."""
+    matrices, index = np.zeros((*v.shape, v.shape[-1])), np.arange(v.shape[-1])
+    matrices[..., index, index] = v
+    return matrices

@@ -79,9 +79,9 @@ class NegativeBinomial(IndependentOutputs):
 class HeteroscedasticNegativeBinomial(PairedOutputs):
     """The negative binomial with outputs (log μ_1, log ρ_1, log μ_2, log ρ_2, ...). Not canonical; Λ may be indefinite.
 
-    With σ = μ/(ρ + μ), x = log((ρ + y)/(ρ + μ)), t = exp(x) − 1 and Δc the step of Stirling's remainder from ρ to ρ + y:
-    ℓ_a = ρσ − y(1 − σ), ℓ_b = ρ(t − x) − ρΔc′ − ½ y/(ρ + y) (a = log μ, b = log ρ): terms of the size of the result, where the
-    textbook form with digamma functions cancels as ρ grows. The Fisher matrix is diagonal (mean and dispersion are
+    With σ = μ/(ρ + μ), x = log((ρ + y)/(ρ + μ)), t = exp(x) − 1 and Δ = c(ρ + y) − c(ρ), c Stirling's remainder:
+    ℓ_a = ρσ − y(1 − σ), ℓ_b = ρ(t − x) − Δ′ − ½ y/(ρ + y) (a = log μ, b = log ρ, primes by b): terms of the size of the result,
+    where the textbook form with digamma functions cancels as ρ grows. The Fisher matrix is diagonal (mean and dispersion are
     orthogonal); its second entry is a sum over counts.
     """
 
@@ -94,27 +94,24 @@ class HeteroscedasticNegativeBinomial(PairedOutputs):
         return _log_density(a, b, y)
 
     def first_derivatives(self, a, b, y):
-        """(ρσ − y(1 − σ), ρ(t − x) − ρΔc′ − ½ y/(ρ + y))."""
+        """(ρσ − y(1 − σ), ρ(t − x) − Δ′ − ½ y/(ρ + y))."""
         rho, s, c, excess, _ = _parts(a, b, y)
-        return rho * s - y * c, excess - rho * _step(rho, y, 1) - 0.5 * y / (rho + y)
+        return rho * s - y * c, excess - _step(rho, y)[0] - 0.5 * y / (rho + y)
 
     def second_derivatives(self, a, b, y):
-        """((ρ + y) σ(1 − σ), σ ℓ_a, ρ(t − x) − ρ²t²/(ρ + y) − ρΔc′ − ρ²Δc″ + ½ ρy/(ρ + y)²)."""
+        """((ρ + y) σ(1 − σ), σ ℓ_a, ρ(t − x) − ρ²t²/(ρ + y) − Δ″ + ½ ρy/(ρ + y)²)."""
         rho, s, c, excess, t = _parts(a, b, y)
         total = rho + y
-        remainder = rho * _step(rho, y, 1) + rho**2 * _step(rho, y, 2)
-        last = excess - rho**2 * t**2 / total - remainder + 0.5 * rho * y / total**2
+        last = excess - rho**2 * t**2 / total - _step(rho, y)[1] + 0.5 * rho * y / total**2
         return total * s * c, s * (rho * s - y * c), last
 
     def third_derivatives(self, a, b, y):
-        """(Λ_aa (1 − 2σ), ρσ(1 − σ) − Λ_aa (1 − 2σ), σ (2σ − 1) ℓ_a, ρ ∂Λ_bb/∂ρ)."""
+        """(Λ_aa (1 − 2σ), σ(1 − σ)(2(ρ + y)σ − y), σ (2σ − 1) ℓ_a, ∂Λ_bb/∂b)."""
         rho, s, c, excess, t = _parts(a, b, y)
         total = rho + y
-        skew = total * s * c * (c - s)
-        remainder = rho * _step(rho, y, 1) + 3 * rho**2 * _step(rho, y, 2) + rho**3 * _step(rho, y, 3)
         bend = rho**2 * t**2 * ((rho + 2 * rho * t - 2 * y) / total**2 - 1 / total)
-        last = excess + bend - remainder + 0.5 * rho * y * (y - rho) / total**3
-        return skew, rho * s * c - skew, s * (s - c) * (rho * s - y * c), last
+        last = excess + bend - _step(rho, y)[2] + 0.5 * rho * y * (y - rho) / total**3
+        return total * s * c * (c - s), s * c * (2 * total * s - y), s * (s - c) * (rho * s - y * c), last
 
     def information(self, a, b):
         """(ρσ, 0, E[ℓ_b²]), the expectation as a sum over counts."""
@@ -152,8 +149,14 @@ def _parts(a, b, y):
     return rho, expit(a - b), expit(b - a), rho * x**2 * phi2(x), np.expm1(x)
 
 
-def _step(rho, y, derivative: int) -> np.ndarray:
-    return stirling(rho + y, derivative) - stirling(rho, derivative)
+def _step(rho, y) -> list[np.ndarray]:
+    """The first three derivatives by b = log ρ of c(ρ + y) − c(ρ).
+
+    Those of c(ρ + y) by Faà di Bruno's rule: w = ρ/(ρ + y) is ∂log(ρ + y)/∂b, and ∂w/∂b = w(1 − w).
+    """
+    w, rest, (s1, s2, s3) = rho / (rho + y), y / (rho + y), [stirling(rho + y, m) for m in (1, 2, 3)]
+    moved = w * s1, w * rest * s1 + w**2 * s2, w * rest * (rest - w) * s1 + 3 * w**2 * rest * s2 + w**3 * s3
+    return [at - stirling(rho, m) for m, at in enumerate(moved, start=1)]
 
 
 def _draw(f, dispersion, rng) -> np.ndarray:

@@ -21,6 +21,8 @@ class NormalFull:
     Raises ValueError unless V is symmetric and positive definite.
     """
 
+    log_concave = True  # Λ is never indefinite
+
     noise: Covariance
 
     def __post_init__(self):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from refbnn.likelihoods.independent import refuse_indefinite
+from refbnn.likelihoods.independent import diagonal, refuse_indefinite
 from refbnn.likelihoods.outcomes import Rule, joint
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
 
@@ -16,6 +16,8 @@ class PairedOutputs(ABC):
 
     A member defines the formulas of one target, elementwise in a and b (*s n t).
     """
+
+    log_concave = False  # Λ is sometimes indefinite
 
     @abstractmethod
     def log_density(self, a, b, y):
@@ -100,8 +102,7 @@ class PairedOutputs(ABC):
 
     def covariance(self, f: Outputs) -> np.ndarray:
         """Cov[y|f]: (*s n t t)."""
-        variance = self.target_variance(*_split(f))
-        return variance[..., None] * np.eye(variance.shape[-1])
+        return diagonal(self.target_variance(*_split(f)))
 
     def sample(self, f: Outputs, rng: np.random.Generator) -> np.ndarray:
         """One draw of y for every f: (*s n t)."""

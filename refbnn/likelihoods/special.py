@@ -37,7 +37,7 @@ def log_gamma_step(a: np.ndarray, d: np.ndarray) -> np.ndarray:
 
 
 def stirling(a: np.ndarray, derivative: int = 0) -> np.ndarray:
-    """Stirling's remainder c(a) = log Γ(a) − (a − ½) log a + a − ½ log 2π, a > 0, or its first, second or third derivative."""
+    """Stirling's remainder c(a) = log Γ(a) − (a − ½) log a + a − ½ log 2π, a > 0, or one of its derivatives 1 to 3 by log a."""
     a = np.asarray(a, dtype=float)
     large = a >= _LARGE
     series = _stirling_series(np.where(large, a, _LARGE), derivative)
@@ -45,19 +45,20 @@ def stirling(a: np.ndarray, derivative: int = 0) -> np.ndarray:
 
 
 def _stirling_series(a: np.ndarray, m: int) -> np.ndarray:
-    """Σ_k s_k dᵐ/daᵐ a^(1 − 2k), by Horner's rule in a⁻²."""
+    """Σ_k s_k (1 − 2k)ᵐ a^(1 − 2k), by Horner's rule in a⁻²."""
     total = np.zeros_like(a)
     for k in range(len(_STIRLING), 0, -1):
-        total = total / a**2 + (-1) ** m * math.perm(2 * k - 2 + m, m) * _STIRLING[k - 1]
-    return total / a ** (1 + m)
+        total = total / a**2 + (1 - 2 * k) ** m * _STIRLING[k - 1]
+    return total / a
 
 
 def _stirling_direct(a: np.ndarray, m: int) -> np.ndarray:
-    """The definition, which loses at most four digits below a = 12."""
+    """The definition, derivatives through ψ(1 + a) = ψ(a) + 1/a: no cancellation as a -> 0, at most four digits lost below 12."""
+    log, psi1, psi2 = np.log(a), polygamma(1, 1 + a), polygamma(2, 1 + a)
     definitions = (
-        lambda: gammaln(a) - (a - 0.5) * np.log(a) + a - 0.5 * math.log(2 * math.pi),
-        lambda: psi(a) - np.log(a) + 1 / (2 * a),
-        lambda: polygamma(1, a) - 1 / a - 1 / (2 * a**2),
-        lambda: polygamma(2, a) + 1 / a**2 + 1 / a**3,
+        gammaln(a) - (a - 0.5) * log + a - 0.5 * math.log(2 * math.pi),
+        a * (psi(1 + a) - log) - 0.5,
+        a * (psi(1 + a) - log + a * psi1 - 1),
+        a * (psi(1 + a) - log + 3 * a * psi1 + a**2 * psi2 - 2),
     )
-    return definitions[m]()
+    return definitions[m]

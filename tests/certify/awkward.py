@@ -98,7 +98,7 @@ AWKWARD = [
     awkward("no-bias-no-hidden-layer", "A bare matrix of weights", (3, 2), "identity", "categorical", bias=False),
     awkward("saturated-softmax", "Outputs far apart: most probabilities are 0 or 1 to many digits", (2, 3, 3), "tanh",
             "categorical", change=partial(last_layer_times, factor=16), flags=("saturated",)),
-    awkward("saturated-bernoulli", "Logits up to some 40 in size", (2, 3, 3), "tanh", "bernoulli",
+    awkward("saturated-bernoulli", "Logits up to 33 in size: probabilities within 10⁻¹⁵ of one", (2, 3, 3), "tanh", "bernoulli",
             change=partial(last_layer_times, factor=16), flags=("saturated",)),
     awkward("saturated-tanh", "Hidden units far out on the plateaus of tanh", (2, 3, 3), "tanh", "normal",
             variance=VARIANCE, change=partial(first_layer_times, factor=8), flags=("saturated",)),

@@ -250,6 +250,7 @@ FAULTS = {
     "id no slug": (SMALL, planted("id", value="One Parameter"), "id", True),
     "revision 0": (SMALL, planted("revision", value=0), "revision", True),
     "revision 1.5": (SMALL, planted("revision", value=1.5), "revision", True),
+    "revision true": (SMALL, planted("revision", value=True), "revision", True),
     "title a number": (SMALL, planted("title", value=3), "title", True),
     "flag a number": (SMALL, planted("flags", value=[3]), "flags[0]", True),
     "unknown activation": (SMALL, planted("network", "activation", value="swish"), "network.activation", True),
@@ -258,6 +259,8 @@ FAULTS = {
     "bias 1": (SMALL, planted("network", "bias", value=1), "network.bias", True),
     "one size": (SMALL, planted("network", "sizes", value=[1]), "network.sizes", True),
     "size zero": (SMALL, planted("network", "sizes", value=[1, 0]), "network.sizes[1]", True),
+    "size true": (SMALL, planted("network", "sizes", value=[True, 1]), "network.sizes[0]", True),
+    "sizes no list": (SMALL, planted("network", "sizes", value={"0": 1, "1": 1}), "network.sizes", True),
     "size a text": (SMALL, planted("network", "sizes", value=[1, "1"]), "network.sizes[1]", True),
     "wider network": (SMALL, planted("network", "sizes", value=[1, 2]), "inputs.y.shape", False),
     "network of astronomic size": (SMALL, planted("network", "sizes", value=[1, 2 ** 52, 1]), "inputs.theta.shape",
@@ -292,6 +295,7 @@ FAULTS = {
     "number true": (SMALL, planted("inputs", "X", "data", value=[True]), "inputs.X.data[0]", True),
     "number null": (SMALL, planted("inputs", "X", "data", value=[None]), "inputs.X.data[0]", True),
     "integer beyond doubles": (SMALL, planted("inputs", "X", "data", value=[2 ** 53 + 1]), "inputs.X.data[0]", False),
+    "data no list": (SMALL, planted("inputs", "X", "data", value="0"), "inputs.X.data", True),
     "nested data": (SMALL, planted("inputs", "X", "data", value=[[0.5]]), "inputs.X.data[0]", True),
     "shape of other rank": (SMALL, planted("inputs", "X", "shape", value=[1]), "inputs.X.shape", True),
     "shape zero": (SMALL, planted("inputs", "X", "shape", value=[0, 1]), "inputs.X.shape[0]", True),
@@ -308,6 +312,7 @@ FAULTS = {
     "unknown quantity": (SMALL, planted("values", "gnn.full", value=1), "values", True),
     "missing quantity": (SMALL, planted("values", "ggn.full", remove=True), "values", True),
     "half a hessian laplace": (SMALL, planted("values", "laplace.hessian.log_det", remove=True), "values", True),
+    "key too many in a value": (SMALL, planted("values", "loss", "error", value=0), "values.loss", True),
     "unknown tier": (SMALL, planted("values", "loss", "tier", value="Z"), "values.loss.tier", True),
     "condition below one": (SMALL, planted("values", "loss", "condition", value=0.5), "values.loss.condition", True),
     "condition null": (SMALL, planted("values", "loss", "condition", value=None), "values.loss.condition", True),
@@ -363,13 +368,20 @@ def test_what_is_not_one_json_object_is_refused(text, fragment):
         case.parse(text, "some.json")
 
 
-def test_infinite_numbers_are_refused():
-    text = (case.CASES / f"{SMALL}.json").read_text().replace('"condition":', '"condition":1e999,"x":', 1)
-    with pytest.raises(case.CaseError):
-        case.parse(text.encode(), f"{SMALL}.json")
-    content = json.dumps(tree(SMALL)).replace('"revision": 1', '"revision": 1e999')
-    with pytest.raises(case.CaseError, match="revision: expected an integer"):
-        case.parse(content.encode(), f"{SMALL}.json")
+@pytest.mark.parametrize("before, after, key", [
+    ('"mean": 0.0', '"mean": 1e999', "prior.mean"), ('"variance": 0.37109375', '"variance": -1e999', "likelihood.variance"),
+    ('"condition": 2.0', '"condition": 1e999', "condition")])
+def test_infinite_numbers_are_refused(before, after, key):
+    text = json.dumps(tree(SMALL))
+    assert before in text
+    with pytest.raises(case.CaseError, match=f"{key}: expected a finite number, got -?inf"):
+        case.parse(text.replace(before, after, 1).encode(), f"{SMALL}.json")
+
+
+def test_an_id_that_is_no_slug_is_refused_even_under_its_own_name():
+    content = tree(SMALL) | {"id": "One Parameter"}
+    with pytest.raises(case.CaseError, match="id: expected a slug"):
+        parsed(content, "One Parameter")
 
 
 def test_files_that_are_not_there_are_refused_with_near_names(tmp_path):

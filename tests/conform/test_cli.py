@@ -140,6 +140,13 @@ def test_version_and_help(command):
     assert "refbnn scaffold mine.py" in command("-h").out
 
 
+def test_a_fault_of_the_kit_itself_is_no_verdict(command, adapter, monkeypatch):
+    from refbnn.conform import case
+    monkeypatch.setattr(case, "read_all", lambda pattern: (_ for _ in ()).throw(case.CaseError("x.json: theta: not the SHA-256")))
+    result = command("conform", adapter())
+    assert result.code == 3 and "not the SHA-256" in result.err and "a fault of refbnn itself" in result.err.splitlines()[-1]
+
+
 def _refbnn(*arguments: str, **keywords) -> subprocess.Popen:
     command = [sys.executable, "-m", "refbnn", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)

@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 
 from refbnn.conform import case as cases, selftest
 from refbnn.conform.adapters import refbnn as right
-from refbnn.conform.compare import CAP64, MAX_DIGITS, U64, Verdict, budget, compare, digits, expected_shape, linear_map, relative_error
-from refbnn.conform.compare import Unusable, usable
-from refbnn.conform.conventions import convert
+from refbnn.conform.compare import (CAP64, MAX_DIGITS, U64, Unusable, Verdict, budget, compare, digits, expected_shape,
+                                    linear_map, relative_error, usable)
+from refbnn.conform.conventions import convert, permutation
 from refbnn.conform.differential import LocalCase, random_problem
 from refbnn.conform.quantities import QUANTITIES
 
@@ -83,7 +83,8 @@ def test_digits_and_verdict_follow_the_size_of_the_error(case, size, seed):
 JUNK = st.one_of(
     st.none(), st.text(), st.binary(), st.booleans(), st.complex_numbers(), st.dictionaries(st.text(), st.integers()),
     st.recursive(st.floats() | st.text() | st.none(), lambda inner: st.lists(inner, max_size=4), max_leaves=8),
-    hnp.arrays(st.sampled_from(["f8", "f4", "i4", "u1", "?", "c16", "O", "U3", "M8[s]"]), hnp.array_shapes(min_dims=0, max_dims=3)),
+    hnp.arrays(st.sampled_from(["f8", "f4", "i4", "u1", "?", "c16", "O", "U3", "M8[s]"]),
+               hnp.array_shapes(min_dims=0, max_dims=3)),
     st.builds(object), st.just(np.float64), st.just(float("nan")), st.sets(st.integers()))
 
 
@@ -150,17 +151,15 @@ def test_the_map_of_the_normals_is_recovered_in_any_order(case, order):
     problem = case.problem
     root = np.linalg.cholesky(convert(QUANTITIES["laplace.covariance"], case.values["laplace.covariance"].value, problem,
                                       {"parameters.order": order}))
-    theta = problem.theta[np.argsort(np.argsort(np.arange(len(problem.theta))))]
-    from refbnn.conform.conventions import permutation
-    samples = theta[permutation(problem, order)] + problem.normals @ root.T
+    samples = problem.theta[permutation(problem, order)] + problem.normals @ root.T
     found, growth = linear_map(samples, problem, order)
     assert np.allclose(found, root, rtol=0, atol=1e-12) and growth >= 1
     assert judge(case, "laplace.sample", samples, {"parameters.order": order}).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("spoil, words", [
-    (lambda s, p: s + 1, "their mean is shifted"), (lambda s, p: np.tanh(s), "no linear map"), (lambda s, p: 0 * s + p.theta, "not used"),
-    (lambda s, p: s[::-1], "no linear map")])
+    (lambda s, p: s + 1, "their mean is shifted"), (lambda s, p: np.tanh(s), "no linear map"),
+    (lambda s, p: 0 * s + p.theta, "not used"), (lambda s, p: s[::-1], "no linear map")])
 def test_samples_that_are_no_linear_map_around_theta_are_refused_in_words(case, spoil, words):
     samples = right.laplace_sample(right.prepare(case.problem))
     found = judge(case, "laplace.sample", spoil(samples, case.problem))

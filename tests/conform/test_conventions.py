@@ -16,8 +16,8 @@ from refbnn.conform.differential import random_problem
 from refbnn.conform.quantities import QUANTITIES
 
 LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
-LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full", "fisher.empirical",
-        "fisher.empirical.diag", "fisher.mc")
+LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
+        "fisher.empirical", "fisher.empirical.diag", "fisher.mc")
 STORED = tuple(name for name, quantity in QUANTITIES.items() if quantity.certified_by == name and "hessian." not in name[8:])
 
 
@@ -65,7 +65,8 @@ def test_half_squared_error_is_the_likelihood_of_unit_variance_without_constants
     assert np.isclose(converted(problem, "loss", values["loss"], loss__squared_error="half"), half, rtol=1e-12)
     assert np.isclose(converted(problem, "loss", values["loss"], loss__squared_error="one"), 2 * half, rtol=1e-12)
     for name in LOSS[1:]:
-        np.testing.assert_allclose(converted(problem, name, values[name], loss__squared_error="half"), unit[name], rtol=1e-12, atol=1e-11)
+        got = converted(problem, name, values[name], loss__squared_error="half")
+        np.testing.assert_allclose(got, unit[name], rtol=1e-12, atol=1e-11)
 
 
 def test_whole_squared_error_doubles_derivatives_and_quadruples_products_of_gradients():
@@ -79,7 +80,8 @@ def test_whole_squared_error_doubles_derivatives_and_quadruples_products_of_grad
 def test_squared_error_leaves_other_likelihoods_alone(solved):
     problem, values = solved
     if problem.likelihood != "normal":
-        assert all(np.array_equal(converted(problem, name, values[name], loss__squared_error="one"), values[name]) for name in LOSS)
+        for name in LOSS:
+            assert np.array_equal(converted(problem, name, values[name], loss__squared_error="one"), values[name])
 
 
 def test_dropped_constants_leave_what_depends_on_the_parameters(solved):
@@ -87,7 +89,8 @@ def test_dropped_constants_leave_what_depends_on_the_parameters(solved):
     moved = replace(problem, theta=problem.theta + 0.1)
     for name in ("loss", "log_joint"):
         change = answers(moved)[name] - values[name]
-        got = [converted(p, name, answers(p)[name], loss__constants="dropped", log_joint__constants="dropped") for p in (problem, moved)]
+        got = [converted(p, name, answers(p)[name], loss__constants="dropped", log_joint__constants="dropped")
+               for p in (problem, moved)]
         assert np.isclose(got[1] - got[0], change, rtol=1e-10)
 
 
@@ -144,7 +147,8 @@ def test_an_override_holds_for_its_quantities_and_the_later_one_wins():
 
 
 @pytest.mark.parametrize("bad, words", [
-    ({"loss.reductoin": "mean"}, "loss.reductoin.*did you mean 'loss.reduction'"), ({"loss.reduction": "average"}, "sum, mean, mean_all"),
+    ({"loss.reductoin": "mean"}, "loss.reductoin.*did you mean 'loss.reduction'"),
+    ({"loss.reduction": "average"}, "sum, mean, mean_all"),
     ({"loss.reduction@nothing": "mean"}, "nothing"), ({"loss.reduction": 1}, "loss.reduction"), ({1: "mean"}, "string"),
     ([("loss.reduction", "mean")], "mapping"), ({"loss.reduction": ["mean"]}, "loss.reduction")])
 def test_unknown_conventions_are_refused_by_name(bad, words):
@@ -166,7 +170,8 @@ def test_touching_is_what_the_conversion_does(solved):
                 assert axis.touches(QUANTITIES[name]) or not changed, (axis.name, choice, name)
 
 
-@given(value=st.floats(-1e3, 1e3), reduction=st.sampled_from(["sum", "mean", "mean_all"]), error=st.sampled_from(["nll", "half", "one"]))
+@given(value=st.floats(-1e3, 1e3), reduction=st.sampled_from(["sum", "mean", "mean_all"]),
+       error=st.sampled_from(["nll", "half", "one"]))
 @settings(max_examples=30, deadline=None)
 def test_factor_and_conversion_agree_on_scalings(value, reduction, error):
     problem = random_problem(5)
@@ -183,4 +188,5 @@ def test_amplification_tells_of_cancellation_and_of_unequal_roots():
     assert amplification(QUANTITIES["loss"], constant, problem, dropped) == math.inf
     assert amplification(QUANTITIES["loss"], constant, problem, {}) == 1
     variance = np.array([np.diag([1.0, 1e-8, 1.0])])
-    assert np.isclose(amplification(QUANTITIES["predictive.glm.variance"], variance, problem, {"predictive.variance": "std"}), 0.5e4)
+    std = {"predictive.variance": "std"}
+    assert np.isclose(amplification(QUANTITIES["predictive.glm.variance"], variance, problem, std), 0.5e4)

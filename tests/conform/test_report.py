@@ -51,7 +51,8 @@ def test_columns_are_aligned(everything):
     head = next(line for line in lines if line.startswith("  quantity"))
     rows = [line for line in lines if line[2:].split(" ")[0] in QUANTITIES and line[0] in "✓✗~·"]
     assert len(rows) == len(everything[0].subject.quantities)
-    assert {len(re.match(r".{30}  +\d+/\d+ +[\d.–]+", row).group()) for row in rows} == {head.index("digits") + len("digits")}
+    end = head.index("digits") + len("digits")
+    assert {len(re.match(r".{30}  +\d+/\d+ .{5} +[\d.–]+", row).group()) for row in rows} == {end}
     assert all(row[head.index("verdict") - 1] == " " != row[head.index("verdict")] for row in rows)
 
 
@@ -105,6 +106,17 @@ def test_a_line_tells_how_many_of_which_verdict(small):
               for i, verdict in enumerate([Verdict.PASS, Verdict.EXACT, Verdict.MISMATCH, Verdict.LOSSY, Verdict.LOSSY])]
     text = report.render(_run_of(small, *checks), [], Style())
     assert re.search(r"✗ loss +2/5 +11\.0 +1 MISMATCH, 2 LOSSY\n", text)
+    gaps = [run.Check("a", "loss", Verdict.PASS, "", digits=-0.0, answered=True),
+            run.Check("b", "loss", Verdict.UNSUPPORTED, "no")]
+    assert re.search(r"✓ loss +1/1 +1 +0\.0 +PASS\n", report.render(_run_of(small, *gaps), [], Style()))
+
+
+def test_lost_digits_are_told_once_with_the_worst_of_them(small):
+    lossy = [run.Check(f"case-{i}", name, Verdict.LOSSY, "", digits=7.0 - i, answered=True)
+             for i, name in enumerate(("loss", "gradient"))]
+    findings = [(Verdict.LOSSY, Finding(check.quantity, 1, 1, None, (f"right to {check.digits} digits",))) for check in lossy]
+    text = report.render(_run_of(small, *lossy), findings, Style())
+    assert "LOSSY loss, gradient on up to 1 of 1 cases, worst case-1\n  right to 6.0 digits\n" in text
 
 
 def test_equal_causes_are_told_once_and_messages_that_differ_in_numbers_too(small):

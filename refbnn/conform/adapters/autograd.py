@@ -1,7 +1,8 @@
 """HIPS autograd: the network and the likelihood written out, every derivative automatic, the Laplace algebra plain NumPy.
 
-Nothing here comes from the package. Automatic differentiation goes backwards only, so derivatives of many outputs are
-taken in one sweep on copies of θ: output i sees copy i, and the gradient of Σ_i out_i has ∂out_i/∂θ as its row i.
+Nothing here comes from the package. Each function answers the quantity of its name (conform/quantities.py). Automatic
+differentiation goes backwards only, so derivatives of many outputs are taken in one sweep on copies of θ: output i sees
+copy i, and the gradient of Σ_i out_i has ∂out_i/∂θ as its row i.
 """
 
 from __future__ import annotations

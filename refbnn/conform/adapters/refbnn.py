@@ -1,4 +1,7 @@
-"""Adapter number one: this package's own code. The certified values come from a generator that shares none of it."""
+"""Adapter number one: this package's own code. The certified values come from a generator that shares none of it.
+
+Each function answers the quantity of its name (conform/quantities.py).
+"""
 
 from __future__ import annotations
 

@@ -132,7 +132,8 @@ FAULTS: dict[str, Fault] = {
     "forgotten_prior": Fault("the prior is missing", {
         "laplace.precision": right.ggn_full, "laplace.hessian.precision": right.hessian_full,
         "log_joint": lambda s: -right.loss(s), "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) - _log_prior(s),
-    }, dict.fromkeys(("laplace.precision", "laplace.hessian.precision", "log_joint", "laplace.log_evidence"), "prior_forgotten")),
+    }, {"laplace.precision": "prior_forgotten", "laplace.hessian.precision": "prior_forgotten",
+        "log_joint": "log_prior_forgotten", "laplace.log_evidence": "log_prior_forgotten"}),
     "doubled_prior": Fault("the prior precision is added twice", **_named("prior_doubled", {
         "laplace.precision": lambda s: right.laplace_precision(s) + _prior(s),
         "laplace.covariance": lambda s: np.linalg.inv(right.laplace_precision(s) + _prior(s)),

@@ -1,0 +1,48 @@
+"""What a wrong answer may be: every theory that the diagnosis tries, as data.
+
+A `Reading` undoes something that may have been done to the answer (another parameter order, a transpose). A `Theory` then says
+which combination of certified matrices the answer should be: its `basis`, whose coefficients the diagnosis fits and names.
+Adding a theory is one row. Everything here is in the package's parameter order and in the declared conventions; answers of kind
+"root" and "samples" are read through the covariance that they imply.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Mapping
+
+from ..quantities import Quantity
+from .curvature import curvature_plus_prior, empirical, prior_in_loss, sides
+from .facts import Facts
+from .general import conventions_theories, other_quantities, parts
+from .predictive import glm_variance, means, monte_carlo
+from .readings import declared_order, in_package_order, readings
+from .scalars import additive, log_det_variants
+from .theory import COVARIANCES, EVIDENCES, LOG_DETS, LOSS_DIAGONALS, LOSS_MATRICES, PRECISIONS, Basis, Reading, Theory, value_of
+
+__all__ = ["Basis", "Facts", "Reading", "Theory", "declared_order", "in_package_order", "readings", "theories"]
+
+
+def theories(quantity: Quantity, conventions: Mapping[str, str]) -> list[Theory]:
+    """Every theory for one quantity."""
+    found = [Theory("", "itself", 0, "", "", value_of(quantity.name), (quantity.name,),
+                    predictive=quantity.name.startswith("predictive"))]
+    found += conventions_theories(quantity, conventions) + other_quantities(quantity)
+    for names, build in _FAMILIES:
+        if quantity.name in names:
+            found += build(quantity)
+    if quantity.kind != "scalar":
+        found += parts(quantity)
+    return found
+
+
+_FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Quantity], list[Theory]]], ...] = (
+    (("gradient", "hessian.hvp", *LOSS_MATRICES, *LOSS_DIAGONALS), prior_in_loss),
+    ((*PRECISIONS, *COVARIANCES), curvature_plus_prior),
+    (("laplace.scale", "laplace.sample"), sides),
+    (("fisher.empirical",), empirical),
+    (("forward", "predictive.glm.mean"), means),
+    (("predictive.mc",), monte_carlo),
+    (("predictive.glm.variance",), glm_variance),
+    (("loss", "log_joint", *EVIDENCES), additive),
+    ((*LOG_DETS, *EVIDENCES), log_det_variants),
+)

@@ -1,0 +1,192 @@
+"""Theories for numbers: the right one plus named terms, or the log-determinant of another matrix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Callable
+
+import numpy as np
+from scipy.special import gammaln
+
+from refbnn import linalg
+
+from ..quantities import Quantity
+from .facts import Array, Facts
+from .theory import EVIDENCES, LOG_DETS, Basis, MakeBasis, Theory, prior_precision
+
+Value = Callable[[Facts], float | None]
+Weights = Callable[[Any], tuple[float, float] | None]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A named addend of a scalar; None where the problem has none."""
+
+    key: str
+    text: str
+    value: Value
+
+
+def _normal_only(value: Callable[[Any], float]) -> Value:
+    return lambda facts: value(facts.problem) if facts.problem.likelihood == "normal" else None
+
+
+def _prior_quadratic(problem, mean: Array) -> float:
+    shift = problem.theta - mean
+    return 0.5 * float(shift @ problem.prior_precision @ shift)
+
+
+def _mean_effect(facts: Facts) -> float:
+    problem = facts.problem
+    return _prior_quadratic(problem, problem.prior_mean) - _prior_quadratic(problem, 0 * problem.theta)
+
+
+def _half_log_det_prior(facts: Facts) -> float:
+    return 0.5 * float(np.linalg.slogdet(prior_precision(facts))[1])
+
+
+def _half_p_log_2pi(facts: Facts) -> float:
+    return 0.5 * len(facts.problem.theta) * math.log(2 * math.pi)
+
+
+def _log_prior(facts: Facts) -> float:
+    return _half_log_det_prior(facts) - _half_p_log_2pi(facts) - _prior_quadratic(facts.problem, facts.problem.prior_mean)
+
+
+def _scalar(name: str, factor: float) -> Value:
+    def value(facts: Facts) -> float | None:
+        found = facts.raw(name)
+        return None if found is None else factor * float(found)
+    return value
+
+
+LIKELIHOOD_TERMS = (
+    Term("log_2pi_noise", "½ N C log 2πσ²", _normal_only(lambda p: 0.5 * p.y.size * math.log(2 * math.pi * p.variance))),
+    Term("log_2pi_data", "½ N C log 2π", _normal_only(lambda p: 0.5 * p.y.size * math.log(2 * math.pi))),
+    Term("log_variance", "½ N C log σ²", _normal_only(lambda p: 0.5 * p.y.size * math.log(p.variance))),
+    Term("log_2pi_datum", "½ N log 2πσ²", _normal_only(lambda p: 0.5 * len(p.X) * math.log(2 * math.pi * p.variance))),
+    Term("log_factorials", "Σ log y!",
+         lambda facts: float(gammaln(facts.problem.y + 1.0).sum()) if facts.problem.likelihood == "poisson" else None),
+)
+PRIOR_TERMS = (
+    Term("log_2pi_parameters", "(p/2) log 2π", _half_p_log_2pi),
+    Term("log_det_prior", "½ log |P₀|", _half_log_det_prior),
+    Term("prior_normaliser", "½ log |P₀| − (p/2) log 2π", lambda facts: _half_log_det_prior(facts) - _half_p_log_2pi(facts)),
+    Term("prior_quadratic", "½ (θ − m)ᵀP₀(θ − m)", lambda facts: _prior_quadratic(facts.problem, facts.problem.prior_mean)),
+    Term("prior_mean_effect", "the effect of the prior mean on the quadratic", _mean_effect),
+    Term("log_prior", "log p(θ)", _log_prior),
+)
+_LOSS_TERM = Term("loss", "the loss", _scalar("loss", 1.0))
+_SMALL = {"loss": LIKELIHOOD_TERMS + PRIOR_TERMS, "log_joint": LIKELIHOOD_TERMS + PRIOR_TERMS + (_LOSS_TERM,)}
+
+
+def _evidence_terms(quantity: Quantity) -> tuple[Term, ...]:
+    log_det = next(name for name, precision in LOG_DETS.items() if precision == EVIDENCES[quantity.name])
+    return (*LIKELIHOOD_TERMS, *PRIOR_TERMS, _LOSS_TERM, Term("half_log_det", "½ log |P|", _scalar(log_det, 0.5)))
+
+
+# What a multiple of a term in the answer's excess means: (quantity, term, coefficient) -> key, sentence, advice.
+SPECIAL_TERMS: dict[tuple[str, str, float], tuple[str, str, str]] = {
+    ("log_joint", "prior_mean_effect", 1.0): ("prior_mean_ignored", "The prior mean is ignored", "use θ − m in the prior"),
+    ("log_joint", "log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
+    ("log_joint", "log_prior", 1.0): ("log_prior_doubled", "The log prior is added twice", "add log p(θ) once"),
+    ("loss", "log_prior", -1.0): ("log_prior_included", "The log prior is included", "leave it out of the loss"),
+    ("loss", "prior_quadratic", 1.0): ("penalty_included", "The prior's quadratic form is added", "leave it out of the loss"),
+}
+_OF_EVIDENCES = {
+    ("half_log_det", 1.0): ("log_det_missing", "½ log |P| is missing", "subtract ½ log |P|"),
+    ("half_log_det", -1.0): ("half_missing", "log |P| is subtracted without the ½", "subtract ½ log |P|"),
+    ("half_log_det", 2.0): ("log_det_sign", "½ log |P| is added instead of subtracted", "subtract it"),
+    ("log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
+    ("prior_mean_effect", 1.0): ("prior_mean_ignored", "The prior mean is ignored", "use θ − m in the prior"),
+    ("log_2pi_parameters", -1.0): ("log_2pi_missing", "(p/2) log 2π is missing", "add it"),
+}
+SPECIAL_TERMS |= {(name, *what): words for name in EVIDENCES for what, words in _OF_EVIDENCES.items()}
+_COEFFICIENTS = (-1.0, 1.0, -0.5, 0.5, -2.0, 2.0)
+
+
+def additive(quantity: Quantity) -> list[Theory]:
+    """The value plus ±½, ±1 or ±2 times one term, or ±1 times two."""
+    terms = _SMALL.get(quantity.name) or _evidence_terms(quantity)
+    singles = [_added(quantity, ((term, c),)) for term in terms for c in _COEFFICIENTS]
+    pairs = [_added(quantity, ((a, ca), (b, cb))) for a, b in combinations(terms, 2) for ca in (-1.0, 1.0) for cb in (-1.0, 1.0)]
+    return singles + pairs
+
+
+def _added(quantity: Quantity, addends: tuple[tuple[Term, float], ...]) -> Theory:
+    def basis(facts: Facts, q: Quantity) -> Basis | None:
+        values = [facts.term(term) for term, _ in addends]
+        if None in values:
+            return None
+        expected = facts.value(q.name)
+        shift = sum(c * value for (_, c), value in zip(addends, values))
+        return (expected + shift,) if min(map(abs, values)) > 1e-9 * abs(expected) else None
+    key, sentence, advice = _words(quantity, addends)
+    return Theory(key, "additive", 2 * len(addends), sentence, advice, basis, (quantity.name,), free=False)
+
+
+def _words(quantity: Quantity, addends: tuple[tuple[Term, float], ...]) -> tuple[str, str, str]:
+    if len(addends) == 1:
+        (term, c), = addends
+        if (quantity.name, term.key, c) in SPECIAL_TERMS:
+            return SPECIAL_TERMS[quantity.name, term.key, c]
+    key = "+".join(f"term:{c:+g}*{term.key}" for term, c in addends)
+    return key, f"You return the right value {' '.join(_addend(term, c) for term, c in addends)}", "check these terms"
+
+
+def _addend(term: Term, coefficient: float) -> str:
+    times = "" if abs(coefficient) == 1 else f"{abs(coefficient):g} x "
+    return f"{'plus' if coefficient > 0 else 'minus'} {times}[{term.text}]"
+
+
+def log_det_variants(quantity: Quantity) -> list[Theory]:
+    """log |αG + βP₀| for a wrong α, β; in an evidence, −½ of it."""
+    precision = LOG_DETS.get(quantity.name) or EVIDENCES[quantity.name]
+    where = "_in_log_det" if quantity.name in EVIDENCES else ""
+    return [Theory(key + where, "log_det", 2, sentence, advice, _log_det_basis(precision, weights), (quantity.name, precision),
+                   free=False) for key, sentence, advice, weights in _MIXTURES]
+
+
+# (α, β), or None where the problem has no such thing.
+_MIXTURES: tuple[tuple[str, str, str, Weights], ...] = (
+    ("prior_forgotten", "P lacks the prior precision", "add P₀", lambda p: (1, 0)),
+    ("prior_doubled", "P holds the prior precision twice", "add P₀ once", lambda p: (1, 2)),
+    ("curvature_forgotten", "P is the prior precision alone", "add the curvature", lambda p: (0, 1)),
+    ("mean_curvature", "The curvature in P is divided by N, the prior is not", "sum the curvature over data",
+     lambda p: (1 / len(p.X), 1)),
+    ("mean_all_curvature", "The curvature in P is divided by N C, the prior is not", "sum the curvature over data",
+     lambda p: (1 / p.y.size, 1) if p.y.ndim == 2 and p.y.shape[1] > 1 else None),
+    ("variance_missing", "The noise variance is missing in P: curvature of ½‖y − f‖²", "divide it by σ²",
+     lambda p: (p.variance, 1) if p.variance else None),
+    ("variance_missing_doubled", "P has the curvature of ‖y − f‖²: no noise variance, no ½", "multiply it by 1/(2σ²)",
+     lambda p: (2 * p.variance, 1) if p.variance else None),
+    ("curvature_doubled", "The curvature in P is doubled", "halve it", lambda p: (2, 1)),
+    ("curvature_halved", "The curvature in P is halved", "double it", lambda p: (0.5, 1)),
+    ("curvature_times_n", "The curvature in P is multiplied by N", "divide it by N", lambda p: (len(p.X), 1)),
+    ("prior_over_n", "The prior in P is divided by N", "add P₀ itself", lambda p: (1, 1 / len(p.X))),
+    ("prior_times_n", "The prior in P is multiplied by N", "add P₀ itself", lambda p: (1, len(p.X))),
+)
+
+
+def _log_det_basis(name: str, weights: Weights) -> MakeBasis:
+    def basis(facts: Facts, quantity: Quantity) -> Basis | None:
+        precision, chosen = facts.raw(name), weights(facts.problem)
+        if precision is None or chosen is None:
+            return None
+        alpha, beta = chosen
+        curvature = facts.once(f"eigenvalues {name}", lambda: _generalised_eigenvalues(precision, prior_precision(facts)))
+        mixed = alpha * curvature + beta
+        if mixed.min() <= 1e-12 * mixed.max():
+            return None
+        change = np.log(mixed).sum() - np.log(curvature + 1).sum()
+        return (np.asarray(facts.value(quantity.name) + change * (-0.5 if quantity.name in EVIDENCES else 1.0)),)
+    return basis
+
+
+def _generalised_eigenvalues(precision: Array, prior: Array) -> Array:
+    """λ with |αG + βP₀| = |P₀| Π (αλ + β)."""
+    L = linalg.cholesky("prior precision", prior)
+    half = linalg.solve_lower(L, precision - prior)
+    return np.linalg.eigvalsh(linalg.solve_lower(L, half.T))
