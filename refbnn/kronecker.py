@@ -156,6 +156,7 @@ class KroneckerEigen:
         return self._shape.flat(self.U_B @ V @ self.U_A.T)
 
 
+@dataclass(frozen=True)
 class KroneckerPrecision(KroneckerEigen):
     """A positive-definite KroneckerEigen: one block of a precision, with the protocol of refbnn.precision.
 
@@ -265,8 +266,8 @@ class BlockDiagonal(Blocks):
 def kfac(pullback: Pullback, split_bias: bool = False) -> Blocks:
     """B ⊗ A for every layer, B = Σ_n Δ_nᵀ M_n Δ_n and A = (1/N) Σ_n ā_n ā_nᵀ, Eq. (kfac) (Martens & Grosse 2015, section 3).
 
-    What is left out of a layer's block is Σ_n (B_n − B̄) ⊗ (A_n − Ā), bars for means, Eq. (kfac-error): nothing for one datum, for
-    equal inputs, or where B_n is the same for all data, as in the last layer with a Normal likelihood. From exact M, without
+    What is left out of a layer's block is Σ_n (B_n − B̄) ⊗ (A_n − Ā), bars for means, Eq. (kfac-error): nothing for one datum,
+    for equal inputs, or where B_n is the same for all data, as in the last layer with a Normal likelihood. From exact M, without
     sampling, this is what Botev et al. (2017) call KFLR. `split_bias`: weights with (1/N) Σ a aᵀ, biases with B, nothing
     between them. Indefinite M (a likelihood that is not log-concave) can give an indefinite B.
     Raises ValueError for a Pullback with v (a Hessian).
@@ -344,7 +345,7 @@ def _leading_pair(deltas, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _leading_eigenvector(apply, size: int) -> np.ndarray:
-    """The leading eigenvector, a symmetric matrix with tr >= 0, of a symmetric positive semidefinite map of (size size) arrays."""
+    """The leading eigenvector, symmetric with tr >= 0, of a symmetric positive semidefinite map of (size size) arrays."""
     def on_vectors(x):
         return apply(x.reshape(size, size)).ravel()
 

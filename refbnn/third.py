@@ -41,7 +41,7 @@ def trace_gradient_of_ggn(loss: Loss, theta: Vector, V: Directions) -> Vector:
     """∇_θ tr(A G(θ)) = Σ_t Σ_n J_nᵀ T_n[J_n v_t, J_n v_t] + 2 R_t v_t for A = Σ_t v_t v_tᵀ, Eq. (trace-gradient): (p).
 
     R_t = Σ_nk (Λ_n J_n v_t)_k ∇²f_nk. G = JᵀΛJ depends on θ through J, twice, and through Λ: second derivatives of f and T are
-    all that it takes, no third derivative of the network (Immer et al. 2021 use automatic differentiation). V (t p) as above.
+    all that it takes, no third derivative of the network. V (t p) as above.
     """
     point = _Point.of(loss, theta)
     return point.sum_over_rows(point.ggn_along, V)
