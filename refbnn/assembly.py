@@ -35,7 +35,7 @@ class Layout:
     @property
     def num_params(self) -> int:
         """p."""
-        return self.span(self.depth - 1).stop
+        return self._stops[-1]
 
     @property
     def depth(self) -> int:
@@ -52,7 +52,7 @@ class Layout:
 
     @cached_property
     def _stops(self) -> list[int]:
-        return [0, *accumulate(self.units(l) * self.width(l) for l in range(self.depth))]
+        return [0, *accumulate(out * (width + self.bias) for width, out in zip(self.sizes, self.sizes[1:]))]
 
     def span(self, l: int) -> slice:
         """The parameters of layer l."""
@@ -83,7 +83,7 @@ class Layout:
         return np.concatenate(parts, axis=-1)
 
     def write(self, H: np.ndarray, m: int, l: int, block: np.ndarray, rows=slice(None), columns=slice(None)) -> None:
-        """H's block of layers m and l := block[i, p, j, q]: units i and p (of `rows`, `columns`), their inputs j and q, bias last."""
+        """H's block of layers m, l := block[i, p, j, q]: units i and p (of `rows`, `columns`), their inputs j, q, bias last."""
         (W1, b1), (W2, b2) = self.weights_and_bias(m), self.weights_and_bias(l)
         (d1, w1), (d2, w2) = (self.units(m), self.sizes[m]), (self.units(l), self.sizes[l])
         H[W1, W2].reshape(d1, w1, d2, w2)[rows, :, columns] = block[:, :, :w1, :w2].transpose(0, 2, 1, 3)
@@ -245,8 +245,8 @@ def _carry(K, W, slope):
 
 
 class _DiagonalBlock:
-    """Σ_n B ⊗ ā āᵀ of one layer. Both factors are symmetric; either their triangles meet in one product ("packed"), or, with few
-    units, each pair of units weights one small product."""
+    """Σ_n B ⊗ ā āᵀ of one layer. Both factors are symmetric: either their triangles meet in one product ("packed"), or, with
+    few units, each pair of units weights one small product."""
 
     def __init__(self, units: int, width: int):
         self.units, self.width = units, width

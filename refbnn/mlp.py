@@ -131,11 +131,13 @@ class Mlp:
 
     def contracted_hessian(self, theta: Vector, X: Inputs, v: Outputs) -> Matrix:
         """Σ_nk v_nk ∇²f_nk in closed form, Eq. (contracted-hessian): (p p), exactly symmetric. θ is one parameter vector."""
-        return self.evaluate(self._one(theta), X).pullback(v=v).full()
+        at = self.evaluate(self._one(theta), X)
+        return at.pullback(v=as_array("v", v, "n k", n=at.num_data, k=self.num_outputs)).full()
 
     def contracted_hessian_product(self, theta: Parameters, X: Inputs, v: Outputs, u: Parameters) -> Parameters:
         """(Σ_nk v_nk ∇²f_nk) u without the matrix (Pearlmutter 1994), Eq. (contracted-hessian-product): (*s p)."""
-        return self.evaluate(theta, X).second_order_product(u, v=v)
+        at = self.evaluate(theta, X)
+        return at.second_order_product(u, v=as_array("v", v, "*s n k", n=at.num_data, k=self.num_outputs))
 
     def _one(self, theta: Vector) -> Vector:
         return as_array("theta", theta, "p", p=self.num_params)

@@ -35,6 +35,11 @@ class Pullback:
         """p."""
         return self.layout.num_params
 
+    @property
+    def num_data(self) -> int:
+        """n."""
+        return self.signals.num_data
+
     def full(self, block_size: int | None = None) -> Matrix:
         """The matrix, exactly symmetric: (p p). `block_size` data at a time bounds the memory beside the result.
 
@@ -55,7 +60,7 @@ class Pullback:
         """The diagonal, without the matrix: (p)."""
         return assembly.diagonal(self.layout, self.signals, self._own())
 
-    def layer_blocks(self, block_size: int | None = None) -> list[Matrix]:
+    def layer_blocks(self, block_size: int | None = None) -> list[np.ndarray]:
         """The diagonal blocks of the layers: (p_l p_l) each, in θ's order."""
         return assembly.layer_blocks(self.layout, self.signals, self.M, self.v, block_size)
 
@@ -63,14 +68,14 @@ class Pullback:
         """The diagonal blocks of the units, each on its incoming weights and then its bias: one (d_l w_l w_l) a layer."""
         return assembly.neuron_blocks(self.layout, self.signals, self._own())
 
-    def last_layer(self) -> Matrix:
+    def last_layer(self) -> np.ndarray:
         """The block of the output layer, where v plays no part: (p_L p_L)."""
         l = self.layout.depth - 1
         layout = Layout(self.layout.sizes[l:], self.layout.bias)
         signals = Signals(self.signals.layers[l:], self.signals.inputs[l:], [], self.signals.f)
         return Pullback(layout, signals, self.M, self.S).full()
 
-    def subset(self, parameters: np.ndarray) -> Matrix:
+    def subset(self, parameters: np.ndarray) -> np.ndarray:
         """The rows and columns of the chosen parameters, by products with unit vectors: (s s). Raises ValueError off range."""
         chosen = np.asarray(parameters)
         valid = chosen.ndim == 1 and chosen.dtype.kind in "iu" and ((0 <= chosen) & (chosen < self.num_params)).all()
@@ -85,7 +90,7 @@ class Pullback:
         product = second_order_product(self.signals, self.layout.unflatten(u), self.M, self.v)
         return self.layout.flatten(product)
 
-    def linear_operator(self) -> "LinearOperator":
+    def linear_operator(self) -> object:
         """The same as a scipy.sparse.linalg.LinearOperator, symmetric, for its solvers and eigensolvers: (p p)."""
         from scipy.sparse.linalg import LinearOperator  # here, not above: it would slow down `import refbnn`
 

@@ -74,7 +74,7 @@ class Signals:
         return tangents
 
     def curvatures(self, M: np.ndarray | None, v: np.ndarray | None) -> Iterator[tuple[int, np.ndarray | None]]:
-        """(l, B_l) from the last layer to the first, B_l = ∂²/∂z_l∂z_lᵀ per datum of a function of f, Eq. (pre-activation-hessian).
+        """(l, B_l) from last layer to first, B_l = ∂²/∂z_l∂z_lᵀ per datum of a function of f, Eq. (pre-activation-hessian).
 
         The function has Hessian M (k k n) and gradient v (k n) in f; M or v may be None for zero. B_L = M,
         B_l = D W_{l+1}ᵀ B_{l+1} W_{l+1} D + diag(φ″(z_l) ⊙ W_{l+1}ᵀ δ_{l+1}), D = diag φ′(z_l); without v the last term is

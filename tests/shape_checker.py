@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-SELF = {"p": "num_params", "d": "num_inputs", "k": "num_outputs"}
+SELF = {"p": "num_params", "d": "num_inputs", "k": "num_outputs", "n": "num_data", "*s": "batch"}
 COUNTS = {"num_params": "p", "num_data": "n", "num_outputs": "k"}  # arguments that are a letter's size
 
 
@@ -79,7 +79,7 @@ def bind_result(hint, value, known: dict, where: str) -> None:
 def letters_of(owner) -> dict:
     """What an object knows of its letters: its own sizes, or those of its network and data."""
     known = {}
-    for holder in (getattr(owner, "net", None), owner):
+    for holder in (getattr(owner, "net", None), getattr(owner, "evaluation", None), owner):
         known.update({letter: getattr(holder, name) for letter, name in SELF.items() if hasattr(holder, name)})
     X = getattr(owner, "X", None)
     return known if X is None else {**known, "n": len(X)}
@@ -87,10 +87,11 @@ def letters_of(owner) -> dict:
 
 def merged(known: dict, more: dict, where: str) -> dict:
     """Both together; a letter that they disagree on is an error."""
-    for letter in known.keys() & more.keys():
+    for letter in known.keys() & more.keys() - {"*s"}:
         if known[letter] != more[letter]:
             raise ShapeError(f"{where}: expected {letter} = {known[letter]}, got {more[letter]}")
-    return {**known, **more}
+    batches = {"*s": np.broadcast_shapes(known["*s"], more["*s"])} if "*s" in known.keys() & more.keys() else {}
+    return {**known, **more, **batches}
 
 
 def checked(function: Callable, name: str, calls: set[str]) -> Callable:

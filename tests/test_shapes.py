@@ -107,6 +107,23 @@ def call_posterior(post, rng, labels):
                      post.loss.per_datum_gradients):
         function(theta)
     post.loss.sampled_fisher(theta, labels)
+    post.loss.centred_empirical_fisher(theta)
+    call_pullback(post.loss.at(theta), labels)
+
+
+def call_pullback(at, labels):
+    """Every structure of every curvature at one θ."""
+    rng = np.random.default_rng(1)
+    at.sampled_fisher(labels)
+    for pullback in (at.ggn, at.hessian, at.residual_part, at.fisher, at.empirical_fisher):
+        p = pullback.num_params
+        for function in (pullback.full, pullback.diagonal, pullback.layer_blocks, pullback.neuron_blocks, pullback.linear_operator):
+            function()
+        if pullback.M is not None:
+            pullback.last_layer()
+        pullback.subset(np.array([1, 4]))
+        for batch in ((), (DRAWS,), (17, DRAWS)):
+            pullback.matvec(rng.normal(size=(*batch, p)))
 
 
 def test_every_annotated_shape_is_true_and_every_function_that_has_one_is_called():

@@ -1,0 +1,233 @@
+"""Low rank plus diagonal: leading eigenpairs by three routes, and the precision made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from refbnn import Gaussian, low_rank
+from refbnn.gaussian import kl
+from refbnn.low_rank import LowRank, LowRankPlusDiagonal
+from refbnn.precision import Dense, Diagonal
+from refbnn.pullback import Pullback
+from tests.judge import agree, norm_or_one
+from tests.zoo import Spec, law, statement
+
+
+def ranks(case):
+    """Some ranks, the smallest and the largest among them."""
+    p = case.net.num_params
+    return sorted({1, (p + 1) // 2, p})
+
+
+def prior_of(case):
+    """Positive precisions, all different."""
+    return Diagonal(np.linspace(0.4, 2.3, case.net.num_params))
+
+
+@law()
+def test_the_leading_pairs_are_those_of_the_full_matrix(spec):
+    case = spec.build()
+    at = case.loss.at(case.theta)
+    for pullback in (at.ggn, at.fisher, at.empirical_fisher):
+        G = pullback.full()
+        values = np.linalg.eigvalsh(G)[::-1]
+        for rank in ranks(case):
+            found = low_rank.leading(pullback, rank)
+            assert found.rank <= rank
+            missing = np.zeros(rank - found.rank)
+            agree(np.append(found.eigenvalues, missing), values[:rank], terms=case.terms, scale=norm_or_one(G))
+            gram = found.U.T @ found.U
+            agree(gram, np.diag(np.diag(gram)), terms=case.terms, scale=norm_or_one(G))
+
+
+@law()
+def test_what_a_low_rank_leaves_out_is_the_rest_of_the_spectrum(spec):
+    """Eckart & Young (1936): no matrix of rank r is nearer than the one with the r leading pairs."""
+    case = spec.build()
+    pullback = case.loss.at(case.theta).ggn
+    G = pullback.full()
+    values = np.linalg.eigvalsh(G)[::-1]
+    for rank in ranks(case):
+        error = np.linalg.norm(G - low_rank.leading(pullback, rank).matrix())
+        agree(error, np.linalg.norm(values[rank:]), terms=case.terms, scale=norm_or_one(G))
+
+
+@law()
+def test_with_all_pairs_it_is_the_curvature(spec):
+    case = spec.build()
+    at = case.loss.at(case.theta)
+    for pullback in (at.ggn, at.fisher, at.empirical_fisher):
+        G, found = pullback.full(), low_rank.leading(pullback, case.net.num_params)
+        agree(found.matrix(), G, terms=case.terms, scale=norm_or_one(G))
+        agree(found.diagonal(), np.diag(G), terms=case.terms, scale=norm_or_one(G))
+        agree(found.matvec(case.vector), G @ case.vector, terms=case.terms, scale=norm_or_one(G) * np.linalg.norm(case.vector))
+        agree(found.plus(prior_of(case)).matrix(), G + prior_of(case).matrix(), terms=case.terms)
+
+
+@law()
+def test_a_hessian_keeps_its_positive_part(spec):
+    case = spec.build()
+    pullback = case.loss.at(case.theta).hessian
+    H = pullback.full()
+    values, vectors = np.linalg.eigh(H)
+    expected = (vectors * np.maximum(values, 0)) @ vectors.T
+    agree(low_rank.leading(pullback, case.net.num_params).matrix(), expected, terms=case.terms, scale=norm_or_one(H))
+
+
+@pytest.mark.parametrize("name", ["ggn", "fisher", "hessian"])
+def test_the_three_routes_to_the_leading_pairs_agree(name, monkeypatch):
+    case = Spec((4, 6, 5, 3), "tanh", "categorical", num_data=9, seed=3).build()
+    pullback, rank = getattr(case.loss.at(case.theta), name), 5
+    expected = low_rank._from_pairs(*np.linalg.eigh(pullback.full()), rank)
+    agree(low_rank.leading(pullback, rank).matrix(), expected.matrix(), terms=case.terms, condition=30)
+    monkeypatch.setattr(low_rank, "DENSE_EIGENPROBLEM", 1)
+    lanczos = low_rank.leading(pullback, rank)
+    agree(lanczos.matrix(), expected.matrix(), terms=case.terms, condition=30)
+    assert (np.diff(lanczos.eigenvalues) < 0).all()
+
+
+def test_lanczos_never_asks_for_the_full_matrix(monkeypatch):
+    case = Spec((4, 6, 5, 3), "tanh", "categorical", num_data=9, seed=3).build()
+    monkeypatch.setattr(low_rank, "DENSE_EIGENPROBLEM", 1)
+    monkeypatch.setattr(Pullback, "full", None)
+    monkeypatch.setattr(low_rank, "gram_dual", None)
+    assert low_rank.leading(case.loss.at(case.theta).ggn, 3).rank == 3
+
+
+@pytest.mark.parametrize("rank", [0, 18, 2.0, True])
+def test_a_rank_outside_of_1_to_p_is_refused(rank):
+    case = Spec((2, 3, 2)).build()
+    with pytest.raises(ValueError, match="rank: expected"):
+        low_rank.leading(case.loss.at(case.theta).ggn, rank)
+
+
+# -- the precision ----------------------------------------------------------------------------------------------------------
+
+
+def random_precision(p, r, seed):
+    """D + U Uᵀ with dense U of very different columns, and the same as a full matrix."""
+    rng = np.random.default_rng([p, r, seed])
+    U, D = rng.normal(size=(p, r)) * 10.0 ** np.linspace(-2, 1, r), rng.uniform(0.3, 3.0, p)
+    return LowRankPlusDiagonal(U, D), np.diag(D) + U @ U.T
+
+
+SIZES = [(7, 3), (5, 5), (3, 5), (1, 1), (4, 0)]
+each_size = pytest.mark.parametrize("p, r", SIZES)
+
+
+@each_size
+def test_every_method_is_that_of_the_full_matrix(p, r):
+    P, expected = random_precision(p, r, 0)
+    inverse, kappa = np.linalg.inv(expected), np.linalg.cond(expected)
+    v = np.random.default_rng(1).normal(size=(2, 3, p))
+    agree(P.matrix(), expected, terms=p)
+    agree(P.diagonal(), np.diag(expected), terms=p)
+    agree(P.matvec(v), v @ expected, terms=p, condition=kappa)
+    agree(P.solve(v), v @ inverse, terms=p, condition=kappa)
+    agree(P.log_det(), np.linalg.slogdet(expected)[1], terms=p, scale=10 * p)
+    C = P.scale_matvec(np.eye(p)).T
+    agree(C @ C.T, inverse, terms=p, condition=kappa)
+    agree(P.scale_transposed_matvec(v), v @ C, terms=p, condition=kappa)
+    for total in (P + np.eye(p), np.eye(p) + P):
+        agree(total.matrix(), expected + np.eye(p), terms=p)
+
+
+def test_an_entry_of_the_diagonal_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="expected positive entries"):
+        LowRankPlusDiagonal(np.ones((3, 1)), np.array([1.0, 0.0, 2.0]))
+    with pytest.raises(ValueError, match=r"U: expected shape \(3, r\), got \(2, 1\)"):
+        LowRankPlusDiagonal(np.ones((2, 1)), np.ones(3))
+
+
+def test_a_gaussian_works_over_it():
+    P, expected = random_precision(7, 3, 2)
+    rng = np.random.default_rng(0)
+    mean, theta = rng.normal(size=7), rng.normal(size=(2, 7))
+    q, dense, other = Gaussian(mean, P), Gaussian(mean, Dense(expected)), Gaussian(np.zeros(7), Diagonal(np.full(7, 1.3)))
+    kappa = np.linalg.cond(expected)
+    agree(q.log_prob(theta), dense.log_prob(theta), terms=7, condition=kappa)
+    agree(q.covariance(), dense.covariance(), terms=7, condition=kappa)
+    agree(kl(q, other), kl(dense, other), terms=7, condition=kappa)
+
+
+@law()
+def test_more_pairs_never_lower_the_determinant(spec):
+    """P_r ⪯ P_{r+1} ⪯ P: the evidence with a low rank over-states that with the full matrix at the same θ."""
+    case = spec.build()
+    pullback, D = case.loss.at(case.theta).ggn, prior_of(case)
+    values = [low_rank.leading(pullback, rank).plus(D).log_det() for rank in ranks(case)]
+    full = Dense(pullback.full() + D.matrix())
+    kappa = np.linalg.cond(full.matrix())
+    agree(values[-1], full.log_det(), terms=case.terms, condition=kappa, scale=case.terms)
+    assert (np.diff([D.log_det(), *values]) >= -1e-12 * case.terms).all()
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------------
+
+SMALL = Spec((2, 5, 3), "tanh", "categorical", num_data=7, seed=1)
+FEW = replace(SMALL, num_data=3)  # fewer columns than parameters: through the Gram dual
+
+
+def on(test, spec=SMALL):
+    """A law at one problem."""
+    return lambda: statement(test)(spec)
+
+
+def smallest_first(values, vectors, rank):
+    """The trailing pairs."""
+    return LowRank(vectors[:, :rank] * np.sqrt(np.maximum(values[:rank], 0)))
+
+
+def without_root(values, vectors, rank):
+    """μ v for √μ v."""
+    order = np.argsort(values)[::-1][:rank]
+    return LowRank(vectors[:, order] * np.maximum(values[order], 0))
+
+
+def outputs_outside(pullback, rank):
+    """The eigenvectors of the dual read with the columns of S outside of the data."""
+    c, n = len(pullback.S), pullback.signals.num_data
+    e = np.linalg.eigh(low_rank.gram_dual(pullback))[1][:, ::-1][:, :rank].T.reshape(-1, c, n)
+    deltas = pullback.signals.backward((e[:, :, None] * pullback.S).sum(1))
+    layers = [(d @ np.swapaxes(a, -1, -2), d.sum(-1)) for d, a in zip(deltas, pullback.signals.inputs)]
+    return LowRank(pullback.layout.flatten(layers).T)
+
+
+pairs_law, complete_law = test_the_leading_pairs_are_those_of_the_full_matrix, test_with_all_pairs_it_is_the_curvature
+
+
+def every_method():
+    """The law of the precision at one size."""
+    test_every_method_is_that_of_the_full_matrix(7, 3)
+
+
+FAULTS = [
+    ("the smallest eigenvalues", low_rank, "_from_pairs", smallest_first,
+     (on(pairs_law), on(test_what_a_low_rank_leaves_out_is_the_rest_of_the_spectrum))),
+    ("μ for its root", low_rank, "_from_pairs", without_root, (on(pairs_law), on(complete_law))),
+    ("data and columns of the dual exchanged", low_rank, "_from_dual", outputs_outside,
+     (on(pairs_law, FEW), on(complete_law, FEW), on(test_what_a_low_rank_leaves_out_is_the_rest_of_the_spectrum, FEW))),
+    ("the covariance of the prior for its precision", LowRank, "plus",
+     lambda self, prior: LowRankPlusDiagonal(self.U, 1 / prior.diagonal()),
+     (on(complete_law), on(test_more_pairs_never_lower_the_determinant))),
+    ("the square root for the inverse", LowRankPlusDiagonal, "solve", lambda self, v: self.scale_matvec(v), (every_method,)),
+    ("scaled by √D for 1/√D (laplace-torch 0.2.1)", LowRankPlusDiagonal, "scale_matvec",
+     lambda self, z: np.sqrt(self._D.diagonal()) * self._middle(z, np.expm1(-0.5 * self._log)), (every_method,)),
+    ("the determinant without the diagonal", LowRankPlusDiagonal, "log_det", lambda self: float(self._log.sum()),
+     (every_method, on(test_more_pairs_never_lower_the_determinant))),
+    ("Cᵀ in another order: D^(−1/2) after the middle", LowRankPlusDiagonal, "scale_transposed_matvec",
+     lambda self, v: self.scale_matvec(v), (every_method,)),
+]
+PAIRS = [pytest.param(holder, name, fault, one, id=f"{words} [{i}]")
+         for words, holder, name, fault, laws in FAULTS for i, one in enumerate(laws)]
+
+
+@pytest.mark.parametrize("holder, name, fault, law_of_it", PAIRS)
+def test_a_planted_fault_breaks_its_law(holder, name, fault, law_of_it, monkeypatch):
+    law_of_it()
+    monkeypatch.setattr(holder, name, fault)
+    with pytest.raises(AssertionError):
+        law_of_it()
