@@ -86,7 +86,7 @@ def _blame(error: BaseException) -> str:
         return f"called sys.exit({error.code!r})"
     here = os.path.dirname(os.path.abspath(__file__))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
-              if os.path.dirname(os.path.abspath(frame.filename)) != here]
+              if os.path.dirname(os.path.abspath(frame.filename)) != here and not frame.filename.startswith("<frozen")]
     ends = dict.fromkeys(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in (*frames[:1], *frames[-1:]))
     place = f" ({', '.join(ends)})" if ends else ""
     return protocol.one_line(f"raised {type(error).__name__}: {error}")[:protocol.MAX_MESSAGE - len(place)] + place

@@ -37,12 +37,9 @@ def _unknown(kind: str, name: str, near: list[str], section: str) -> str:
 
 
 def cases() -> str:
-    """One line a case: its id, numbers of parameters and data, number of checks, title."""
-    rows = []
-    for case in _case.read_all("*"):
-        checks = sum(quantity.certified_by in case.values for quantity in QUANTITIES.values())
-        rows.append((case.id, str(len(case.problem.theta)), str(len(case.problem.X)), str(checks), case.title))
-    return _table("cases", ("id", "p", "n", "checks", "title"), rows)
+    """One line a case: its id, numbers of parameters and data, title."""
+    rows = [(case.id, str(len(case.problem.theta)), str(len(case.problem.X)), case.title) for case in _case.read_all("*")]
+    return _table("cases", ("id", "p", "n", "title"), rows)
 
 
 def quantities() -> str:
