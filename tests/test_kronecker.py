@@ -441,7 +441,7 @@ def test_a_gaussian_works_over_a_kronecker_precision():
 
 @law()
 def test_leaving_out_blocks_can_only_raise_the_determinant(spec):
-    """Identity E12 (Hadamard, Fischer): log|P| <= log|layers of P| <= Σ log P_ii, so that a coarser structure lowers the evidence."""
+    """Identity E12 (Hadamard, Fischer): log|P| <= log|layers of P| <= Σ log P_ii: a coarser structure lowers the evidence."""
     case = spec.build()
     pullback = case.loss.at(case.theta).ggn
     full = Dense(pullback.full() + PRECISION * np.eye(case.net.num_params))

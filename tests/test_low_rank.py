@@ -12,6 +12,7 @@ from refbnn.gaussian import kl
 from refbnn.low_rank import LowRank, LowRankPlusDiagonal
 from refbnn.precision import Dense, Diagonal
 from refbnn.pullback import Pullback
+from refbnn.testing import tolerance
 from tests.judge import agree, norm_or_one
 from tests.zoo import Spec, law, statement
 
@@ -31,7 +32,7 @@ def prior_of(case):
 def test_the_leading_pairs_are_those_of_the_full_matrix(spec):
     case = spec.build()
     at = case.loss.at(case.theta)
-    for pullback in (at.ggn, at.fisher, at.empirical_fisher):
+    for pullback in (at.ggn, at.fisher, at.empirical_fisher, replace(at.ggn, S=None)):
         G = pullback.full()
         values = np.linalg.eigvalsh(G)[::-1]
         for rank in ranks(case):
@@ -77,15 +78,17 @@ def test_a_hessian_keeps_its_positive_part(spec):
     agree(low_rank.leading(pullback, case.net.num_params).matrix(), expected, terms=case.terms, scale=norm_or_one(H))
 
 
-@pytest.mark.parametrize("name", ["ggn", "fisher", "hessian"])
+@pytest.mark.parametrize("name", ["ggn", "empirical_fisher", "hessian"])
 def test_the_three_routes_to_the_leading_pairs_agree(name, monkeypatch):
     case = Spec((4, 6, 5, 3), "tanh", "categorical", num_data=9, seed=3).build()
-    pullback, rank = getattr(case.loss.at(case.theta), name), 5
-    expected = low_rank._from_pairs(*np.linalg.eigh(pullback.full()), rank)
-    agree(low_rank.leading(pullback, rank).matrix(), expected.matrix(), terms=case.terms, condition=30)
+    pullback, rank = getattr(case.loss.at(case.theta), name), 2
+    values, vectors = np.linalg.eigh(pullback.full())
+    kappa = values[-1] / (values[-2] - values[-3])  # how far the pairs turn when the matrix moves
+    expected = low_rank._from_pairs(values, vectors, rank).matrix()
+    agree(low_rank.leading(pullback, rank).matrix(), expected, terms=case.terms, condition=kappa)
     monkeypatch.setattr(low_rank, "DENSE_EIGENPROBLEM", 1)
     lanczos = low_rank.leading(pullback, rank)
-    agree(lanczos.matrix(), expected.matrix(), terms=case.terms, condition=30)
+    agree(lanczos.matrix(), expected, terms=case.terms, condition=kappa)
     assert (np.diff(lanczos.eigenvalues) < 0).all()
 
 
@@ -162,13 +165,13 @@ def test_more_pairs_never_lower_the_determinant(spec):
     full = Dense(pullback.full() + D.matrix())
     kappa = np.linalg.cond(full.matrix())
     agree(values[-1], full.log_det(), terms=case.terms, condition=kappa, scale=case.terms)
-    assert (np.diff([D.log_det(), *values]) >= -1e-12 * case.terms).all()
+    assert (np.diff([D.log_det(), *values]) >= -tolerance(case.terms, kappa) * case.terms).all()
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------
 
-SMALL = Spec((2, 5, 3), "tanh", "categorical", num_data=7, seed=1)
-FEW = replace(SMALL, num_data=3)  # fewer columns than parameters: through the Gram dual
+SMALL = Spec((2, 4, 3), "tanh", "categorical", num_data=11, seed=1)  # 27 parameters, 33 columns: from the full matrix
+FEW = replace(SMALL, num_data=3)  # 9 columns: through the Gram dual
 
 
 def on(test, spec=SMALL):
@@ -209,7 +212,7 @@ FAULTS = [
      (on(pairs_law), on(test_what_a_low_rank_leaves_out_is_the_rest_of_the_spectrum))),
     ("μ for its root", low_rank, "_from_pairs", without_root, (on(pairs_law), on(complete_law))),
     ("data and columns of the dual exchanged", low_rank, "_from_dual", outputs_outside,
-     (on(pairs_law, FEW), on(complete_law, FEW), on(test_what_a_low_rank_leaves_out_is_the_rest_of_the_spectrum, FEW))),
+     (on(pairs_law, FEW), on(test_what_a_low_rank_leaves_out_is_the_rest_of_the_spectrum, FEW))),
     ("the covariance of the prior for its precision", LowRank, "plus",
      lambda self, prior: LowRankPlusDiagonal(self.U, 1 / prior.diagonal()),
      (on(complete_law), on(test_more_pairs_never_lower_the_determinant))),
@@ -218,7 +221,7 @@ FAULTS = [
      lambda self, z: np.sqrt(self._D.diagonal()) * self._middle(z, np.expm1(-0.5 * self._log)), (every_method,)),
     ("the determinant without the diagonal", LowRankPlusDiagonal, "log_det", lambda self: float(self._log.sum()),
      (every_method, on(test_more_pairs_never_lower_the_determinant))),
-    ("Cᵀ in another order: D^(−1/2) after the middle", LowRankPlusDiagonal, "scale_transposed_matvec",
+    ("Cᵀ in the order of C, D^(−1/2) last", LowRankPlusDiagonal, "scale_transposed_matvec",
      lambda self, v: self.scale_matvec(v), (every_method,)),
 ]
 PAIRS = [pytest.param(holder, name, fault, one, id=f"{words} [{i}]")
