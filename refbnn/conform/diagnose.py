@@ -1,8 +1,8 @@
 """Why an answer is wrong: a search over `theories`, in order of complexity, that must hold on every failing case.
 
 For every reading of the answer and every theory, the coefficients c of answer = Σ c_i basis_i are fitted case by case. Those that
-leave nothing unexplained are named: a coefficient must be the same product of N, C, 2, σ², τ (and number of draws or of new
-inputs for predictives) on all failing cases. A cause is claimed only if it explains the answers to the tolerance of the check,
+leave nothing unexplained are named: a coefficient must be the same product of N, C, 2, σ², τ (and the number t of draws for
+predictives) on all failing cases. A cause is claimed only if it explains the answers to the tolerance of the check,
 is the only one of its complexity, and its factors cannot be told in another way on these cases; otherwise the evidence is given.
 """
 
@@ -123,6 +123,11 @@ class Trial:
         """How far each fitted coefficient may be from its name."""
         seen = max(self.fit.error, self.rounding * U64, unit) if self.fit.proves else math.inf
         return tuple(min(self.tolerance(unit), SAFETY * seen) * reach for reach in self.fit.reach)
+
+    def exact(self, unit: float) -> bool:
+        """Whether the fit leaves nothing unexplained and needs every term."""
+        needed = all(abs(c) > 2 * spread for c, spread in zip(self.fit.coefficients, self.spread(unit)))
+        return needed and self.fit.error <= self.tolerance(unit)
 
     def unexplained(self, weights: Sequence[float | None]) -> float:
         """‖answer − Σ w_i basis_i‖, relative to the largest of the answer, the terms and the floor."""
@@ -313,14 +318,14 @@ def _exponents(count: int) -> NDArray[np.int64]:
 
 
 def scales(problems: Sequence[Any], predictive: bool) -> Scales:
-    """2, N, C, σ², τ on these problems, and t and m for predictives, without those that are 1 everywhere.
+    """2, N, C, σ², τ on these problems, and t for predictives, without those that are 1 everywhere.
 
     Two that are equal everywhere stay: their products then have two names, and none is claimed.
     """
     rows: dict[str, Array] = {}
     for name, value in _SCALES.items():
         column = [value(problem) for problem in problems]
-        if (name in ("t", "m") and not predictive) or any(entry is None for entry in column):
+        if (name == "t" and not predictive) or any(entry is None for entry in column):
             continue
         values = np.array(column, float)
         if np.any(values != 1) and not (name == "C(y)" and np.array_equal(values, rows.get("C"))):
@@ -342,7 +347,6 @@ _SCALES = {
     "σ²": lambda problem: problem.variance or 1.0,
     "τ": _isotropic,
     "t": lambda problem: len(problem.draws),
-    "m": lambda problem: len(problem.X_new),
 }
 
 
@@ -520,7 +524,7 @@ def _search(cases: list[Failure], found: list[Found], passed: list[Any]) -> tupl
     evidence = evidence or ([] if cause else _by_likelihood(cases, found, passed) or _unnamed(found))
     if cause is None and not evidence:
         cause, evidence = _conclude(cases, found, passed, U32)
-    return cause, evidence or ([] if cause else _nearest(found))
+    return cause, evidence or ([] if cause else _nearest(found) or _difference(cases))
 
 
 def _by_likelihood(cases: list[Failure], found: list[Found], passed: list[Any]) -> list[str]:
@@ -635,7 +639,7 @@ def _between_orders(facts: Facts, quantity: Quantity, value: Array, name: str) -
 
 def _unnamed(found: list[Found]) -> list[str]:
     """Evidence: combinations that are exact on all cases, though their numbers have no name; the shortest ones."""
-    exact = [key for key in _shared(found) if all(other[key].fit.error <= other[key].tolerance(U64) for other in found)]
+    exact = [key for key in _shared(found) if all(other[key].exact(U64) for other in found)]
     return [_described(key, found) for key in sorted(exact, key=lambda key: found[0][key].length)[:2]]
 
 
@@ -643,6 +647,16 @@ def _nearest(found: list[Found], count: int = 2) -> list[str]:
     """The best fits that prove something, with their digits: evidence where there is no cause."""
     ranked = sorted((max(other[key].fit.error for other in found), key) for key in _shared(found))
     return [_described(key, found) for error, key in ranked[:count] if error < 0.1]
+
+
+def _difference(cases: list[Failure]) -> list[str]:
+    """Evidence on a number: by how much it is off."""
+    if cases[0].quantity.kind != "scalar" or any(failure.answer.ndim for failure in cases):
+        return []
+    right = [float(failure.facts.value(failure.quantity.name)) for failure in cases]
+    off = tuple(float(failure.answer) - value for failure, value in zip(cases, right))
+    ratio = tuple(float(failure.answer) / value if value else math.nan for failure, value in zip(cases, right))
+    return [f"off by {_range(off)}, a ratio of {_range(ratio)}: nothing in the search comes near"]
 
 
 def _shared(found: list[Found]) -> list[Key]:

@@ -263,6 +263,50 @@ def test_answers_of_a_wrong_shape_are_read():
                ) == "predictive.variance=marginal"
 
 
+@pytest.mark.parametrize("cause, name, spoil", [
+    ("covariance_of_prior", "laplace.precision", lambda s: right.ggn_full(s) + np.linalg.inv(s.problem.prior_precision)),
+    ("covariance_of_prior", "laplace.covariance",
+     lambda s: np.linalg.inv(right.ggn_full(s) + np.linalg.inv(s.problem.prior_precision))),
+    ("mixed:1/N,1", "laplace.precision", lambda s: right.ggn_full(s) / len(s.problem.X) + s.problem.prior_precision),
+    ("product:ggn.full", "hessian.hvp", lambda s: right.ggn_full(s) @ s.problem.vector),
+    ("prior_included+sign", "gradient", lambda s: -right.gradient(s) + s.posterior.prior.gradient(s.problem.theta)),
+    ("factor:1/N^2", "fisher.empirical", lambda s: right.fisher_empirical(s) / len(s.problem.X) ** 2),
+    ("outer_of_sum", "fisher.empirical", lambda s: np.outer(right.gradient(s), right.gradient(s))),
+    ("mean_loss", "log_joint", lambda s: right.log_joint(s) + right.loss(s) * (1 - 1 / len(s.problem.X))),
+    ("log_det_ratio", "laplace.log_det", lambda s: right.laplace_log_det(s) - np.linalg.slogdet(s.problem.prior_precision)[1]),
+    ("log_det_sign", "laplace.log_evidence", lambda s: right.laplace_log_evidence(s) + right.laplace_log_det(s)),
+    ("mean_curvature_in_log_det", "laplace.log_evidence", lambda s: right.laplace_log_evidence(s) + 0.5 * (
+        right.laplace_log_det(s) - np.linalg.slogdet(right.ggn_full(s) / len(s.problem.X) + s.problem.prior_precision)[1])),
+    ("marginal_covariance", "predictive.glm.variance", lambda s: _propagated(s, np.diag(np.diag(right.laplace_covariance(s))))),
+    ("prior_covariance", "predictive.glm.variance", lambda s: _propagated(s, np.linalg.inv(s.problem.prior_precision))),
+    ("at_theta", "predictive.mc",
+     lambda s: s.posterior.likelihood.mean(s.net.forward(s.problem.theta, s.problem.X_new))),
+    ("factor:t", "predictive.mc", lambda s: len(s.problem.draws) * right.predictive_mc(s)),
+])
+def test_slips_beyond_the_planted_ones_are_named(cause, name, spoil):
+    assert key(named(name, spoil)) == cause
+
+
+def _propagated(state, covariance):
+    J = state.net.jacobian(state.problem.theta, state.problem.X_new)
+    return J @ covariance @ J.swapaxes(-1, -2)
+
+
+def test_a_number_that_nothing_explains_is_told_by_its_difference():
+    finding = named("loss", lambda s: right.loss(s) + 1.2345)
+    assert finding.cause is None and finding.evidence[0].startswith("off by 1.2345, a ratio of [")
+
+
+@pytest.mark.parametrize("name, spoil", [
+    ("ggn.full", lambda s: np.abs(right.ggn_full(s))), ("hessian.full", lambda s: right.hessian_full(s) @ right.hessian_full(s)),
+    ("fisher.empirical", lambda s: right.fisher_empirical(s) * len(s.problem.X) / (len(s.problem.X) - 1)),
+    ("loss", lambda s: right.loss(s) / np.log(2)), ("gradient", lambda s: np.sign(right.gradient(s))),
+    ("laplace.covariance", lambda s: right.laplace_covariance(s) ** 2),
+    ("laplace.log_evidence", lambda s: right.laplace_log_evidence(s) ** 2)])
+def test_slips_outside_the_search_get_evidence_and_no_cause(name, spoil):
+    assert named(name, spoil).cause is None
+
+
 def test_the_evidence_of_mean_curvature_is_read_off_its_determinant():
     def spoil(s):
         precision = s.problem.prior_precision + right.ggn_full(s) / len(s.problem.X)
@@ -294,7 +338,7 @@ def test_monomials_print_and_evaluate():
 def test_scales_that_are_one_are_left_out_and_equal_ones_stay():
     assert scales([random_problem(0, sizes=(2, 3, 5), num_data=5)], False).names == ("2", "N", "C", "σ²")
     assert scales([random_problem(0, "poisson", sizes=(2, 3, 1))], False).names == ("2", "N")
-    assert scales([random_problem(0, "categorical"), random_problem(0)], True).names == ("2", "N", "C", "C(y)", "σ²", "t", "m")
+    assert scales([random_problem(0, "categorical"), random_problem(0)], True).names == ("2", "N", "C", "C(y)", "σ²", "t")
 
 
 @pytest.mark.parametrize("problem", [random_problem(0, num_data=2), random_problem(0, num_data=3)], ids=["N = 2", "N = C"])

@@ -8,12 +8,13 @@ write() {  # write NAME ADAPTER VARIABLE=VALUE...
     local name=$1 adapter=$2 out="$here/reports/$1.txt"
     shift 2
     {
-        printf '%s\n' "$(date -u +%Y-%m-%d), refbnn conform $adapter${*:+, }$(printf '%s' "$*" | sed "s#$peers#DIR#g")"
+        printf '%s\n' "$(date -u +%Y-%m-%d)" "${@//$peers/DIR}" "refbnn conform $adapter"
         env "$@" "$peers/env/bin/python" -c "
 from importlib import metadata
 import platform
-names = 'refbnn torch numpy laplace-torch curvlinops-for-pytorch'.split()
-print('Python', platform.python_version() + ',', ', '.join(f'{name} {metadata.version(name)}' for name in names))"
+print('Python', platform.python_version())
+for name in 'refbnn torch numpy laplace-torch curvlinops-for-pytorch'.split():
+    print(name, metadata.version(name))"
         echo
         env "$@" "$peers/env/bin/refbnn" conform "$adapter" --color never
         echo "exit code $?"

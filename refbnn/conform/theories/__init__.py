@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Callable, Mapping
 
 from ..quantities import Quantity
-from .curvature import curvature_plus_prior, empirical, prior_in_loss, sides
+from .curvature import curvature_plus_prior, empirical, prior_in_loss, products, sides
 from .facts import Facts
 from .general import conventions_theories, other_quantities, parts
 from .predictive import glm_variance, means, monte_carlo
@@ -40,9 +40,10 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Quantity], list[Theory]]], ...
     ((*PRECISIONS, *COVARIANCES), curvature_plus_prior),
     (("laplace.scale", "laplace.sample"), sides),
     (("fisher.empirical",), empirical),
+    (("hessian.hvp",), products),
     (("forward", "predictive.glm.mean"), means),
     (("predictive.mc",), monte_carlo),
     (("predictive.glm.variance",), glm_variance),
-    (("loss", "log_joint", *EVIDENCES), additive),
+    (("loss", "log_joint", *LOG_DETS, *EVIDENCES), additive),
     ((*LOG_DETS, *EVIDENCES), log_det_variants),
 )

@@ -55,7 +55,47 @@ def curvature_plus_prior(quantity: Quantity) -> list[Theory]:
     jitter = Theory("jitter", "jitter", 1, "A multiple of the identity is added to the precision", "add no jitter or damping",
                     pair(lambda facts: _precision(facts, mine), lambda facts: np.eye(len(facts.problem.theta))), (quantity.name,),
                     inverse=quantity.name in COVARIANCES, terms=("P", "I"), constant=True)
-    return [*(_mixed(quantity, name, mine) for name in LOSS_MATRICES), jitter]
+    return [*(_mixed(quantity, name, mine) for name in LOSS_MATRICES), *_other_priors(quantity, mine), jitter]
+
+
+def _other_priors(quantity: Quantity, mine: str) -> list[Theory]:
+    """G plus something that was made of P₀."""
+    return [Theory(key, "other_prior", 2, sentence, "add the prior precision P₀", _summed(mine, term), (quantity.name, mine),
+                   inverse=quantity.name in COVARIANCES)
+            for key, sentence, term in _INSTEAD_OF_PRIOR]
+
+
+def _summed(name: str, term: Callable[[Array], Array | None]) -> MakeBasis:
+    def basis(facts: Facts, quantity: Quantity) -> Basis | None:
+        curvature, prior = _curvature(facts, name), term(prior_precision(facts))
+        return None if curvature is None or prior is None else (curvature + prior,)
+    return basis
+
+
+def _root(prior: Array, power: float) -> Array | None:
+    """Of a diagonal prior precision."""
+    diagonal = np.diag(prior)
+    return np.diag(diagonal ** power) if np.array_equal(np.diag(diagonal), prior) else None
+
+
+_INSTEAD_OF_PRIOR: tuple[tuple[str, str, Callable[[Array], Array | None]], ...] = (
+    ("covariance_of_prior", "The prior's covariance is added, not its precision", np.linalg.inv),
+    ("std_of_prior", "The prior's standard deviations are added, not its precision", lambda prior: _root(prior, -0.5)),
+    ("root_of_prior", "The square root of the prior precision is added", lambda prior: _root(prior, 0.5)),
+    ("diagonal_of_prior", "Only the diagonal of the prior precision is added", lambda prior: np.diag(np.diag(prior))),
+    ("identity_for_prior", "The identity is added, not the prior precision", lambda prior: np.eye(len(prior))),
+)
+
+
+def products(quantity: Quantity) -> list[Theory]:
+    """Another matrix times the vector."""
+    def product(name: str) -> MakeBasis:
+        def basis(facts: Facts, quantity: Quantity) -> Basis | None:
+            matrix = facts.value(name)
+            return None if matrix is None else (matrix @ facts.problem.vector,)
+        return basis
+    return [Theory(f"product:{name}", "quantity", 2, f"You multiply {NAMES[name]} by the vector, not {NAMES['hessian.full']}",
+                   "return H v", product(name), (name,)) for name in LOSS_MATRICES if name != "hessian.full"]
 
 
 def _mixed(quantity: Quantity, name: str, mine: str) -> Theory:

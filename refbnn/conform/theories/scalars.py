@@ -8,10 +8,10 @@ from itertools import combinations
 from typing import Any, Callable
 
 import numpy as np
-from scipy.special import gammaln
 
 from refbnn import linalg
 
+from ..conventions import likelihood_constants
 from ..quantities import Quantity
 from .facts import Array, Facts
 from .theory import EVIDENCES, LOG_DETS, Basis, MakeBasis, Theory, prior_precision
@@ -63,12 +63,12 @@ def _scalar(name: str, factor: float) -> Value:
 
 
 LIKELIHOOD_TERMS = (
-    Term("log_2pi_noise", "½ N C log 2πσ²", _normal_only(lambda p: 0.5 * p.y.size * math.log(2 * math.pi * p.variance))),
+    Term("log_2pi_noise", "½ N C log 2πσ²", _normal_only(likelihood_constants)),
     Term("log_2pi_data", "½ N C log 2π", _normal_only(lambda p: 0.5 * p.y.size * math.log(2 * math.pi))),
     Term("log_variance", "½ N C log σ²", _normal_only(lambda p: 0.5 * p.y.size * math.log(p.variance))),
     Term("log_2pi_datum", "½ N log 2πσ²", _normal_only(lambda p: 0.5 * len(p.X) * math.log(2 * math.pi * p.variance))),
     Term("log_factorials", "Σ log y!",
-         lambda facts: float(gammaln(facts.problem.y + 1.0).sum()) if facts.problem.likelihood == "poisson" else None),
+         lambda facts: likelihood_constants(facts.problem) if facts.problem.likelihood == "poisson" else None),
 )
 PRIOR_TERMS = (
     Term("log_2pi_parameters", "(p/2) log 2π", _half_p_log_2pi),
@@ -78,13 +78,37 @@ PRIOR_TERMS = (
     Term("prior_mean_effect", "the effect of the prior mean on the quadratic", _mean_effect),
     Term("log_prior", "log p(θ)", _log_prior),
 )
-_LOSS_TERM = Term("loss", "the loss", _scalar("loss", 1.0))
-_SMALL = {"loss": LIKELIHOOD_TERMS + PRIOR_TERMS, "log_joint": LIKELIHOOD_TERMS + PRIOR_TERMS + (_LOSS_TERM,)}
 
 
-def _evidence_terms(quantity: Quantity) -> tuple[Term, ...]:
+def _averaging(facts: Facts) -> float | None:
+    """What a mean for the summed loss adds to log p."""
+    loss = _scalar("loss", 1.0)(facts)
+    return None if loss is None else loss * (1 - 1 / len(facts.problem.X))
+
+
+def _without_variance(facts: Facts) -> float | None:
+    """What −½‖y − f‖² for log p(y | f) adds."""
+    loss, problem = _scalar("loss", 1.0)(facts), facts.problem
+    if loss is None or problem.likelihood != "normal":
+        return None
+    return loss - problem.variance * (loss - likelihood_constants(problem))
+
+
+LOSS_TERMS = (
+    Term("loss", "the loss", _scalar("loss", 1.0)),
+    Term("averaging", "loss · (1 − 1/N)", _averaging),
+    Term("squared_error", "loss − ½‖y − f‖²", _without_variance),
+)
+
+
+def _terms(quantity: Quantity) -> tuple[Term, ...]:
+    """What may be missing in a scalar, or too much."""
+    if quantity.name in LOG_DETS:
+        return PRIOR_TERMS[:2]
+    if quantity.name not in EVIDENCES:
+        return LIKELIHOOD_TERMS + PRIOR_TERMS + (LOSS_TERMS if quantity.name == "log_joint" else ())
     log_det = next(name for name, precision in LOG_DETS.items() if precision == EVIDENCES[quantity.name])
-    return (*LIKELIHOOD_TERMS, *PRIOR_TERMS, _LOSS_TERM, Term("half_log_det", "½ log |P|", _scalar(log_det, 0.5)))
+    return (*LIKELIHOOD_TERMS, *PRIOR_TERMS, *LOSS_TERMS, Term("half_log_det", "½ log |P|", _scalar(log_det, 0.5)))
 
 
 # What a multiple of a term in the answer's excess means: (quantity, term, coefficient) -> key, sentence, advice.
@@ -93,6 +117,7 @@ SPECIAL_TERMS: dict[tuple[str, str, float], tuple[str, str, str]] = {
     ("log_joint", "log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
     ("log_joint", "log_prior", 1.0): ("log_prior_doubled", "The log prior is added twice", "add log p(θ) once"),
     ("loss", "log_prior", -1.0): ("log_prior_included", "The log prior is included", "leave it out of the loss"),
+    **{(name, "log_det_prior", -2.0): ("log_det_ratio", "You return log |P| − log |P₀|", "leave P₀ out") for name in LOG_DETS},
     ("loss", "prior_quadratic", 1.0): ("penalty_included", "The prior's quadratic form is added", "leave it out of the loss"),
 }
 _OF_EVIDENCES = {
@@ -103,13 +128,18 @@ _OF_EVIDENCES = {
     ("prior_mean_effect", 1.0): ("prior_mean_ignored", "The prior mean is ignored", "use θ − m in the prior"),
     ("log_2pi_parameters", -1.0): ("log_2pi_missing", "(p/2) log 2π is missing", "add it"),
 }
+_OF_LOSS = {
+    "averaging": ("mean_loss", "The loss is averaged over data, the rest is not", "sum it"),
+    "squared_error": ("squared_error", "The likelihood is −½‖y − f‖², without its variance and constants", "use log p(y | f)"),
+}
+SPECIAL_TERMS |= {(name, term, 1.0): words for name in ("log_joint", *EVIDENCES) for term, words in _OF_LOSS.items()}
 SPECIAL_TERMS |= {(name, *what): words for name in EVIDENCES for what, words in _OF_EVIDENCES.items()}
 _COEFFICIENTS = (-1.0, 1.0, -0.5, 0.5, -2.0, 2.0)
 
 
 def additive(quantity: Quantity) -> list[Theory]:
     """The value plus ±½, ±1 or ±2 times one term, or ±1 times two."""
-    terms = _SMALL.get(quantity.name) or _evidence_terms(quantity)
+    terms = _terms(quantity)
     singles = [_added(quantity, ((term, c),)) for term in terms for c in _COEFFICIENTS]
     pairs = [_added(quantity, ((a, ca), (b, cb))) for a, b in combinations(terms, 2) for ca in (-1.0, 1.0) for cb in (-1.0, 1.0)]
     return singles + pairs

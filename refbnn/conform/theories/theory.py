@@ -54,7 +54,7 @@ class Theory:
     inverse: bool = False
     special: Mapping[tuple[str, ...], tuple[str, str, str]] = field(default_factory=dict)
     constant: bool = False  # the last coefficient may be any number that is the same on all cases
-    predictive: bool = False  # coefficients may hold the numbers of draws and of new inputs
+    predictive: bool = False  # coefficients may hold the number of draws
 
 
 def value_of(name: str) -> MakeBasis:
