@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import assume
 from numpy.polynomial import chebyshev
 
-from refbnn import Linearised, Loss, third
+from refbnn import Linearised, Loss, Mlp, activations, third
 from refbnn.precision import Dense
 from tests import oracles
 from tests.judge import agree, norm_or_one
+from tests.likelihoods.families import FAMILIES
 from tests.zoo import KINKED, SMOOTH, Spec, law, statement
 
 POINTS = 24
@@ -158,6 +160,30 @@ def test_with_the_posterior_scale_it_is_the_gradient_of_the_log_determinant(spec
     slope, _ = slope_at_zero(lambda t: Dense(case.loss.ggn(case.theta + t * u) + P0).log_det() - start)
     kappa = np.linalg.cond(P.matrix())
     agree(gradient @ u, slope, terms=case.terms + POINTS, condition=kappa * 10 / RADIUS, scale=case.terms)
+
+
+def with_likelihood(name):
+    """A small network whose outputs are near those that the family draws, as a case."""
+    family, rng = FAMILIES[name], np.random.default_rng(3)
+    centre = family.outputs(rng, 1)[0]
+    net = Mlp((2, 4, len(centre)), activations.tanh)
+    (W1, b1), (W2, _) = net.unflatten(rng.normal(size=net.num_params))
+    X, y, theta = rng.normal(size=(6, 2)), family.targets(rng, 6), net.flatten([(W1, b1), (0.2 * W2, centre)])
+    loss = Loss(net, family.likelihood, X, y)
+    return SimpleNamespace(loss=loss, theta=theta, vector=rng.normal(size=net.num_params), terms=net.num_params + 6)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_trace_gradients_are_slopes_for_every_likelihood(name):
+    case = with_likelihood(name)
+    V, loss = unit(np.random.default_rng(4).normal(size=(3, len(case.theta)))), case.loss
+    for gradient, matrix in ((third.trace_gradient_of_hessian, loss.hessian), (third.trace_gradient_of_ggn, ggn_of(loss))):
+        is_the_gradient(gradient(loss, case.theta, V), lambda theta: (V * (V @ matrix(theta))).sum(), case)
+
+
+def ggn_of(loss):
+    """θ -> Σ JᵀΛJ, by way of the Hessian: some likelihoods have an indefinite Λ, which Loss.ggn refuses."""
+    return lambda theta: loss.hessian(theta) - loss.at(theta).residual_part.full()
 
 
 @law()
