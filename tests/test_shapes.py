@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import refbnn
-from refbnn import Linearised, Mlp, Posterior, activations, laplace, likelihoods, optimize, predict, priors
+from refbnn import Linearised, Mlp, Posterior, activations, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors
+from refbnn import third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from tests.shape_checker import ShapeError, bind, checked, watch
@@ -109,6 +110,11 @@ def call_posterior(post, rng, labels):
     post.loss.sampled_fisher(theta, labels)
     post.loss.centred_empirical_fisher(theta)
     call_pullback(post.loss.at(theta), labels)
+    call_structures(post.loss.at(theta).ggn, rng)
+    for argument in (theta, thetas):
+        third.third_derivative(post.loss, theta, argument)
+    third.trace_gradient_of_ggn(post.loss, theta, thetas[0])
+    third.trace_gradient_of_hessian(post.loss, theta, thetas[0])
 
 
 def call_pullback(at, labels):
@@ -124,6 +130,28 @@ def call_pullback(at, labels):
         pullback.subset(np.array([1, 4]))
         for batch in ((), (DRAWS,), (17, DRAWS)):
             pullback.matvec(rng.normal(size=(*batch, p)))
+
+
+def call_structures(pullback, rng):
+    """Kronecker factors and low rank of a curvature: their blocks, and the precisions made of them."""
+    for approximation in (kronecker.kfac, kronecker.kfra, kronecker.ekfac, kronecker.nearest_kronecker):
+        curvature = approximation(pullback)
+        precision = curvature.plus(1.3)
+        for matrix in (curvature, *curvature.blocks, precision, *precision.blocks):
+            call_matrix(matrix, rng)
+    call_matrix(kronecker.kfac(pullback).blocks[0].damped(0.2).eigen(), rng)
+    leading = low_rank.leading(pullback, 3)
+    for matrix in (leading, leading.plus(Diagonal(np.ones(pullback.num_params)))):
+        call_matrix(matrix, rng)
+
+
+def call_matrix(matrix, rng):
+    """What a structured curvature has, and what a precision has besides."""
+    for name in ("matrix", "diagonal", "log_det", "spans"):
+        getattr(matrix, name, list)()
+    for name in ("matvec", "solve", "scale_matvec", "scale_transposed_matvec"):
+        for batch in ((), (DRAWS,), (17, DRAWS)):
+            getattr(matrix, name, np.copy)(rng.normal(size=(*batch, matrix.num_params)))
 
 
 def test_every_annotated_shape_is_true_and_every_function_that_has_one_is_called():
