@@ -21,8 +21,8 @@ from typing import Any, Callable, NoReturn
 
 import numpy as np
 
-from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, Problem
-from refbnn.conform.quantities import QUANTITIES
+from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, PARAMETERS, Problem, check_parameters, support
+from refbnn.conform.quantities import QUANTITIES, axis_sizes
 
 CASES = Path(__file__).parent / "cases"
 FORMAT = 1
@@ -33,7 +33,16 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 DIGITS = re.compile(r"(0|-?[1-9]\.[0-9]{39}e[+-][0-9]+)\Z")
 PRIOR_KEYS = {"isotropic": "precision", "per_layer": "precisions", "per_parameter": "precision", "full": "precision"}
 CERTIFIED = {name: quantity for name, quantity in QUANTITIES.items() if quantity.certified_by == name}
-OPTIONAL = tuple(name for name in CERTIFIED if name.startswith("laplace.hessian."))     # where H + P₀ > 0 only
+# What need not be there comes together or not at all.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "where G + P₀ is positive definite": ("laplace.precision", "laplace.covariance", "laplace.log_det", "laplace.log_evidence",
+                                          "predictive.glm.variance"),
+    "where H + P₀ is positive definite": tuple(name for name in CERTIFIED if name.startswith("laplace.hessian.")),
+    "structures": ("ggn.vp", "ggn.blockdiag", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "hessian.blockdiag", "fisher.diag",
+                   "fisher.kfac", "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.diag", "fisher.mc.kfac", "ntk"),
+    "where no Kronecker factor has a repeated eigenvalue": ("ggn.ekfac", "ggn.ekfac.split"),
+}
+OPTIONAL = tuple(name for name in CERTIFIED if any(name in group for group in GROUPS.values()))
 SAFE_INTEGER = 2 ** 53
 
 
@@ -223,7 +232,7 @@ class Node:
 def _problem(top: Node) -> Problem:
     network, likelihood = top.at("network"), top.at("likelihood")
     network.keys("sizes", "activation", "slope", "bias")
-    likelihood.keys("name", "variance")
+    likelihood.keys("name", "variance", optional=("parameters",))
     sizes = tuple(size.integer(1) for size in network.at("sizes").items())
     if len(sizes) < 2:
         network.at("sizes").fail("at least two layer widths", list(sizes))
@@ -232,11 +241,12 @@ def _problem(top: Node) -> Problem:
     layer_sizes = [out * (into + bias) for into, out in zip(sizes, sizes[1:])]
     slope = _only_with(network.at("slope"), activation == "leaky_relu", Node.number)
     variance = _only_with(likelihood.at("variance"), name == "normal", Node.positive)
-    inputs = _inputs(top.at("inputs"), sizes, sum(layer_sizes), name)   # first: θ bounds the sizes that follow
+    parameters = _parameters(likelihood, name, sizes[-1])
+    inputs = _inputs(top.at("inputs"), sizes, sum(layer_sizes), name, parameters)   # first: θ bounds the sizes that follow
     mean, precision = _prior(top.at("prior"), layer_sizes)
     try:
         return Problem(sizes=sizes, activation=activation, slope=slope, bias=bias, likelihood=name, variance=variance,
-                       prior_mean=mean, prior_precision=precision, **inputs)
+                       likelihood_parameters=parameters, prior_mean=mean, prior_precision=precision, **inputs)
     except ValueError as refusal:
         raise CaseError(f"{top.file_name}: {refusal}") from None
 
@@ -245,29 +255,45 @@ def _only_with(node: Node, wanted: bool, read_it: Callable[[Node], float]) -> fl
     return read_it(node) if wanted else node.expect(lambda v: v is None, "null here")
 
 
-def _inputs(node: Node, sizes: tuple[int, ...], p: int, likelihood: str) -> dict[str, np.ndarray]:
+def _parameters(likelihood: Node, name: str, num_outputs: int) -> dict[str, float | tuple]:
+    """What the likelihood is given beside a variance: numbers, and arrays as nested tuples."""
+    if not PARAMETERS[name]:
+        likelihood.keys("name", "variance")
+        return {}
+    likelihood.keys("name", "variance", "parameters")
+    node = likelihood.at("parameters")
+    node.keys(*PARAMETERS[name])
+    found = {key: _ARRAYS[key](node.at(key), num_outputs) if key in _ARRAYS else node.at(key).positive()
+             for key in PARAMETERS[name]}
+    try:
+        check_parameters(name, found, num_outputs)
+    except ValueError as refusal:
+        raise CaseError(f"{node.file_name}: {node.key}.{refusal}; got another") from None
+    return found
+
+
+_ARRAYS: dict[str, Callable[[Node, int], tuple]] = {
+    "noise": lambda node, k: tuple(map(tuple, node.array((k, k)).tolist())),
+    "cut_points": lambda node, k: tuple(node.array((None,)).tolist()),
+}
+
+
+def _inputs(node: Node, sizes: tuple[int, ...], p: int, likelihood: str, parameters: dict) -> dict[str, np.ndarray]:
     node.keys("X", "y", "theta", "X_new", "vector", "labels", "normals", "draws")
     X = node.at("X").array((None, sizes[0]))
-    targets = (len(X),) if likelihood == "categorical" else (len(X), sizes[-1])
+    paired = likelihood == "heteroscedastic"
+    targets = (len(X),) if likelihood == "categorical" else (len(X), sizes[-1] // 2 if paired else sizes[-1])
     arrays = {"X": X, "y": node.at("y").array(targets), "labels": node.at("labels").array(targets),
               "theta": node.at("theta").array((p,)), "vector": node.at("vector").array((p,)),
               "X_new": node.at("X_new").array((None, sizes[0])), "normals": node.at("normals").array((None, p)),
               "draws": node.at("draws").array((None, p))}
     for name in ("y", "labels"):
-        _check_support(node.at(name), arrays[name], likelihood, sizes[-1])
+        what, inside = support(likelihood, arrays[name], sizes[-1], parameters)
+        if not inside.all():
+            node.at(name).fail(what, float(arrays[name][~inside].flat[0]))
     if len(arrays["normals"]) <= p:
         node.at("normals").fail(f"more than {p} rows, so that a linear map can be recovered", len(arrays["normals"]))
     return arrays
-
-
-def _check_support(node: Node, y: np.ndarray, likelihood: str, num_outputs: int) -> None:
-    """Targets that the likelihood can produce."""
-    top = {"normal": None, "bernoulli": 1, "categorical": num_outputs - 1, "poisson": math.inf}[likelihood]
-    if top is None:
-        return
-    outside = y[(y != np.rint(y)) | (y < 0) | (y > top)]
-    if outside.size:
-        node.fail(f"integers from 0 to {top} for {likelihood}", float(outside.flat[0]))
 
 
 def _prior(node: Node, layer_sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -304,12 +330,12 @@ def _check_positive_definite(node: Node, precision: np.ndarray) -> None:
 def _values(node: Node, problem: Problem) -> dict[str, Certified]:
     required = tuple(name for name in CERTIFIED if name not in OPTIONAL)
     node.keys(*required, optional=OPTIONAL)
-    present = [name for name in OPTIONAL if name in node.value]
-    if present and len(present) < len(OPTIONAL):
-        node.fail(f"all of {', '.join(OPTIONAL)} or none", present)
-    axes = {"n": len(problem.X), "k": problem.sizes[-1], "p": len(problem.theta), "m": len(problem.X_new)}
-    return {name: _certified(node.at(name), name, tuple(axes[a] for a in CERTIFIED[name].axes.split()))
-            for name in CERTIFIED if name in node.value}
+    for group in GROUPS.values():
+        present = [name for name in group if name in node.value]
+        if present and len(present) < len(group):
+            node.fail(f"all of {', '.join(group)} or none", present)
+    sizes = axis_sizes(problem)
+    return {name: _certified(node.at(name), name, CERTIFIED[name].shape(sizes)) for name in CERTIFIED if name in node.value}
 
 
 def _certified(node: Node, name: str, shape: tuple[int, ...]) -> Certified:

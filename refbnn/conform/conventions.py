@@ -30,7 +30,10 @@ Settings = Mapping[str, str]
 # is s^power on these. The exact Fisher has power 1: rescaling a squared error rescales the noise that it implies.
 _POWER = {
     "loss": 1, "gradient": 1, "ggn.full": 1, "ggn.diag": 1, "hessian.full": 1, "hessian.diag": 1, "hessian.hvp": 1,
-    "fisher.full": 1, "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.mc": 2}
+    "ggn.vp": 1, "ggn.blockdiag": 1, "ggn.lastlayer": 1, "ggn.kfac": 1, "ggn.kfra": 1, "ggn.ekfac": 1, "ggn.ekfac.split": 1,
+    "hessian.blockdiag": 1, "fisher.full": 1, "fisher.diag": 1, "fisher.kfac": 1,
+    "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.empirical.centred": 2, "fisher.empirical.kfac": 2,
+    "fisher.mc": 2, "fisher.mc.diag": 2, "fisher.mc.kfac": 2}
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,50 @@ class Axis:
 
 
 def likelihood_constants(problem) -> float:
-    """The part of Σ_n ℓ without θ: (N C / 2) log 2πσ² for Normal, Σ log y! for Poisson, else 0."""
-    if problem.likelihood == "normal":
-        return 0.5 * problem.y.size * math.log(2 * math.pi * problem.variance)
-    if problem.likelihood == "poisson":
-        return float(np.sum(gammaln(np.asarray(problem.y, float) + 1)))
+    """The terms without θ of Σ_n ℓ, written out in the usual way: (N C / 2) log 2πσ² for Normal, Σ log y! for counts, else 0."""
+    return float(_CONSTANTS[problem.likelihood](np.asarray(problem.y, float), problem))
+
+
+def _log_two_pi(y: Array, problem) -> float:
+    return 0.5 * y.size * math.log(2 * math.pi)
+
+
+def _of_correlated_noise(y: Array, problem) -> float:
+    log_det = np.linalg.slogdet(np.array(problem.likelihood_parameters["noise"]))[1]
+    return _log_two_pi(y, problem) + 0.5 * len(y) * log_det
+
+
+def _of_student_t(y: Array, problem) -> float:
+    s, nu = (problem.likelihood_parameters[name] for name in ("scale", "degrees_of_freedom"))
+    return y.size * (gammaln(nu / 2) - gammaln((nu + 1) / 2) + 0.5 * math.log(math.pi * nu) + math.log(s))
+
+
+def _of_counts(y: Array, problem) -> float:
+    return gammaln(y + 1).sum()
+
+
+def _of_negative_binomial(y: Array, problem) -> float:
+    """−log of Γ(y + ρ) ρ^ρ/(Γ(ρ) y!); what is left is (y + ρ) log(ρ + μ) − y f."""
+    rho = problem.likelihood_parameters["dispersion"]
+    return (gammaln(y + 1) + gammaln(rho) - gammaln(y + rho) - rho * math.log(rho)).sum()
+
+
+def _of_gamma(y: Array, problem) -> float:
+    """What is left is α (f + y/m)."""
+    a = problem.likelihood_parameters["shape"]
+    return (gammaln(a) - a * math.log(a) - (a - 1) * np.log(y)).sum()
+
+
+def _none(y: Array, problem) -> float:
     return 0.0
+
+
+_CONSTANTS: dict[str, Callable[[Array, Any], float]] = {
+    "normal": lambda y, problem: 0.5 * y.size * math.log(2 * math.pi * problem.variance),
+    "normal_full": _of_correlated_noise, "heteroscedastic": _log_two_pi, "student_t": _of_student_t, "gamma": _of_gamma,
+    "poisson": _of_counts, "poisson_softplus": _of_counts, "poisson_square": _of_counts,
+    "negative_binomial": _of_negative_binomial, "bernoulli": _none, "bernoulli_probit": _none, "bernoulli_cloglog": _none,
+    "categorical": _none, "ordinal": _none}
 
 
 def prior_constants(problem) -> float:
@@ -117,14 +158,29 @@ _ORDERS: dict[str, Callable[[list], list]] = {
 def _reorder(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
     if settings["parameters.order"] == "torch":
         return value
-    order = permutation(problem, settings["parameters.order"])
+    everything = permutation(problem, settings["parameters.order"])
+    start = len(everything) - problem.layer_sizes[-1]
+    orders = {"p": everything, "q": everything[everything >= start] - start}
     for axis, letter in enumerate(_stored_axes(quantity)):
-        value = value.take(order, axis) if letter == "p" else value
+        value = value.take(orders[letter], axis) if letter in orders else value
     return value
 
 
 def _stored_axes(quantity: Quantity) -> list[str]:
     return QUANTITIES[quantity.certified_by].axes.split()
+
+
+def _is_kronecker(quantity: Quantity) -> bool:
+    return quantity.name.endswith((".kfac", ".kfra"))
+
+
+def _split_bias(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    """Nothing between the weights and the biases of a layer; both blocks are those of B ⊗ A with the 1 in ā."""
+    if settings["kfac.bias"] == "joint" or not problem.bias or not _is_kronecker(quantity):
+        return value
+    is_bias = np.concatenate([np.repeat([False, True], [out * into, out])
+                              for into, out in zip(problem.sizes[:-1], problem.sizes[1:])])
+    return np.where(is_bias[:, None] == is_bias, value, 0.0)
 
 
 def _add_noise(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
@@ -148,7 +204,7 @@ def _keep(quantity: Quantity, value: Array, problem, settings: Settings) -> Arra
 AXES: tuple[Axis, ...] = (
     Axis("loss.constants", {
         "kept": "the loss is −log p(y | f) with every constant",
-        "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!"},
+        "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!, factors Γ"},
         _drop_constants, lambda quantity: quantity.name == "loss"),
     Axis("log_joint.constants", {
         "kept": "log p(y, θ) is a normalised density",
@@ -164,13 +220,17 @@ AXES: tuple[Axis, ...] = (
         "mean": "loss, gradient, Hessian, GGN, Fisher are divided by N (empirical: (1/N) Σ g gᵀ, g not averaged)",
         "mean_all": "the same, divided by the number of entries of y: N C, but N for class labels"},
         _reduce, lambda quantity: quantity.name in _POWER),
+    Axis("kfac.bias", {
+        "joint": "a layer's KFAC and KFRA are B ⊗ A with ā = (a, 1)",
+        "split": "weights B ⊗ (1/N) Σ a aᵀ, biases B, nothing between them (EKFAC has a quantity of its own: ggn.ekfac.split)"},
+        _split_bias, _is_kronecker),
     Axis("parameters.order", {
         "torch": "layer by layer: W (out × in) row by row, then b",
         "column_major": "layer by layer: W column by column, then b",
         "bias_first": "layer by layer: b, then W row by row",
         "biases_last": "every W row by row, then every b",
         "flax": "layer by layer: b, then the kernel (in × out) row by row"},
-        _reorder, lambda quantity: "p" in _stored_axes(quantity)),
+        _reorder, lambda quantity: bool({"p", "q"} & set(_stored_axes(quantity)))),
     Axis("predictive.noise", {
         "excluded": "variance of the function",
         "included": "variance of y: σ² added to predictive.glm.variance (Normal likelihood only)"},
@@ -239,12 +299,14 @@ def factor(quantity: Quantity, problem, conventions: Mapping[str, str]) -> float
 
 
 def amplification(quantity: Quantity, value: Array, problem, conventions: Mapping[str, str]) -> float:
-    """How much the conversion may multiply relative errors: by cancellation of constants, by roots of unequal variances."""
+    """How much the conversion may multiply relative errors: by cancellation, by leaving entries out, by unequal roots."""
     settings = resolve(quantity, conventions)
     shift = _shift(quantity, problem, settings)
     if shift:
         rest = abs(float(value) - shift)
         return max(1.0, abs(float(value)) / rest, abs(shift) / rest) if rest else math.inf
+    if _is_kronecker(quantity) and np.any(value):
+        return float(np.linalg.norm(value) / (np.linalg.norm(_split_bias(quantity, value, problem, settings)) or 1.0))
     if quantity.name != "predictive.glm.variance" or settings["predictive.variance"] != "std":
         return 1.0
     std = convert(quantity, value, problem, conventions)

@@ -67,7 +67,7 @@ def encode_problem(problem: Problem) -> dict[str, Any]:
     """The problem as JSON; `decode_problem` gives the same bits back."""
     plain = {name: getattr(problem, name) for name in ("activation", "slope", "bias", "likelihood", "variance")}
     arrays = {name: encode_array(getattr(problem, name)) for name in ARRAYS}
-    return {"sizes": list(problem.sizes), **plain, **arrays}
+    return {"sizes": list(problem.sizes), **plain, **arrays, "likelihood_parameters": dict(problem.likelihood_parameters)}
 
 
 def decode_problem(item: dict[str, Any]) -> Problem:

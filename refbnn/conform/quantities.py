@@ -40,9 +40,13 @@ class Quantity:
 
 
 def axis_sizes(problem) -> dict[str, int]:
-    """Length of every axis letter: n data, k outputs, p parameters, m new inputs, s rows of normals, t draws."""
-    return {"n": len(problem.X), "k": problem.sizes[-1], "p": len(problem.theta), "m": len(problem.X_new),
-            "s": len(problem.normals), "t": len(problem.draws)}
+    """Length of every axis letter.
+
+    n data, k outputs, p parameters, q parameters of the last layer, m new inputs, y entries of E[y|f] (as k, but half of it where
+    a target has two outputs), s rows of normals, t draws.
+    """
+    return {"n": len(problem.X), "k": problem.sizes[-1], "p": len(problem.theta), "q": problem.layer_sizes[-1],
+            "m": len(problem.X_new), "y": problem.num_means, "s": len(problem.normals), "t": len(problem.draws)}
 
 
 _TABLE = (
@@ -51,15 +55,33 @@ _TABLE = (
     Quantity("log_joint", "scalar", "", "log p(y, θ) = −loss + log p(θ), every constant kept"),
     Quantity("gradient", "array", "p", "∇_θ of the loss, prior not included"),
     Quantity("jacobian", "array", "n k p", "∂f_nk / ∂θ_p"),
-    Quantity("ggn.full", "symmetric", "p p", "G = Σ_n J_nᵀ Λ_n J_n, Λ = ∂²ℓ/∂f²"),
+    Quantity("ggn.full", "symmetric", "p p", "G = Σ_n J_nᵀ Λ_n J_n, Λ = ∂²ℓ/∂f² at the observed y, indefinite or not"),
     Quantity("ggn.diag", "array", "p", "diag G"),
+    Quantity("ggn.vp", "array", "p", "G v, v = problem.vector"),
+    Quantity("ggn.blockdiag", "symmetric", "p p", "G, zero outside the diagonal blocks of the layers (W and b together)"),
+    Quantity("ggn.lastlayer", "symmetric", "q q", "the block of G of the output layer, W and b"),
+    Quantity("ggn.kfac", "symmetric", "p p",
+             "per layer B ⊗ A in θ's order, B = Σ_n Δ_nᵀ Λ_n Δ_n, Δ = ∂f/∂z, A = (1/N) Σ_n ā āᵀ, ā = (a, 1)"),
+    Quantity("ggn.kfra", "symmetric", "p p",
+             "the same with B = N B̄_l, B̄_L = (1/N) Σ Λ_n, B̄_l = (Wᵀ B̄_{l+1} W) ⊙ (1/N) Σ_n φ′φ′ᵀ (Botev et al. 2017)"),
+    Quantity("ggn.ekfac", "symmetric", "p p",
+             "per layer Σ_ij (u_ijᵀ G_l u_ij) u_ij u_ijᵀ, u_ij the eigenvectors of ggn.kfac (George et al. 2018)"),
+    Quantity("ggn.ekfac.split", "symmetric", "p p", "the same with the eigenvectors of ggn.kfac under kfac.bias = split"),
     Quantity("hessian.full", "symmetric", "p p", "H = ∇²_θ of the loss, prior not included"),
     Quantity("hessian.diag", "array", "p", "diag H"),
+    Quantity("hessian.blockdiag", "symmetric", "p p", "H, zero outside the diagonal blocks of the layers"),
     Quantity("hessian.hvp", "array", "p", "H v, v = problem.vector"),
     Quantity("fisher.full", "symmetric", "p p", "F = Σ_n J_nᵀ E[r rᵀ] J_n, expectation over y ~ p(y | f_n), exact"),
+    Quantity("fisher.diag", "array", "p", "diag F"),
+    Quantity("fisher.kfac", "symmetric", "p p", "as ggn.kfac with E[r rᵀ] for Λ"),
     Quantity("fisher.empirical", "symmetric", "p p", "Σ_n g_n g_nᵀ, g_n = J_nᵀ r_n at the given y, not centred"),
     Quantity("fisher.empirical.diag", "array", "p", "diagonal of Σ_n g_n g_nᵀ"),
+    Quantity("fisher.empirical.centred", "symmetric", "p p", "Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ, ḡ the mean of the g_n"),
+    Quantity("fisher.empirical.kfac", "symmetric", "p p", "as ggn.kfac with B = Σ_n δ_n δ_nᵀ, δ = ∂ℓ/∂z at the given y"),
     Quantity("fisher.mc", "symmetric", "p p", "Σ_n g_n g_nᵀ with problem.labels, one given draw per datum, for y"),
+    Quantity("fisher.mc.diag", "array", "p", "its diagonal"),
+    Quantity("fisher.mc.kfac", "symmetric", "p p", "as fisher.empirical.kfac with problem.labels for y"),
+    Quantity("ntk", "array", "n k n k", "J(x_n) J(x_m)ᵀ, summed over all parameters"),
     Quantity("laplace.precision", "positive_definite", "p p", "P = G + P₀"),
     Quantity("laplace.covariance", "positive_definite", "p p", "P⁻¹"),
     Quantity("laplace.scale", "root", "p p", "any C with C Cᵀ = P⁻¹", "laplace.covariance"),
@@ -72,7 +94,7 @@ _TABLE = (
     Quantity("laplace.hessian.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ log |H + P₀|"),
     Quantity("predictive.glm.mean", "array", "m k", "f(X_new, θ)"),
     Quantity("predictive.glm.variance", "array", "m k k", "J(x) P⁻¹ J(x)ᵀ per new input, noise not included"),
-    Quantity("predictive.mc", "array", "m k", "(1/t) Σ_t E[y | f(X_new, θ_t)], θ_t = problem.draws"),
+    Quantity("predictive.mc", "array", "m y", "(1/t) Σ_t E[y | f(X_new, θ_t)], θ_t = problem.draws"),
 )
 QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _TABLE}
 

@@ -8,11 +8,12 @@ It shares no code with refbnn. Each module is one step:
 
     integers    a small integer generator of our own, so that the inputs depend on no library
     question    what is asked: networks, data and priors as exact fractions
-    designs     the synthetic cases        real        the cases from real data
+    designs     the synthetic cases; awkward, real, structured (other likelihoods, block and Kronecker structures): more
     fields      arithmetic: exact rationals, Arb intervals, 50 and more decimal digits
     jets        truncated Taylor polynomials in all parameters, to second order
     derive      route A: every quantity from its definition, by differentiating polynomials
     closed      route B: every quantity from formulas written index by index
+                both have a module for likelihoods and one for structures: derive_*, closed_*
     certify     A and B must agree to 45 digits, and both ends of A's interval round to one double
     condition   how much a value moves when its inputs do
     writer      the bytes of a case file

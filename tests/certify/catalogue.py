@@ -5,8 +5,9 @@ from __future__ import annotations
 from .awkward import AWKWARD
 from .designs import DIAGNOSTIC, EXACT
 from .real import REAL
+from .structured import STRUCTURED
 
-DESIGNS = DIAGNOSTIC + EXACT + AWKWARD + REAL
+DESIGNS = DIAGNOSTIC + EXACT + AWKWARD + REAL + STRUCTURED
 BY_ID = {design.id: design for design in DESIGNS}
 if len(BY_ID) < len(DESIGNS):
     raise ValueError("two designs have one id")

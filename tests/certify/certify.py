@@ -10,11 +10,13 @@ import flint
 import mpmath
 
 from .closed import Closed, ldl
-from .derive import Derivation
+from .closed_likelihoods import CANONICAL
+from .derive import GGN, HESSIAN, Derivation
 from .fields import Decimal, Interval, Rational
 from .question import Question
 
 AGREEMENT = Fraction(1, 10 ** 45)
+RATIONAL_LIKELIHOODS = ("normal", "normal_full")
 FIRST_BITS, LAST_BITS = 384, 12288
 SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "laplace.hessian.log_det",
            "laplace.hessian.log_evidence")
@@ -53,10 +55,10 @@ def certified(question: Question) -> dict[str, Result]:
 
 
 def _certified_at(question: Question, bits: int) -> dict[str, Result]:
-    intervals, with_hessian = route_a(question, bits)
-    rationals = exact(question, with_hessian)
+    intervals, prefixes = route_a(question, bits)
+    rationals = exact(question, prefixes)
     check_enclosed(intervals, rationals)
-    compare_routes(intervals | rationals, route_b(question, bits, with_hessian))
+    compare_routes(intervals | rationals, route_b(question, bits, prefixes))
     results = {}
     for name, balls in intervals.items():
         if name in rationals:
@@ -66,19 +68,32 @@ def _certified_at(question: Question, bits: int) -> dict[str, Result]:
         digits = forty_digits(*ends[0]) if name in SCALARS else None
         tier = "V" if name in THROUGH_AN_INVERSE else "M"
         results[name] = Result(tier, [round_between(low, high, name) for low, high in ends], digits)
+    check_fisher(question, results)
     return results
 
 
-def route_a(question: Question, bits: int) -> tuple[dict[str, list], bool]:
-    """Intervals for every value; whether H + P₀ is proven positive definite."""
+def check_fisher(question: Question, results: dict[str, Result]) -> None:
+    """The Fisher matrix is the GGN in natural parameters, to the last bit, and differs from it everywhere else."""
+    same = results["fisher.full"].data == results["ggn.full"].data
+    if same != (question.likelihood in CANONICAL):
+        raise Disagreement(f"fisher.full: expected {'F = G' if not same else 'F ≠ G'} for {question.likelihood}")
+
+
+def route_a(question: Question, bits: int) -> tuple[dict[str, list], tuple[str, ...]]:
+    """Intervals for every value; the prefixes of the precisions, G + P₀ and H + P₀, that are proven positive definite."""
     field = Interval(bits)
     with field.working():
         derivation = Derivation(question, field)
-        with_hessian = is_positive_definite(derivation.precision(derivation.hessian))
-        values = derivation.network() | derivation.curvature() | derivation.laplace()
-        if with_hessian:
-            values |= derivation.hessian_laplace()
-        return values | derivation.scalars(with_hessian), with_hessian
+        curvatures = {GGN: derivation.ggn, HESSIAN: derivation.hessian}
+        prefixes = tuple(prefix for prefix, M in curvatures.items() if is_positive_definite(derivation.precision(M)))
+        values = derivation.network() | derivation.curvature() | laplace(derivation, prefixes)
+        return values | derivation.scalars(prefixes), prefixes
+
+
+def laplace(derivation: Derivation, prefixes: tuple[str, ...]) -> dict[str, list]:
+    """What follows from the inverses."""
+    return (derivation.laplace() if GGN in prefixes else {}) | \
+        (derivation.hessian_laplace() if HESSIAN in prefixes else {})
 
 
 def is_positive_definite(matrix: list[list[flint.arb]]) -> bool:
@@ -91,28 +106,26 @@ def is_positive_definite(matrix: list[list[flint.arb]]) -> bool:
         if pivot < 0:
             return False
         if not pivot > 0:
-            raise TooWide("a pivot of H + P0 has no sign yet")
+            raise TooWide("a pivot of a precision has no sign yet")
     return True
 
 
-def route_b(question: Question, bits: int, with_hessian: bool) -> dict[str, list]:
+def route_b(question: Question, bits: int, prefixes: tuple[str, ...]) -> dict[str, list]:
     """The closed forms in decimal arithmetic of the same precision, by another library."""
     field = Decimal(int(bits * 0.30103))
     with field.working():
-        return Closed(question.lifted(field), field).values(with_hessian)
+        return Closed(question.lifted(field), field).values(prefixes)
 
 
-def exact(question: Question, with_hessian: bool) -> dict[str, list[flint.fmpq]]:
+def exact(question: Question, prefixes: tuple[str, ...]) -> dict[str, list[flint.fmpq]]:
     """The values that are rational numbers, by both routes in exact arithmetic: they must be equal, digit for digit."""
     if not question.is_rational:
         return {}
     derivation = Derivation(question, Rational())
     values = derivation.network()
-    if question.likelihood == "normal":
-        values |= derivation.curvature() | derivation.laplace()
-        if with_hessian:
-            values |= derivation.hessian_laplace()
-        closed = Closed(question.lifted(Rational()), Rational()).values(with_hessian, with_logs=False)
+    if question.likelihood in RATIONAL_LIKELIHOODS:
+        values |= derivation.curvature() | laplace(derivation, prefixes)
+        closed = Closed(question.lifted(Rational()), Rational()).values(prefixes, with_logs=False)
         for name, numbers in values.items():
             if numbers != closed[name]:
                 raise Disagreement(f"{name}: the two exact derivations differ")

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .closed_likelihoods import FORMS
+from .closed_structures import Structures
 from .fields import Number
 from .question import Question
 
@@ -25,6 +27,7 @@ class Closed:
         """`lifted`: the question already in the field's numbers (the condition numbers perturb those)."""
         self.q, self.field = lifted, field
         self.zero, self.one = field.number(0), field.number(1)
+        self.form = FORMS[lifted.likelihood](lifted, field)
         self.offsets = [sum(lifted.layer_sizes[:l]) for l in range(len(lifted.layer_sizes))]
 
     # -- the network ------------------------------------------------------------------------------------------
@@ -138,52 +141,33 @@ class Closed:
                         r, c = self.place(l, i, j), self.place(m, u, v)
                         H[r][c] = H[c][r] = value * mixed
 
-    # -- the likelihoods, in closed form ----------------------------------------------------------------------
+    # -- the likelihood ----------------------------------------------------------------------------------------
 
     def residual(self, f: list, y: Any) -> list:
-        """∂ℓ/∂f: mean minus target, over σ² for the normal."""
-        target = [int(k == y) for k in range(len(f))] if self.q.likelihood == "categorical" else y
-        scale = self.one / self.q.variance if self.q.likelihood == "normal" else self.one
-        return [(m - t) * scale for m, t in zip(self.mean(f), target)]
+        """∂ℓ/∂f."""
+        return self.form.residual(f, y)
 
     def mean(self, f: list) -> list:
         """E[y | f]."""
-        exp = self.field.exp if self.q.likelihood != "normal" else None
-        if self.q.likelihood == "normal":
-            return f
-        if self.q.likelihood == "poisson":
-            return [exp(a) for a in f]
-        if self.q.likelihood == "bernoulli":
-            return [_sigmoid(self.field, a) for a in f]
-        weights = [exp(a) for a in f]
-        return [w / sum(weights, self.zero) for w in weights]
+        return self.form.mean(f)
 
-    def curvature(self, f: list) -> list[list]:
-        """Λ = ∂²ℓ/∂f²: 1/σ², λ, p(1 − p), or diag(p) − p pᵀ."""
-        mean, k = self.mean(f), range(len(f))
-        if self.q.likelihood == "categorical":
-            return [[(mean[a] if a == b else self.zero) - mean[a] * mean[b] for b in k] for a in k]
-        diagonal = {"normal": lambda m: self.one / self.q.variance, "poisson": lambda m: m,
-                    "bernoulli": lambda m: m * (1 - m)}[self.q.likelihood]
-        return [[diagonal(mean[a]) if a == b else self.zero for b in k] for a in k]
+    def curvature(self, f: list, y: Any) -> list[list]:
+        """Λ = ∂²ℓ/∂f²."""
+        return self.form.curvature(f, y)
+
+    def fisher(self, f: list) -> list[list]:
+        """E[r rᵀ]."""
+        return self.form.fisher(f)
 
     def loss(self, f: list, y: Any) -> Number:
         """−log p(y | f)."""
-        log, exp = self.field.log, self.field.exp
-        if self.q.likelihood == "categorical":
-            return -log(self.mean(f)[y])
-        if self.q.likelihood == "poisson":
-            return sum((exp(a) - a * c + self.field.log_factorial(c) for a, c in zip(f, y)), self.zero)
-        if self.q.likelihood == "bernoulli":
-            return sum((log(1 + exp(a if c == 0 else -a)) for a, c in zip(f, y)), self.zero)
-        return sum(((t - a) * (t - a) / self.q.variance + log(2 * self.field.pi() * self.q.variance)
-                    for a, t in zip(f, y)), self.zero) / 2
+        return self.form.loss(f, y)
 
     # -- the answers ------------------------------------------------------------------------------------------
 
-    def values(self, with_hessian: bool, with_logs: bool = True) -> Values:
-        """Every quantity, flat. `with_logs` is off for exact rationals."""
-        return Answers(self).all(with_hessian, with_logs)
+    def values(self, prefixes: tuple[str, ...], with_logs: bool = True) -> Values:
+        """Every quantity, flat; of the precisions those with these prefixes. `with_logs` is off for exact rationals."""
+        return Answers(self).all(prefixes, with_logs)
 
 
 class Answers:
@@ -195,14 +179,13 @@ class Answers:
         self.f, self.J = [f for f, _ in pairs], [J for _, J in pairs]
         self.new = [closed.jacobian(x) for x in self.q.X_new]
         self.r = [closed.residual(f, y) for f, y in zip(self.f, self.q.y)]
-        self.G = self.ggn()
+        self.G = self.pulled_back([closed.curvature(f, y) for f, y in zip(self.f, self.q.y)])
         self.H = self.hessian()
 
-    def ggn(self) -> list[list]:
-        """Σ_n Σ_ab J_na Λ_nab J_nb."""
+    def pulled_back(self, outputs: list[list[list]]) -> list[list]:
+        """Σ_n Σ_ab J_na M_nab J_nb."""
         G = self.zeros()
-        for f, J in zip(self.f, self.J):
-            curvature = self.c.curvature(f)
+        for curvature, J in zip(outputs, self.J):
             weighted = [[sum((row[b] * J[b][i] for b in range(len(J))), self.zero) for i in range(len(J[0]))]
                         for row in curvature]
             for i in range(len(G)):
@@ -235,10 +218,10 @@ class Answers:
     def gradient(self, J: list[list], r: list) -> list:
         return [sum((J[a][i] * r[a] for a in range(len(r))), self.zero) for i in range(self.q.num_params)]
 
-    def all(self, with_hessian: bool, with_logs: bool) -> Values:
-        values = self.basic() | self.laplace("laplace.", self.G, with_logs)
-        if with_hessian:
-            values |= self.laplace("laplace.hessian.", self.H, with_logs)
+    def all(self, prefixes: tuple[str, ...], with_logs: bool) -> Values:
+        values = self.basic()
+        for prefix in prefixes:
+            values |= self.laplace(prefix, self.G if prefix == "laplace." else self.H, with_logs)
         if with_logs:
             loss, joint = self.loss(), self.log_joint()
             values |= {"loss": [loss], "log_joint": [joint]}
@@ -254,11 +237,11 @@ class Answers:
                 "ggn.full": _lower(G), "ggn.diag": [G[i][i] for i in p],
                 "hessian.full": _lower(H), "hessian.diag": [H[i][i] for i in p],
                 "hessian.hvp": [sum((h * v for h, v in zip(H[i], self.q.vector)), self.zero) for i in p],
-                "fisher.full": _lower(G),           # these four likelihoods are in natural parameters: F = G
+                "fisher.full": _lower(self.pulled_back([self.c.fisher(f) for f in self.f])),
                 "fisher.empirical": _lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
                 "fisher.mc": _lower(self.outer(self.q.labels)),
                 "predictive.glm.mean": [v for f, _ in self.new for v in f],
-                "predictive.mc": self.mean_of_draws()}
+                "predictive.mc": self.mean_of_draws()} | (Structures(self).values() if self.q.structures else {})
 
     def mean_of_draws(self) -> list:
         means = [[m for x in self.q.X_new for m in self.c.mean(self.c.forward(draw, x)[0][-1])]

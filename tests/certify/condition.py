@@ -2,7 +2,8 @@
 
 κ = max over 16 sign patterns of ‖v(inputs · (1 + ε s)) − v(inputs)‖ / (ε ‖v‖), ε = 2⁻⁶⁰ in 256-bit arithmetic, at least 1,
 rounded up to two digits. For an inverse this is multiplied by κ₂(P), for a log-determinant by ‖P⁻¹‖_F ‖P‖_F / |log det P|;
-for J P⁻¹ Jᵀ the condition numbers of P and of J are carried through to first order.
+for J P⁻¹ Jᵀ the condition numbers of P and of J are carried through to first order. For EKFAC, whose eigenvectors turn by
+‖ΔB‖ over the gap between eigenvalues, the condition number of the factors times the largest ‖B‖/gap is added.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from fractions import Fraction
 
 from .certify import Result, as_fraction
 from .closed import Answers, Closed
+from .closed_structures import Structures
 from .fields import Interval
 from .integers import Integers
 from .question import Question
@@ -20,8 +22,10 @@ from .question import Question
 PATTERNS = 16
 STEP = Fraction(1, 2 ** 60)
 FIELD = Interval(256)
+KRONECKER = ("ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac")
 PACKED = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc", "laplace.precision",
-          "laplace.hessian.precision", "laplace.covariance", "laplace.hessian.covariance")
+          "laplace.hessian.precision", "laplace.covariance", "laplace.hessian.covariance", "ggn.blockdiag",
+          "hessian.blockdiag", "ggn.lastlayer", "fisher.empirical.centred", *KRONECKER)
 
 
 def condition_numbers(name: str, question: Question, results: dict[str, Result], scales: dict[str, float]) -> dict:
@@ -33,7 +37,11 @@ def condition_numbers(name: str, question: Question, results: dict[str, Result],
     for prefix in ("laplace.", "laplace.hessian."):
         if prefix + "precision" in results:
             kappa |= through_inverse(prefix, kappa, results, p)
-    kappa["predictive.glm.variance"] = _projected_variance(kappa, results, question)
+    if "ggn.ekfac" in results:
+        turning = max(kappa["ggn.kfac"], 1.0) * largest_gap_ratio(question)
+        kappa |= {quantity: kappa[quantity] + turning for quantity in ("ggn.ekfac", "ggn.ekfac.split")}
+    if "predictive.glm.variance" in results:
+        kappa["predictive.glm.variance"] = _projected_variance(kappa, results, question)
     return {quantity: round_up(value) for quantity, value in kappa.items()}
 
 
@@ -76,6 +84,27 @@ def _symmetric(question: Question) -> Question:
 
 def _double(ball) -> float:
     return float(as_fraction(ball.mid()))
+
+
+def largest_gap_ratio(question: Question) -> float:
+    """The largest ‖B‖/gap over the Kronecker factors of the GGN, with and without the 1 of the bias."""
+    with FIELD.working():
+        structures = Structures(Answers(Closed(question.lifted(FIELD), FIELD)))
+        a = structures.answers
+        curvature = [a.c.curvature(f, y) for f, y in zip(a.f, question.lifted(FIELD).y)]
+        ratios = []
+        for l in structures.layers:
+            A, fan_in = structures.input_factor(l), question.sizes[l]
+            for M in (structures.factor(l, curvature), A, [row[:fan_in] for row in A[:fan_in]]):
+                values = sorted(_double(sum((_dot(row, P) for row, P in zip(M, projector)), FIELD.number(0)))
+                                for projector in FIELD.projectors(M))
+                gaps = [high - low for low, high in zip(values, values[1:])]
+                ratios += [max(map(abs, values)) / min(gaps)] if gaps else []
+        return max(ratios, default=0.0)
+
+
+def _dot(a: list, b: list):
+    return sum((x * y for x, y in zip(a, b)), FIELD.number(0))
 
 
 def through_inverse(prefix: str, kappa: dict, results: dict[str, Result], p: int) -> dict:

@@ -13,10 +13,13 @@ from typing import Any
 
 import flint
 
+from .derive_likelihoods import FAMILIES
+from .derive_structures import Structures
 from .fields import Interval, Rational
 from .jets import Jet, total, variable
 from .question import Question
 
+GGN, HESSIAN = "laplace.", "laplace.hessian."       # prefixes of what follows from G + P₀ and from H + P₀
 Values = dict[str, Any]     # flat lists; symmetric matrices as packed lower triangles; scalars as one-element lists
 
 
@@ -32,6 +35,7 @@ class Derivation:
         self.field = field
         self.q = question.lifted(field)
         self.zero, self.one = field.number(0), field.number(1)
+        self.family = FAMILIES[question.likelihood](self.q, field)
 
     # -- the network ------------------------------------------------------------------------------------------
 
@@ -80,35 +84,7 @@ class Derivation:
 
     def nll(self, f: list[Jet], y: Any) -> Jet:
         """ℓ(y, f) up to terms without f, as a jet."""
-        if self.q.likelihood == "normal":
-            half = self.one / (self.q.variance + self.q.variance)
-            residuals = [a.shifted(-b) for a, b in zip(f, y)]
-            return total([(r * r).scaled(half) for r in residuals])
-        exponentials = [self.exp(a) for a in f]
-        if self.q.likelihood == "categorical":
-            return self.log(total(exponentials)) + f[y].scaled(-self.one)
-        if self.q.likelihood == "bernoulli":
-            parts = [self.log(e.shifted(self.one)) for e in exponentials]
-        else:
-            parts = exponentials
-        return total([part + a.scaled(self.field.number(-b)) for part, a, b in zip(parts, f, y)])
-
-    def constant(self, y: Any) -> Any:
-        """The terms of ℓ without f."""
-        if self.q.likelihood == "normal":
-            two_pi_variance = self.field.pi() * 2 * self.q.variance
-            return self.field.log(two_pi_variance) * self.q.num_outputs / 2
-        if self.q.likelihood == "poisson":
-            return sum((self.field.log_factorial(count) for count in y), self.zero)
-        return self.zero
-
-    def exp(self, a: Jet) -> Jet:
-        e = self.field.exp(a.value)
-        return a.composed(e, e, e / 2)
-
-    def log(self, a: Jet) -> Jet:
-        inverse = self.one / a.value
-        return a.composed(self.field.log(a.value), inverse, -inverse * inverse / 2)
+        return self.family.loss(f, y)
 
     @cached_property
     def datum_losses(self) -> list[Jet]:
@@ -147,42 +123,8 @@ class Derivation:
         return result
 
     def score_moments(self, f: list) -> list[list]:
-        """E[r rᵀ] over y ~ p(y | f). None marks an exact zero: independent outputs whose scores have mean zero."""
-        if self.q.likelihood == "categorical":
-            return self.categorical_moments(f)
-        moment = {"normal": self.normal_moment, "bernoulli": self.bernoulli_moment, "poisson": self.poisson_moment}
-        return [[moment[self.q.likelihood](a) if i == j else None for j in range(len(f))] for i, a in enumerate(f)]
-
-    def categorical_moments(self, f: list) -> list[list]:
-        k = len(f)
-        jets = [variable(value, i, self.one) for i, value in enumerate(f)]
-        outcomes = [self.nll(jets, y) for y in range(k)]
-        weighted = [(self.field.exp(-o.value), [o.first[i] for i in range(k)]) for o in outcomes]
-        return [[sum((w * r[i] * r[j] for w, r in weighted), self.zero) for j in range(k)] for i in range(k)]
-
-    def normal_moment(self, f: Any) -> Any:
-        """r = (f − y)/σ² and E (f − y)² = σ²."""
-        return self.q.variance / (self.q.variance * self.q.variance)
-
-    def bernoulli_moment(self, f: Any) -> Any:
-        outcomes = [self.nll([variable(f, 0, self.one)], [y]) for y in (0, 1)]
-        return sum((self.field.exp(-o.value) * o.first[0] * o.first[0] for o in outcomes), self.zero)
-
-    def poisson_moment(self, f: Any) -> Any:
-        """Σ_y p(y) (λ − y)², y = 0 ... Y, with a bound for what is left out.
-
-        From Y >= 4λ + 10 on, terms y² p(y) shrink by more than 1/2 a step, so the rest is below 2 Y² p(Y).
-        """
-        rate = self.field.exp(f)
-        weight, result, y = self.field.exp(-rate), self.zero, 0
-        target = self.field.exp(f - self.field.bits)      # far below the last bit of the sum, which is λ
-        while True:
-            result += weight * (rate - y) * (rate - y)
-            rest = weight * (2 * y * y)
-            if rate * 4 + 10 < y and rest < target:
-                return result + flint.arb(0, rest.upper())
-            y += 1
-            weight = weight * rate / y
+        """E[r rᵀ] over y ~ p(y | f). None marks an exact zero."""
+        return self.family.moments(f)
 
     # -- the answers ------------------------------------------------------------------------------------------
 
@@ -204,22 +146,15 @@ class Derivation:
                 "fisher.full": lower(self.fisher),
                 "fisher.empirical": lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
                 "fisher.mc": lower(self.outer_products(self.q.labels)),
-                "predictive.mc": self.mean_of_draws()}
+                "predictive.mc": self.mean_of_draws()} | (Structures(self).values() if self.q.structures else {})
 
     def mean_of_draws(self) -> list:
         means = [[m for x in self.q.X_new for m in self.mean(draw, x)] for draw in self.q.draws]
         return [sum(column, self.zero) / len(means) for column in zip(*means)]
 
     def mean(self, theta: list, x: list) -> list:
-        """E[y | f] by summing over outcomes where they are few; λ and f are the means of Poisson and normal."""
-        f = [a.value for a in self.outputs([Jet(value) for value in theta], x)]
-        if self.q.likelihood == "normal":
-            return f
-        if self.q.likelihood == "poisson":
-            return [self.field.exp(a) for a in f]
-        if self.q.likelihood == "categorical":
-            return [self.field.exp(-self.nll([Jet(a) for a in f], y).value) for y in range(len(f))]
-        return [self.field.exp(-self.nll([Jet(a)], [1]).value) for a in f]
+        """E[y | f(x, θ)]."""
+        return self.family.mean([a.value for a in self.outputs([Jet(value) for value in theta], x)])
 
     def precision(self, curvature: list[list]) -> list[list]:
         """Curvature plus prior precision."""
@@ -245,15 +180,15 @@ class Derivation:
         return {"laplace.hessian.precision": lower(P),
                 "laplace.hessian.covariance": lower(self.field.matrix(P).inv().tolist())}
 
-    def scalars(self, with_hessian: bool) -> Values:
-        """Everything that holds a logarithm."""
-        constants = sum((self.constant(y) for y in self.q.y), self.zero)
+    def scalars(self, prefixes: tuple[str, ...]) -> Values:
+        """Everything that holds a logarithm; log-determinants of the precisions with these prefixes."""
+        constants = sum((self.family.constant(y) for y in self.q.y), self.zero)
         loss = total(self.datum_losses).value + constants
         joint = self.log_prior() - loss
         result = {"loss": loss, "log_joint": joint}
-        matrices = {"laplace.": self.ggn} | ({"laplace.hessian.": self.hessian} if with_hessian else {})
         half_log_two_pi = self.field.log(self.field.pi() * 2) / 2
-        for prefix, curvature in matrices.items():
+        for prefix in prefixes:
+            curvature = self.ggn if prefix == GGN else self.hessian
             log_det = self.field.log(self.field.matrix(self.precision(curvature)).det())
             result[prefix + "log_det"] = log_det
             result[prefix + "log_evidence"] = joint + half_log_two_pi * self.q.num_params - log_det / 2

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from .integers import Integers
 from .mode import near_mode
-from .question import Question, dense_prior
+from .question import REAL_TARGETS, Question, dense_prior
 
 F = Fraction
 VARIANCE, PRECISION = F(95, 256), F(83, 64)     # 5·19/2⁸ and 83/2⁶: no product of sizes gives them
@@ -21,6 +21,7 @@ class Design:
 
     prior: (kind, what is stated), where a callable draws it from (stream, layer sizes). mean: a number, or "array".
     data: None for drawn data, else a function returning (X, y, X_new) in fractions. change: the last word on the question.
+    spread: the size of real targets.
     """
 
     id: str
@@ -38,11 +39,15 @@ class Design:
     scale: Fraction = F(1)          # of θ and the draws
     reach: Fraction = F(2)          # of X and X_new
     counts: tuple[int, int] = (0, 5)
+    spread: Fraction = F(2)
     data: Callable[[], tuple[list, list, list]] | None = None
     change: Callable[[Question], Question] | None = None
     flags: tuple[str, ...] = ()
     source: str = ""
     revision: int = 1
+    parameters: dict[str, Any] = field(default_factory=dict)    # of the likelihood
+    structures: bool = False        # block-diagonal, Kronecker-factored and dual forms too
+    ekfac: bool = True              # off where a Kronecker factor has a repeated eigenvalue
     layer_sizes: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,11 +73,14 @@ class Design:
     def targets(self, name: str) -> list:
         """Drawn from integers alone, within the support of the likelihood."""
         stream, k, n = self.stream(name), self.sizes[-1], self.num_data
-        if self.likelihood == "normal":
-            return stream.matrix(n, k, F(2))
         if self.likelihood == "categorical":
             return stream.shuffled([i % k for i in range(n)])
-        low, high = (0, 1) if self.likelihood == "bernoulli" else self.counts
+        if self.likelihood == "gamma":
+            return [[stream.positive(F(1, 8), self.spread) for _ in range(k)] for _ in range(n)]
+        if self.likelihood in REAL_TARGETS:
+            return stream.matrix(n, k // 2 if self.likelihood == "heteroscedastic" else k, self.spread)
+        low, high = {"bernoulli": (0, 1), "bernoulli_probit": (0, 1), "bernoulli_cloglog": (0, 1),
+                     "ordinal": (0, len(self.parameters.get("cut_points", ())))}.get(self.likelihood, self.counts)
         return [[stream.between(low, high) for _ in range(k)] for _ in range(n)]
 
     def question(self) -> Question:
@@ -92,7 +100,8 @@ class Design:
             X=X, y=y, theta=self.stream("theta").vector(p, self.scale),
             X_new=X_new, vector=self.stream("vector").vector(p),
             labels=self.targets("labels"), normals=normals(self.stream("normals"), p),
-            draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale))
+            draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale),
+            parameters=self.parameters, structures=self.structures, ekfac=self.ekfac)
         return self.change(question) if self.change else question
 
 

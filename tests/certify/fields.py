@@ -89,8 +89,38 @@ class Interval:
     def erf(self, x: flint.arb) -> flint.arb:
         return x.erf()
 
+    def erfc(self, x: flint.arb) -> flint.arb:
+        return x.erfc()
+
+    def log_gamma(self, x: flint.arb) -> flint.arb:
+        return x.lgamma()
+
     def log_factorial(self, count: int) -> flint.arb:
         return flint.arb(flint.fmpz.fac_ui(count)).log()
+
+    def projectors(self, A: list[list[flint.arb]]) -> list[list[list[flint.arb]]]:
+        """u uᵀ for the eigenvectors of a symmetric matrix; ZeroDivisionError where two eigenvalues cannot be told apart.
+
+        r rᵀ/(rᵀ r) is the same for every multiple of r. Rows that only touch each other are treated apart: what is zero there
+        by structure stays an exact zero.
+        """
+        values, result = [], []
+        for rows in connected(A):
+            try:
+                eigenvalues, R = flint.acb_mat([[A[i][j] for j in rows] for i in rows]).eig(right=True)
+            except ValueError as refusal:
+                raise ZeroDivisionError(str(refusal)) from refusal
+            values += [value.real for value in eigenvalues]
+            for c in range(len(rows)):
+                square = sum((R[i, c] * R[i, c] for i in range(len(rows))), flint.acb(0))
+                P = [[flint.arb(0)] * len(A) for _ in A]
+                for a, i in enumerate(rows):
+                    for b, j in enumerate(rows):
+                        P[i][j] = (R[a, c] * R[b, c] / square).real if len(rows) > 1 else flint.arb(1)
+                result.append(P)
+        if any(values[i].overlaps(values[j]) for i in range(len(values)) for j in range(i)):
+            raise ZeroDivisionError("two eigenvalues cannot be told apart")
+        return result
 
 
 class Decimal:
@@ -136,5 +166,31 @@ class Decimal:
     def erf(self, x: mpmath.mpf) -> mpmath.mpf:
         return mpmath.erf(x)
 
+    def erfc(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.erfc(x)
+
+    def log_gamma(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.loggamma(x)
+
     def log_factorial(self, count: int) -> mpmath.mpf:
         return mpmath.loggamma(count + 1)
+
+    def projectors(self, A: list[list[mpmath.mpf]]) -> list[list[list[mpmath.mpf]]]:
+        """u uᵀ for the eigenvectors of a symmetric matrix."""
+        U = mpmath.eigsy(mpmath.matrix(A))[1]
+        n = range(len(A))
+        return [[[U[i, c] * U[j, c] for j in n] for i in n] for c in n]
+
+
+def connected(A: list[list[flint.arb]]) -> list[list[int]]:
+    """Index sets between which every entry is an exact zero: a symmetric matrix as blocks."""
+    left, blocks = list(range(len(A))), []
+    while left:
+        block, found = [], [left[0]]
+        while found:
+            i = found.pop()
+            block.append(i)
+            left.remove(i)
+            found += [j for j in left if j not in found and not A[i][j].is_zero()]
+        blocks.append(sorted(block))
+    return blocks

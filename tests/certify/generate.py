@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from pathlib import Path
 
 import flint
@@ -49,14 +50,17 @@ def check_normals(question: Question) -> None:
 
 
 def scales_of_zeros(question: Question, results: dict) -> dict[str, float]:
-    """For a value that is exactly zero: the norm that it would have if the targets were zero."""
+    """For a value that is exactly zero: the norm that it would have if the targets were zero, or, of a centred matrix, if it
+    were not centred."""
     zeros = [name for name, result in results.items() if result.data and not any(result.data)]
     if not zeros:
         return {}
+    centred = [name for name in zeros if name.endswith(".centred")]
+    without_targets = question if zeros == centred else replace(question, y=[[Fraction(0)] * len(row) for row in question.y])
     with FIELD.working():
-        without_targets = replace(question, y=[[row[0] * 0] * len(row) for row in question.y])
         values = Answers(Closed(without_targets.lifted(FIELD), FIELD)).basic()
-        norms = {name: norm(name, [float(as_fraction(v.mid())) for v in values[name]]) for name in zeros}
+        norms = {name: norm(name, [float(as_fraction(v.mid())) for v in values[name.removesuffix(".centred")]])
+                 for name in zeros}
     if not all(norms.values()):
         raise ValueError(f"no scale for {[name for name, size in norms.items() if not size]}")
     return norms

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Callable
 
 RATIONAL_ACTIVATIONS = ("identity", "square", "relu", "leaky_relu")
+REAL_TARGETS = ("normal", "normal_full", "heteroscedastic", "student_t", "gamma")
 
 
 @dataclass(frozen=True)
 class Question:
     """A network at θ, its data, likelihood and prior, and the extra inputs. Lists of numbers, row by row.
 
-    y and labels: integers except for the normal likelihood; one list of labels for the categorical.
+    y and labels: integers or, for the likelihoods of REAL_TARGETS, fractions; one list of labels for the categorical.
+    parameters: what the likelihood is given beside a variance, by the names that the case file has for them.
+    structures: whether block-diagonal, Kronecker-factored and dual forms are asked for; ekfac: whether EKFAC is (it is not
+    unique where a Kronecker factor has a repeated eigenvalue).
     """
 
     sizes: tuple[int, ...]
@@ -32,6 +36,9 @@ class Question:
     labels: list
     normals: list
     draws: list
+    parameters: dict[str, Any] = field(default_factory=dict)
+    structures: bool = False
+    ekfac: bool = True
 
     @property
     def num_params(self) -> int:
@@ -46,6 +53,11 @@ class Question:
         return self.sizes[-1]
 
     @property
+    def num_targets(self) -> int:
+        """Entries of y a datum: half as many as outputs where a target has two."""
+        return self.num_outputs // 2 if self.likelihood == "heteroscedastic" else self.num_outputs
+
+    @property
     def is_rational(self) -> bool:
         """Network outputs are exact rationals."""
         return self.activation in RATIONAL_ACTIVATIONS or len(self.sizes) == 2
@@ -56,9 +68,10 @@ class Question:
             return [deep(v) for v in value] if isinstance(value, list) else change(value)
 
         real = ["prior_mean", "prior_precision", "X", "theta", "X_new", "vector", "normals", "draws"]
-        real += ["y", "labels"] if self.likelihood == "normal" else []
+        real += ["y", "labels"] if self.likelihood in REAL_TARGETS else []
         real += ["variance"] if self.variance is not None else []
-        return replace(self, **{name: deep(getattr(self, name)) for name in real})
+        parameters = {name: deep(value) for name, value in self.parameters.items()}
+        return replace(self, parameters=parameters, **{name: deep(getattr(self, name)) for name in real})
 
     def lifted(self, field: Any) -> "Question":
         """The question in the numbers of a field."""

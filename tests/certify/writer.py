@@ -23,7 +23,7 @@ def case_text(design: Design, question: Question, results: dict[str, Result], co
         "source": design.source, "licence": "CC0-1.0", "flags": list(design.flags),
         "network": {"sizes": list(question.sizes), "activation": question.activation,
                     "slope": plain(question.slope), "bias": question.bias},
-        "likelihood": {"name": question.likelihood, "variance": plain(question.variance)},
+        "likelihood": likelihood_entry(question),
         "prior": prior_entry(design),
         "inputs": {name: array(getattr(question, name)) for name in INPUTS},
         "values": {name: value_entry(name, result, shape(name, question), conditions[name], scales.get(name))
@@ -43,6 +43,14 @@ def encode(case: dict) -> str:
             text = "{\n" + ",\n".join(inner) + "\n }"
         lines.append(f" {json.dumps(key)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def likelihood_entry(question: Question) -> dict:
+    """Name and variance; `parameters`, numbers and arrays, for those likelihoods that have any."""
+    entry = {"name": question.likelihood, "variance": plain(question.variance)}
+    parameters = {name: array(value) if isinstance(value, list) else plain(value)
+                  for name, value in question.parameters.items()}
+    return entry | ({"parameters": parameters} if parameters else {})
 
 
 def prior_entry(design: Design) -> dict:
@@ -68,10 +76,13 @@ def value_entry(name: str, result: Result, full_shape: list[int], condition: flo
 def shape(name: str, question: Question) -> list[int]:
     """The shape of the unpacked value."""
     n, m, k, p = len(question.X), len(question.X_new), question.num_outputs, question.num_params
-    special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, k],
-               "predictive.glm.variance": [m, k, k], "gradient": [p], "ggn.diag": [p], "hessian.diag": [p],
-               "hessian.hvp": [p], "fisher.empirical.diag": [p]}
-    return [p, p] if name in PACKED else special.get(name, [])
+    q = question.layer_sizes[-1]
+    means = question.num_outputs if question.likelihood == "categorical" else question.num_targets
+    special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, means],
+               "predictive.glm.variance": [m, k, k], "ntk": [n, k, n, k], "ggn.lastlayer": [q, q]}
+    vectors = ("gradient", "ggn.diag", "ggn.vp", "hessian.diag", "hessian.hvp", "fisher.diag", "fisher.empirical.diag",
+               "fisher.mc.diag")
+    return special.get(name) or ([p, p] if name in PACKED else [p] if name in vectors else [])
 
 
 def array(values: list) -> dict:

@@ -19,12 +19,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from refbnn.conform import case
-from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS
+from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, PARAMETERS
 from refbnn.conform.quantities import QUANTITIES
 
 CASES = case.read_all()
 SMALL = "one-parameter"
 BINARY, COUNTS, LABELS = "iris-logistic-regression", "linnerud-softplus-3-2-3", "no-bias-no-hidden-layer"
+TAILS, CORRELATED, LEVELS = "student-t-tanh-2-3-3", "normal-full-tanh-2-3-3", "ordinal-tanh-2-3-3"
+POSITIVE, PAIRS = "gamma-tanh-2-3-3", "heteroscedastic-tanh-2-3-2"
 PACKED, ZERO, PER_LAYER = "linear-normal-2-3", "interpolation", "width-one"
 
 
@@ -48,7 +50,7 @@ every_case = pytest.mark.parametrize("one", CASES, ids=lambda c: c.id)
 
 def test_there_are_many_cases_of_every_family():
     families = [c.family for c in CASES]
-    assert len(CASES) >= 44
+    assert len(CASES) >= 100
     assert set(families) == set(case.FAMILIES)
     assert families.count("real") >= 8
 
@@ -98,6 +100,7 @@ def test_sizes_of_the_diagnostic_family_are_multiplicatively_independent(one):
     problem = one.problem
     numbers = [Fraction(problem.num_data), Fraction(problem.num_outputs), Fraction(2)]
     numbers += [Fraction(problem.variance)] if problem.variance else []
+    numbers += [Fraction(value) for value in problem.likelihood_parameters.values() if isinstance(value, float)]
     prior = tree(one.id)["prior"]
     numbers += [Fraction(prior["precision"])] if prior["kind"] == "isotropic" else []
     assert problem.num_outputs > 2
@@ -106,7 +109,7 @@ def test_sizes_of_the_diagnostic_family_are_multiplicatively_independent(one):
 
 def exponents(numbers: list[Fraction]) -> np.ndarray:
     """Prime exponents, a row for each number."""
-    primes = [p for p in range(2, 300) if all(p % q for q in range(2, p))]
+    primes = [p for p in range(2, 400) if all(p % q for q in range(2, p))]
     rows = [[power(x.numerator, p) - power(x.denominator, p) for p in primes] for x in numbers]
     assert all(math.prod(Fraction(p) ** e for p, e in zip(primes, row)) == x for row, x in zip(rows, numbers))
     return np.array(rows)
@@ -127,8 +130,10 @@ def test_dependent_sizes_are_seen_as_such():
 
 @every_case
 def test_values_have_the_shapes_of_their_quantities_and_cannot_be_written_to(one):
-    axes = {"n": len(one.problem.X), "k": one.problem.num_outputs, "p": one.problem.num_params,
-            "m": len(one.problem.X_new)}
+    problem = one.problem
+    means = problem.num_outputs // 2 if problem.likelihood == "heteroscedastic" else problem.num_outputs
+    axes = {"n": len(problem.X), "k": problem.num_outputs, "p": problem.num_params, "m": len(problem.X_new), "y": means,
+            "q": problem.num_outputs * (problem.sizes[-2] + problem.bias)}
     for name, certified in one.values.items():
         assert certified.value.shape == tuple(axes[a] for a in QUANTITIES[name].axes.split())
         assert not certified.value.flags.writeable
@@ -144,8 +149,142 @@ def test_diagonals_are_those_of_the_matrices_bit_for_bit(one):
 
 
 @every_case
-def test_the_fisher_matrix_is_the_ggn_in_natural_parameters_bit_for_bit(one):
-    assert np.array_equal(one.values["fisher.full"].value, one.values["ggn.full"].value)
+def test_the_fisher_matrix_is_the_ggn_in_natural_parameters_bit_for_bit_and_nowhere_else(one):
+    fisher, ggn = one.values["fisher.full"].value, one.values["ggn.full"].value
+    canonical = one.problem.likelihood in ("normal", "normal_full", "bernoulli", "categorical", "poisson")
+    assert np.array_equal(fisher, ggn) if canonical else np.linalg.norm(fisher - ggn) > 0.01 * np.linalg.norm(ggn)
+
+
+STRUCTURED = [c for c in CASES if "ntk" in c.values]
+every_structured = pytest.mark.parametrize("one", STRUCTURED, ids=lambda c: c.id)
+
+
+def test_every_likelihood_has_structures_and_two_depths():
+    depths = {name: {len(c.problem.sizes) for c in STRUCTURED if c.problem.likelihood == name} for name in LIKELIHOODS}
+    assert all(len(found) > 1 for name, found in depths.items() if name not in ("normal", "bernoulli", "categorical", "poisson"))
+    assert all(depths.values()) and len(STRUCTURED) >= 34
+    assert {c.problem.bias for c in STRUCTURED} == {True, False}
+
+
+def inside_layers(problem) -> np.ndarray:
+    """True in the diagonal blocks of the layers."""
+    layer = np.repeat(np.arange(len(problem.layer_sizes)), problem.layer_sizes)
+    return layer[:, None] == layer
+
+
+@every_structured
+def test_blocks_and_diagonals_are_cut_out_of_their_matrices_bit_for_bit(one):
+    inside = inside_layers(one.problem)
+    q = one.problem.layer_sizes[-1]
+    values = {name: certified.value for name, certified in one.values.items()}
+    for name in ("ggn", "hessian"):
+        assert np.array_equal(values[f"{name}.blockdiag"], np.where(inside, values[f"{name}.full"], 0.0))
+    assert np.array_equal(values["ggn.lastlayer"], values["ggn.full"][-q:, -q:])
+    assert np.array_equal(values["fisher.diag"], np.diag(values["fisher.full"]))
+    assert np.array_equal(values["fisher.mc.diag"], np.diag(values["fisher.mc"]))
+    for name in values:
+        if name.endswith(("kfac", "kfra", "ekfac", "ekfac.split")):
+            assert not values[name][~inside].any(), name
+
+
+def close(a: np.ndarray, b: np.ndarray, terms: float) -> bool:
+    """Equal to round-off of so many terms, relative to the larger entries."""
+    return bool(np.linalg.norm(a - b) <= 30 * terms * 2.0 ** -53 * max(np.linalg.norm(a), np.linalg.norm(b)))
+
+
+@every_structured
+def test_products_kernels_and_centring_follow_from_what_is_certified_beside_them(one):
+    values, problem = {name: certified.value for name, certified in one.values.items()}, one.problem
+    n, p, J = len(problem.X), problem.num_params, values["jacobian"]
+    size = np.linalg.norm(values["ggn.full"]) * np.linalg.norm(problem.vector)
+    assert np.linalg.norm(values["ggn.full"] @ problem.vector - values["ggn.vp"]) <= 30 * p * 2.0 ** -53 * size
+    assert close(np.tensordot(J, J, ([-1], [-1])), values["ntk"], p)
+    mean = values["gradient"] / n
+    whole = values["fisher.empirical"]
+    assert np.linalg.norm(whole - n * np.outer(mean, mean) - values["fisher.empirical.centred"]) \
+        <= 30 * n * 2.0 ** -53 * (np.linalg.norm(whole) + n * mean @ mean)
+
+
+def layers(problem, matrix: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(fan-in, block) of every layer."""
+    stops = np.cumsum([0, *problem.layer_sizes])
+    return [(into, matrix[a:b, a:b]) for into, a, b in zip(problem.sizes, stops, stops[1:])]
+
+
+@every_structured
+@pytest.mark.parametrize("name", ["ggn.kfac", "ggn.kfra", "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac"])
+def test_kronecker_products_are_kronecker_products(one, name):
+    """Rearranged to (units², inputs²), a Kronecker product has rank one (Van Loan & Pitsianis 1993)."""
+    for into, block in layers(one.problem, one.values[name].value):
+        singular = np.linalg.svd(rearranged(block, into, one.problem.bias), compute_uv=False)
+        assert singular[1:].max(initial=0.0) <= 30 * len(block) * 2.0 ** -53 * singular[0]
+
+
+def rearranged(block: np.ndarray, into: int, bias: bool) -> np.ndarray:
+    out = len(block) // (into + bias)
+    weights, biases = np.arange(out * into).reshape(out, into), np.arange(out * into, len(block)).reshape(out, -1)
+    place = np.hstack([weights, biases])
+    cube = block[np.ix_(place.ravel(), place.ravel())].reshape(*place.shape, *place.shape)
+    return cube.transpose(0, 2, 1, 3).reshape(out ** 2, -1)
+
+
+def test_a_block_that_is_no_kronecker_product_is_seen_as_such():
+    one = case.read("structures-categorical-tanh-2-3-3")
+    for into, block in layers(one.problem, one.values["ggn.full"].value):
+        assert np.linalg.svd(rearranged(block, into, True), compute_uv=False)[1] > 0.01 * np.linalg.norm(block)
+
+
+@every_structured
+def test_kfac_keeps_the_curvature_of_the_biases_and_ekfac_keeps_the_trace(one):
+    """The block of the biases is B, exactly; EKFAC has the exact diagonal in another basis, so the trace of every layer."""
+    values, problem = one.values, one.problem
+    for name, whole in (("ggn.kfac", "ggn.full"), ("fisher.kfac", "fisher.full"), ("fisher.mc.kfac", "fisher.mc")):
+        for (into, block), (_, exact) in zip(layers(problem, values[name].value), layers(problem, values[whole].value)):
+            if problem.bias:
+                first = len(block) // (into + 1) * into
+                assert close(block[first:, first:], exact[first:, first:], len(block))
+    for name in {"ggn.ekfac", "ggn.ekfac.split"} & set(values):
+        for (_, block), (_, exact) in zip(layers(problem, values[name].value), layers(problem, values["ggn.full"].value)):
+            size = np.linalg.norm(exact) * len(exact)
+            assert abs(np.trace(block) - np.trace(exact)) <= 30 * 2.0 ** -53 * size
+
+
+@every_structured
+def test_ekfac_is_nearer_to_the_block_than_kfac(one):
+    if "ggn.ekfac" in one.values:
+        G, kfac, ekfac = (one.values[name].value for name in ("ggn.blockdiag", "ggn.kfac", "ggn.ekfac"))
+        assert np.linalg.norm(G - ekfac) <= np.linalg.norm(G - kfac) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name, exact", [
+    ("structures-deep-linear-2-2-2-3", True), ("structures-one-datum", True), ("structures-same-inputs", True),
+    ("structures-one-output", False), ("structures-categorical-tanh-2-3-3", False)])
+def test_kfac_is_exact_where_it_should_be_and_nowhere_else(name, exact):
+    one = case.read(name)
+    G, kfac, kfra = (one.values[key].value for key in ("ggn.blockdiag", "ggn.kfac", "ggn.kfra"))
+    assert close(G, kfac, len(G)) == close(G, kfra, len(G)) == exact
+    assert exact or np.linalg.norm(G - kfac) > 0.1 * np.linalg.norm(G)
+
+
+def test_with_relu_units_the_hessian_has_the_diagonal_blocks_of_the_ggn():
+    one = case.read("structures-relu-normal-2-2-2-3")
+    assert np.array_equal(one.values["ggn.blockdiag"].value, one.values["hessian.blockdiag"].value)
+    assert not np.array_equal(one.values["ggn.full"].value, one.values["hessian.full"].value)
+    assert one.values["ggn.kfac"].tier == one.values["ggn.kfra"].tier == "E"
+
+
+@every_case
+def test_an_indefinite_ggn_is_flagged_and_without_laplace_where_the_prior_does_not_mend_it(one):
+    G = one.values["ggn.full"].value
+    assert ("indefinite-ggn" in one.flags) == (np.linalg.eigvalsh(G)[0] < -1e-9 * np.linalg.norm(G))
+    mended = np.linalg.eigvalsh(G + one.problem.prior_precision)[0] > 0
+    assert ("laplace.covariance" in one.values) == mended == ("predictive.glm.variance" in one.values)
+
+
+def test_indefinite_curvature_occurs_with_and_without_a_laplace_approximation():
+    found = [c for c in CASES if "indefinite-ggn" in c.flags]
+    assert len(found) >= 3
+    assert {"laplace.covariance" in c.values for c in found} == {True, False}
 
 
 @every_case
@@ -190,7 +329,8 @@ def test_where_the_network_interpolates_the_gradient_is_zero_and_has_a_scale():
         assert not one.values[name].value.any()
         assert one.values[name].scale > 0
     assert one.values["ggn.full"].value.any() and one.values["fisher.mc"].value.any()
-    assert sum(value.scale is not None for c in CASES for value in c.values.values()) == 3
+    zeros = {(c.id, name) for c in CASES for name, value in c.values.items() if value.scale is not None and c.id != ZERO}
+    assert zeros == {("structures-one-datum", "fisher.empirical.centred")}
 
 
 def test_rank_deficient_means_what_it_says():
@@ -231,6 +371,18 @@ def shorter(*path: str) -> Callable[[dict], None]:
     return plant
 
 
+def wider(*path: str) -> Callable[[dict], None]:
+    """Every column twice, consistently."""
+    def plant(content: dict) -> None:
+        entry = content
+        for key in path:
+            entry = entry[key]
+        entry["shape"][1] *= 2
+        entry["data"] = entry["data"] * 2
+        rehashed(entry)
+    return plant
+
+
 def not_positive_definite(content: dict) -> None:
     entry = content["prior"]["precision"]
     p = entry["shape"][0]
@@ -266,7 +418,24 @@ FAULTS = {
     "network of astronomic size": (SMALL, planted("network", "sizes", value=[1, 2 ** 52, 1]), "inputs.theta.shape",
                                    False),
     "network no object": (SMALL, planted("network", value=[]), "network", True),
-    "unknown likelihood": (SMALL, planted("likelihood", "name", value="gamma"), "likelihood.name", True),
+    "unknown likelihood": (SMALL, planted("likelihood", "name", value="cauchy"), "likelihood.name", True),
+    "another likelihood": (SMALL, planted("likelihood", "name", value="gamma"), "likelihood.variance", True),
+    "parameters of a normal": (SMALL, planted("likelihood", "parameters", value={}), "likelihood", True),
+    "no parameters": (TAILS, planted("likelihood", "parameters", remove=True), "likelihood", True),
+    "half of the parameters": (TAILS, planted("likelihood", "parameters", "scale", remove=True), "likelihood.parameters", True),
+    "parameter of another": (TAILS, planted("likelihood", "parameters", "shape", value=1.0), "likelihood.parameters", True),
+    "parameters no object": (TAILS, planted("likelihood", "parameters", value=[1.0, 2.0]), "likelihood.parameters", True),
+    "scale of the noise zero": (TAILS, planted("likelihood", "parameters", "scale", value=0), "likelihood.parameters.scale", True),
+    "degrees of freedom a text": (TAILS, planted("likelihood", "parameters", "degrees_of_freedom", value="4"),
+                                  "likelihood.parameters.degrees_of_freedom", True),
+    "asymmetric noise": (CORRELATED, planted("likelihood", "parameters", "noise", "data", 1, value=0.5), "noise", False),
+    "indefinite noise": (CORRELATED, planted("likelihood", "parameters", "noise", "data", 0, value=-0.5), "noise", False),
+    "noise of another size": (CORRELATED, planted("likelihood", "parameters", "noise", "shape", value=[1, 9]), "noise", False),
+    "cut-points out of order": (LEVELS, planted("likelihood", "parameters", "cut_points", "data", 0, value=3.0), "cut_points",
+                                False),
+    "level out of range": (LEVELS, planted("inputs", "y", "data", 0, value=4), "inputs.y", False),
+    "target not positive": (POSITIVE, planted("inputs", "y", "data", 0, value=0.0), "inputs.y", False),
+    "target for every output of a pair": (PAIRS, wider("inputs", "y"), "inputs.y.shape", False),
     "no variance": (SMALL, planted("likelihood", "variance", value=None), "likelihood.variance", True),
     "variance zero": (SMALL, planted("likelihood", "variance", value=0), "likelihood.variance", True),
     "variance of a bernoulli": (BINARY, planted("likelihood", "variance", value=1.0), "likelihood.variance", True),
@@ -311,6 +480,9 @@ FAULTS = {
     "count a half": (COUNTS, planted("inputs", "y", "data", 0, value=1.5), "inputs.y", False),
     "unknown quantity": (SMALL, planted("values", "gnn.full", value=1), "values", True),
     "missing quantity": (SMALL, planted("values", "ggn.full", remove=True), "values", True),
+    "half a laplace": (SMALL, planted("values", "laplace.log_det", remove=True), "values", True),
+    "half of the structures": (TAILS, planted("values", "ntk", remove=True), "values", True),
+    "one EKFAC of two": (TAILS, planted("values", "ggn.ekfac", remove=True), "values", True),
     "half a hessian laplace": (SMALL, planted("values", "laplace.hessian.log_det", remove=True), "values", True),
     "key too many in a value": (SMALL, planted("values", "loss", "error", value=0), "values.loss", True),
     "unknown tier": (SMALL, planted("values", "loss", "tier", value="Z"), "values.loss.tier", True),
@@ -495,6 +667,8 @@ def test_the_schema_knows_the_keys_of_the_reader_and_no_others():
     assert top["likelihood"]["properties"]["name"]["enum"] == list(LIKELIHOODS)
     assert list(top["values"]["properties"]) == list(case.CERTIFIED)
     assert set(case.CERTIFIED) - set(top["values"]["required"]) == set(case.OPTIONAL)
+    options = top["likelihood"]["properties"]["parameters"]["oneOf"]
+    assert {tuple(option["required"]) for option in options} == {names for names in PARAMETERS.values() if names}
     kinds = {option["properties"]["kind"]["const"]: option for option in top["prior"]["oneOf"]}
     assert set(kinds) == set(case.PRIOR_KEYS)
     assert all(set(option["properties"]) == {"kind", case.PRIOR_KEYS[kind], "mean"} for kind, option in kinds.items())

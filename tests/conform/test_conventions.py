@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from refbnn import kronecker
+from refbnn.conform import case as cases
 from refbnn.conform.adapters import refbnn as right
 from refbnn.conform.conventions import (AXES, DEFAULTS, amplification, check, convert, factor, likelihood_constants, permutation,
                                         prior_constants, resolve)
@@ -17,7 +19,10 @@ from refbnn.conform.quantities import QUANTITIES
 
 LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
 LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
-        "fisher.empirical", "fisher.empirical.diag", "fisher.mc")
+        "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "ggn.blockdiag", "ggn.lastlayer", "ggn.kfac",
+        "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag", "fisher.diag", "fisher.kfac",
+        "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.diag", "fisher.mc.kfac")
+TWO_GRADIENTS = tuple(name for name in LOSS if name.startswith(("fisher.empirical", "fisher.mc")))
 STORED = tuple(name for name, quantity in QUANTITIES.items() if quantity.certified_by == name and "hessian." not in name[8:])
 
 
@@ -72,7 +77,8 @@ def test_half_squared_error_is_the_likelihood_of_unit_variance_without_constants
 def test_whole_squared_error_doubles_derivatives_and_quadruples_products_of_gradients():
     problem = random_problem(2)
     values, unit = answers(problem), answers(replace(problem, variance=1.0))
-    for name, times in (("gradient", 2), ("ggn.full", 2), ("fisher.full", 2), ("fisher.empirical", 4), ("fisher.mc", 4)):
+    for name in LOSS[1:]:
+        times = 4 if name in TWO_GRADIENTS else 2
         got = converted(problem, name, values[name], loss__squared_error="one")
         np.testing.assert_allclose(got, times * unit[name], rtol=1e-12, atol=1e-11)
 
@@ -121,11 +127,58 @@ def test_an_order_permutes_every_parameter_axis(solved, order):
     problem, values = solved
     rank = permutation(problem, order)
     assert sorted(rank) == list(range(len(problem.theta)))
+    names = np.array([f"{layer}/{i}" for layer, size in enumerate(problem.layer_sizes) for i in range(size)])
+    last = f"{len(problem.layer_sizes) - 1}/"
+    ranks = {"p": rank, "q": np.array([int(name.removeprefix(last)) for name in names[rank] if name.startswith(last)])}
     for name, value in values.items():
         expected = value
         for axis, letter in enumerate(QUANTITIES[name].axes.split()):
-            expected = expected.take(rank, axis) if letter == "p" else expected
+            expected = expected.take(ranks[letter], axis) if letter in ranks else expected
         assert np.array_equal(converted(problem, name, value, parameters__order=order), expected), name
+
+
+def test_a_split_bias_is_what_the_package_computes_with_split_bias(solved):
+    problem, values = solved
+    at = right.prepare(problem).posterior.loss.at(problem.theta)
+    for name, split in (("ggn.kfac", kronecker.kfac(at.ggn, split_bias=True)), ("ggn.kfra", kronecker.kfra(at.ggn, split_bias=True)),
+                        ("fisher.kfac", kronecker.kfac(at.fisher, split_bias=True)),
+                        ("fisher.empirical.kfac", kronecker.kfac(at.empirical_fisher, split_bias=True)),
+                        ("fisher.mc.kfac", kronecker.kfac(at.sampled_fisher(problem.labels), split_bias=True))):
+        got = converted(problem, name, values[name], kfac__bias="split")
+        np.testing.assert_allclose(got, split.matrix(), rtol=1e-12, atol=1e-13 * np.abs(got).max())
+        assert not np.allclose(got, values[name])
+        assert 1 < amplification(QUANTITIES[name], values[name], problem, {"kfac.bias": "split"}) < 10
+
+
+def test_a_split_bias_and_an_order_are_taken_together():
+    problem = random_problem(4)
+    value = answers(problem)["ggn.kfac"]
+    both = converted(problem, "ggn.kfac", value, kfac__bias="split", parameters__order="bias_first")
+    order = permutation(problem, "bias_first")
+    assert np.array_equal(both, converted(problem, "ggn.kfac", value, kfac__bias="split")[np.ix_(order, order)])
+    whole = random_problem(4, bias=False)
+    value = answers(whole)["ggn.kfac"]
+    assert np.array_equal(converted(whole, "ggn.kfac", value, kfac__bias="split"), value)
+
+
+@pytest.mark.parametrize("name", ["poisson-softplus-tanh-2-3-3", "poisson-square-tanh-2-3-3", "normal-full-tanh-2-3-3",
+                                  "heteroscedastic-tanh-2-3-2", "student-t-tanh-2-3-3", "negative-binomial-tanh-2-3-3",
+                                  "gamma-tanh-2-3-3", "ordinal-tanh-2-3-3", "cloglog-sigmoid-2-3-3", "probit-tanh-2-3-3"])
+def test_without_its_constants_the_loss_is_what_is_usually_minimised(name):
+    problem = cases.read(name).problem
+    f, y = right.forward(right.prepare(problem)), problem.y
+    loss = float(cases.read(name).values["loss"].value)
+    given = {key: np.array(value) for key, value in problem.likelihood_parameters.items()}
+    usual = {"poisson_softplus": lambda: np.logaddexp(0, f) - y * np.log(np.logaddexp(0, f)),
+             "poisson_square": lambda: f ** 2 - y * np.log(f ** 2),
+             "normal_full": lambda: 0.5 * (f - y) @ np.linalg.inv(given["noise"]) * (f - y),
+             "heteroscedastic": lambda: 0.5 * (y - f[:, ::2]) ** 2 * np.exp(-f[:, 1::2]) + 0.5 * f[:, 1::2],
+             "student_t": lambda: (0.5 * (given["degrees_of_freedom"] + 1)
+                                   * np.log1p((y - f) ** 2 / given["degrees_of_freedom"] / given["scale"] ** 2)),
+             "negative_binomial": lambda: (given["dispersion"] + y) * np.log(given["dispersion"] + np.exp(f)) - y * f,
+             "gamma": lambda: given["shape"] * (f + y * np.exp(-f))}
+    expected = usual.get(problem.likelihood, lambda: np.array(loss))().sum()
+    assert np.isclose(converted(problem, "loss", loss, loss__constants="dropped"), expected, rtol=1e-12)
 
 
 def test_noise_and_summaries_of_the_predictive_variance(solved):

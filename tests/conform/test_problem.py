@@ -1,11 +1,14 @@
 """A problem is checked at the door and cannot be changed afterwards."""
 
+import json
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
+from refbnn.conform import case as cases
 from refbnn.conform.problem import ARRAYS, Problem
+from refbnn.conform.protocol import decode_problem, encode_problem
 
 
 def changed(problem: Problem, **new) -> Problem:
@@ -23,6 +26,18 @@ def changed(problem: Problem, **new) -> Problem:
     ({"likelihood": "bernoulli", "variance": None}, "outside the support of the bernoulli"),
     ({"likelihood": "poisson", "variance": None, "y": np.full((11, 3), 0.5)}, "outside the support of the poisson"),
     ({"likelihood": "categorical", "variance": None, "y": np.full(11, 0.5)}, "y: expected integer labels"),
+    ({"likelihood_parameters": {"scale": 1.0}}, "likelihood_parameters: expected none for normal, got scale"),
+    ({"likelihood": "gamma", "variance": None}, "likelihood_parameters: expected shape for gamma, got none"),
+    ({"likelihood": "gamma", "variance": None, "likelihood_parameters": {"shape": -1.0}}, "shape: expected a positive number"),
+    ({"likelihood": "gamma", "variance": None, "likelihood_parameters": {"shape": (1.0, 2.0)}}, "shape: expected a positive"),
+    ({"likelihood": "gamma", "variance": None, "likelihood_parameters": {"shape": 1.0}}, "expected positive numbers"),
+    ({"likelihood": "normal_full", "variance": None, "likelihood_parameters": {"noise": np.eye(2)}}, "noise: expected 3 rows"),
+    ({"likelihood": "normal_full", "variance": None, "likelihood_parameters": {"noise": np.ones((3, 3))}}, "positive definite"),
+    ({"likelihood": "normal_full", "variance": None, "likelihood_parameters": {"noise": ((1.0,), (0.0, 1.0), 2.0)}}, "noise"),
+    ({"likelihood": "ordinal", "variance": None, "likelihood_parameters": {"cut_points": (1.0, 1.0)}}, "strictly increasing"),
+    ({"likelihood": "ordinal", "variance": None, "likelihood_parameters": {"cut_points": ()}}, "at least one"),
+    ({"likelihood": "ordinal", "variance": None, "likelihood_parameters": {"cut_points": (1.0, 2.0)}}, "integers from 0 to 2"),
+    ({"likelihood": "heteroscedastic", "variance": None}, "two outputs a target"),
     ({"likelihood": "categorical", "variance": None, "y": np.full(11, 3), "labels": np.zeros(11)}, "y: values outside"),
 ])
 def test_what_does_not_fit_is_refused(small, new, message):
@@ -38,6 +53,22 @@ def test_arrays_are_private_and_read_only(small):
     for name in ARRAYS:
         with pytest.raises(ValueError, match="read-only"):
             getattr(problem, name)[...] = 0
+
+
+def test_parameters_are_plain_numbers_that_cannot_be_changed(small):
+    noise = np.eye(3)
+    problem = changed(small.problem, likelihood="normal_full", variance=None, likelihood_parameters={"noise": noise})
+    noise[0, 0] = 7
+    assert problem.likelihood_parameters["noise"] == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    with pytest.raises(TypeError):
+        problem.likelihood_parameters["noise"] = 1.0
+
+
+def test_a_problem_with_parameters_travels_unchanged():
+    for name in ("normal-full-tanh-2-3-3", "student-t-tanh-2-3-3", "ordinal-tanh-2-3-3"):
+        problem = cases.read(name).problem
+        there = decode_problem(json.loads(json.dumps(encode_problem(problem))))
+        assert there.likelihood_parameters == problem.likelihood_parameters and there.likelihood == problem.likelihood
 
 
 def test_labels_are_integers_and_other_targets_floats(small):

@@ -43,16 +43,24 @@ _ACTIVATIONS = {
 }
 
 
-def _network(problem, theta, X):
-    """f(X, θ): (*s p), (*s n d) -> (*s n k)."""
-    a, at, act = X, 0, _ACTIVATIONS[problem.activation]
+def _layers(problem, theta, X, shifts=None):
+    """Pre-activations z_1 ... z_L = f: (*s p), (*s n d) -> (*s n out) each; `shifts` (*s u) is added to all of them, end to end."""
+    a, at, unit, act, found = X, 0, 0, _ACTIVATIONS[problem.activation], []
     for layer, (into, out) in enumerate(zip(problem.sizes[:-1], problem.sizes[1:])):
         W = np.reshape(theta[..., at:at + out * into], theta.shape[:-1] + (out, into))
         at += out * into
         a = np.matmul(act(a, problem.slope) if layer else a, np.swapaxes(W, -1, -2))
         if problem.bias:
             a, at = a + theta[..., None, at:at + out], at + out
-    return a
+        if shifts is not None:
+            a, unit = a + shifts[..., None, unit:unit + out], unit + out
+        found.append(a)
+    return found
+
+
+def _network(problem, theta, X):
+    """f(X, θ): (*s p), (*s n d) -> (*s n k)."""
+    return _layers(problem, theta, X)[-1]
 
 
 def _categorical(f, y):
@@ -70,11 +78,68 @@ def _value(box):
     return box
 
 
+def _log_cdf(u):
+    """log Φ(u), by erfc: enough for |u| < 30."""
+    return np.log(_erfc(-u / 2 ** 0.5) / 2)
+
+
+def _count(rate, y):
+    return np.sum(y * np.log(rate) - rate - _gammaln(y + 1.0), -1)
+
+
+def _normal_full(f, y, problem):
+    V = numpy.array(problem.likelihood_parameters["noise"])
+    e = y - f
+    constant = len(V) * numpy.log(2 * numpy.pi) + numpy.linalg.slogdet(V)[1]
+    return -0.5 * np.sum(e * np.matmul(e, numpy.linalg.inv(V)), -1) - 0.5 * constant
+
+
+def _heteroscedastic(f, y, problem):
+    mu, s = f[..., 0::2], f[..., 1::2]
+    return -0.5 * np.sum((y - mu) ** 2 * np.exp(-s) + s + np.log(2 * np.pi), -1)
+
+
+def _student_t(f, y, problem):
+    scale, nu = (problem.likelihood_parameters[key] for key in ("scale", "degrees_of_freedom"))
+    constant = _gammaln((nu + 1) / 2) - _gammaln(nu / 2) - 0.5 * numpy.log(numpy.pi * nu) - numpy.log(scale)
+    return np.sum(constant - 0.5 * (nu + 1) * np.log1p(((y - f) / scale) ** 2 / nu), -1)
+
+
+def _negative_binomial(f, y, problem):
+    rho = problem.likelihood_parameters["dispersion"]
+    chosen = _gammaln(y + rho) - _gammaln(rho) - _gammaln(y + 1.0)
+    log_odds = f - numpy.log(rho)
+    return np.sum(chosen + rho * _log_sigmoid(-log_odds) + y * _log_sigmoid(log_odds), -1)
+
+
+def _gamma(f, y, problem):
+    a = problem.likelihood_parameters["shape"]
+    return np.sum(a * numpy.log(a) - _gammaln(a) + (a - 1) * numpy.log(y) - a * f - a * y * np.exp(-f), -1)
+
+
+def _ordinal(f, y, problem):
+    """log(σ(b) − σ(a)), 1 − σ(a) or σ(b) at the ends, at the two cut-points around y."""
+    cuts = numpy.array(problem.likelihood_parameters["cut_points"])
+    last, y = len(cuts), y.astype(int)
+    b, a = cuts[numpy.minimum(y, last - 1)] - f, cuts[numpy.maximum(y - 1, 0)] - f
+    between = np.exp(_log_sigmoid(b)) - np.exp(_log_sigmoid(a))
+    inside = np.log(np.where((y == 0) | (y == last), 1.0, between))
+    return np.sum(np.where(y == 0, _log_sigmoid(b), np.where(y == last, _log_sigmoid(-a), inside)), -1)
+
+
 _LOG_PROB = {
-    "normal": lambda f, y, variance: -0.5 * np.sum((y - f) ** 2 / variance + np.log(2 * np.pi * variance), -1),
-    "bernoulli": lambda f, y, variance: np.sum(_log_sigmoid((2 * y - 1) * f), -1),
-    "categorical": lambda f, y, variance: _categorical(f, y),
-    "poisson": lambda f, y, variance: np.sum(y * f - np.exp(f) - _gammaln(y + 1.0), -1),
+    "normal": lambda f, y, problem: -0.5 * np.sum((y - f) ** 2 / problem.variance + np.log(2 * np.pi * problem.variance), -1),
+    "bernoulli": lambda f, y, problem: np.sum(_log_sigmoid((2 * y - 1) * f), -1),
+    "bernoulli_probit": lambda f, y, problem: np.sum(_log_cdf((2 * y - 1) * f), -1),
+    "bernoulli_cloglog": lambda f, y, problem: np.sum(
+        y * np.log(-np.expm1(-np.exp(f))) - (1 - y) * np.exp(f), -1),
+    "categorical": lambda f, y, problem: _categorical(f, y),
+    "ordinal": _ordinal,
+    "poisson": lambda f, y, problem: np.sum(y * f - np.exp(f) - _gammaln(y + 1.0), -1),
+    "poisson_softplus": lambda f, y, problem: _count(-_log_sigmoid(-f), y),
+    "poisson_square": lambda f, y, problem: _count(f * f, y),
+    "negative_binomial": _negative_binomial, "gamma": _gamma, "student_t": _student_t,
+    "normal_full": _normal_full, "heteroscedastic": _heteroscedastic,
 }
 
 
@@ -83,7 +148,38 @@ def _softmax(f):
     return e / np.sum(e, -1, keepdims=True)
 
 
-_MEAN = {"normal": lambda f: f, "bernoulli": lambda f: np.exp(_log_sigmoid(f)), "categorical": _softmax, "poisson": np.exp}
+def _ordinal_mean(f, problem):
+    return sum(np.exp(_log_sigmoid(f - cut)) for cut in problem.likelihood_parameters["cut_points"])
+
+
+_MEAN = {
+    "normal": lambda f, problem: f, "normal_full": lambda f, problem: f, "student_t": lambda f, problem: f,
+    "heteroscedastic": lambda f, problem: f[..., 0::2],
+    "bernoulli": lambda f, problem: np.exp(_log_sigmoid(f)), "bernoulli_probit": lambda f, problem: np.exp(_log_cdf(f)),
+    "bernoulli_cloglog": lambda f, problem: -np.expm1(-np.exp(f)), "ordinal": _ordinal_mean,
+    "categorical": lambda f, problem: _softmax(f), "poisson": lambda f, problem: np.exp(f),
+    "poisson_softplus": lambda f, problem: -_log_sigmoid(-f), "poisson_square": lambda f, problem: f * f,
+    "negative_binomial": lambda f, problem: np.exp(f), "gamma": lambda f, problem: np.exp(f),
+}
+_LEVELS = {"bernoulli": 2, "bernoulli_probit": 2, "bernoulli_cloglog": 2}
+_INFORMATION = {
+    "normal": lambda f, problem: numpy.full_like(f, 1 / problem.variance), "poisson": lambda f, problem: np.exp(f),
+    "poisson_softplus": lambda f, problem: np.exp(2 * _log_sigmoid(f)) / -_log_sigmoid(-f),
+    "poisson_square": lambda f, problem: numpy.full_like(f, 4.0),
+    "negative_binomial": lambda f, problem: 1 / (np.exp(-f) + 1 / problem.likelihood_parameters["dispersion"]),
+    "gamma": lambda f, problem: numpy.full_like(f, problem.likelihood_parameters["shape"]),
+    "student_t": lambda f, problem: numpy.full_like(f, _student_t_information(**problem.likelihood_parameters)),
+    "heteroscedastic": lambda f, problem: numpy.where(numpy.arange(f.shape[-1]) % 2, 0.5, np.exp(-f[..., _own_scale(f)])),
+}
+
+
+def _student_t_information(scale, degrees_of_freedom):
+    return (degrees_of_freedom + 1) / (degrees_of_freedom + 3) / scale ** 2
+
+
+def _own_scale(f):
+    """For every output the place of its target's log variance."""
+    return numpy.arange(f.shape[-1]) // 2 * 2 + 1
 
 
 def _fisher_of_output(problem, f):
@@ -91,14 +187,27 @@ def _fisher_of_output(problem, f):
     if problem.likelihood == "categorical":
         r = numpy.eye(f.shape[-1]) - _softmax(f)[:, None, :]
         return np.einsum("nc,nci,ncj->nij", _softmax(f), r, r)
-    spread = {"normal": lambda f: numpy.full_like(f, 1 / (problem.variance or 1)), "poisson": np.exp,
-              "bernoulli": lambda f: np.exp(_log_sigmoid(f) + _log_sigmoid(-f))}[problem.likelihood](f)
+    if problem.likelihood == "normal_full":
+        return numpy.broadcast_to(numpy.linalg.inv(numpy.array(problem.likelihood_parameters["noise"])), (*f.shape, f.shape[-1]))
+    levels = _LEVELS.get(problem.likelihood) or len(problem.likelihood_parameters.get("cut_points", ())) + 1
+    spread = _over_levels(problem, f, levels) if levels > 1 else _INFORMATION[problem.likelihood](f, problem)
     return spread[:, :, None] * numpy.eye(f.shape[-1])
+
+
+def _over_levels(problem, f, levels):
+    """Σ_y p(y) (∂ log p/∂f)² for every output by itself: (n k)."""
+    density = _LOG_PROB[problem.likelihood]
+    flat, total = f.reshape(-1, 1), 0.0
+    for level in range(levels):
+        y = numpy.full(flat.shape, float(level))
+        score = _grad(lambda f: np.sum(density(f, y, problem)))(flat)
+        total = total + numpy.exp(density(flat, y, problem))[:, None] * score ** 2
+    return total.reshape(f.shape)
 
 
 def _loss(problem, theta, X, y):
     """−log p(y | θ) summed over data: (*s)."""
-    return -np.sum(_LOG_PROB[problem.likelihood](_network(problem, theta, X), y, problem.variance), -1)
+    return -np.sum(_LOG_PROB[problem.likelihood](_network(problem, theta, X), y, problem), -1)
 
 
 def _rows(function, rows, at):
@@ -121,7 +230,7 @@ def _per_datum(problem, y):
 def _curvature(problem, f):
     """∂²ℓ/∂f² by differentiating twice, row by row: (n k k)."""
     def gradient_of(k, f):
-        return np.sum(_grad(lambda f: -np.sum(_LOG_PROB[problem.likelihood](f, problem.y, problem.variance)))(f)[:, k])
+        return np.sum(_grad(lambda f: -np.sum(_LOG_PROB[problem.likelihood](f, problem.y, problem)))(f)[:, k])
     return numpy.stack([_grad(lambda f: gradient_of(k, f))(f) for k in range(f.shape[-1])], 1)
 
 
@@ -174,12 +283,113 @@ class _State:
         return _hessian(self.problem)
 
     @cached_property
+    def kronecker(self):
+        return _Kronecker(self.problem)
+
+    @cached_property
     def from_ggn(self):
         return _Gaussian(self.ggn + self.problem.prior_precision)
 
     @cached_property
     def from_hessian(self):
         return _Gaussian(self.hessian + self.problem.prior_precision)
+
+
+@dataclass(frozen=True)
+class _Kronecker:
+    """What the blocks of the layers are made of; units of all layers stand end to end."""
+
+    problem: Any
+
+    @cached_property
+    def spans(self):
+        """Where each layer's units and its parameters stand."""
+        units = numpy.cumsum([0, *self.problem.sizes[1:]])
+        params = numpy.cumsum([0, *self.problem.layer_sizes])
+        return [(slice(*units[l:l + 2]), slice(*params[l:l + 2])) for l in range(len(units) - 1)]
+
+    @cached_property
+    def by_shift(self):
+        """∂f_k/∂z of all layers: (n k u)."""
+        problem, n, units = self.problem, len(self.problem.X), sum(self.problem.sizes[1:])
+
+        def output(k):
+            return _rows(lambda copies: _layers(problem, problem.theta, problem.X[:, None, :], copies)[-1][:, 0, k], n,
+                         numpy.zeros(units))
+        return numpy.stack([output(k) for k in range(problem.sizes[-1])], 1)
+
+    @cached_property
+    def inputs(self):
+        """ā of every layer: (n, in + 1), or (n in) without biases."""
+        hidden = _layers(self.problem, self.problem.theta, self.problem.X)[:-1]
+        a = [self.problem.X, *(_ACTIVATIONS[self.problem.activation](z, self.problem.slope) for z in hidden)]
+        return [numpy.column_stack([each, numpy.ones(len(each))]) if self.problem.bias else each for each in a]
+
+    @cached_property
+    def slopes(self):
+        """φ′(z) of every hidden layer."""
+        act, slope = _ACTIVATIONS[self.problem.activation], self.problem.slope
+        return [_grad(lambda z: np.sum(act(z, slope)))(z) for z in _layers(self.problem, self.problem.theta, self.problem.X)[:-1]]
+
+    def order(self, layer):
+        """Places of θ's entries of this layer in the rows of [W b]."""
+        into, out = self.problem.sizes[layer:layer + 2]
+        place = numpy.arange(out * (into + self.problem.bias)).reshape(out, -1)
+        return numpy.concatenate([place[:, :into].ravel(), place[:, into:].ravel()])
+
+    def assemble(self, blocks):
+        """Blocks in the order of [W b] as one matrix in the order of θ."""
+        M = numpy.zeros((len(self.problem.theta),) * 2)
+        for layer, block in enumerate(blocks):
+            order, (_, span) = self.order(layer), self.spans[layer]
+            M[span, span] = block[numpy.ix_(order, order)]
+        return M
+
+    def unit_factors(self, middle):
+        """Σ_n Δ_nᵀ M_n Δ_n of every layer."""
+        return [numpy.einsum("nai,nab,nbj->ij", D, middle, D) for D in (self.by_shift[..., units] for units, _ in self.spans)]
+
+    def input_factors(self):
+        return [a.T @ a / len(a) for a in self.inputs]
+
+    def kfac(self, middle):
+        return self.assemble(numpy.kron(B, A) for B, A in zip(self.unit_factors(middle), self.input_factors()))
+
+    def kfra(self, middle):
+        factors, n = [middle.mean(0)], len(self.problem.X)
+        for layer in range(len(self.spans) - 1, 0, -1):
+            into, out = self.problem.sizes[layer:layer + 2]
+            W = self.problem.theta[self.spans[layer][1]][:out * into].reshape(out, into)
+            factors.insert(0, (W.T @ factors[0] @ W) * (self.slopes[layer - 1].T @ self.slopes[layer - 1]) / n)
+        return self.assemble(n * numpy.kron(B, A) for B, A in zip(factors, self.input_factors()))
+
+    def ekfac(self, G, middle, split):
+        """Per layer U diag(Uᵀ G U) Uᵀ, U = U_B ⊗ U_A the eigenvectors of KFAC."""
+        blocks = []
+        for layer, (B, A) in enumerate(zip(self.unit_factors(middle), self.input_factors())):
+            back, (_, span) = numpy.argsort(self.order(layer)), self.spans[layer]
+            U = numpy.kron(numpy.linalg.eigh(B)[1], _eigenvectors(A, split and self.problem.bias))
+            own = numpy.einsum("pi,pq,qi->i", U, G[span, span][numpy.ix_(back, back)], U)
+            blocks.append((U * own) @ U.T)
+        return self.assemble(blocks)
+
+
+def _eigenvectors(A, apart):
+    """Eigenvectors as columns; `apart`: the last row and column by themselves, whatever their eigenvalue."""
+    if not apart:
+        return numpy.linalg.eigh(A)[1]
+    U = numpy.eye(len(A))
+    U[:-1, :-1] = numpy.linalg.eigh(A[:-1, :-1])[1]
+    return U
+
+
+def _outer(r):
+    return r[:, :, None] * r[:, None, :]
+
+
+def _residual(problem, f, y):
+    """r = ∂ℓ/∂f: (n k)."""
+    return _grad(lambda f: -np.sum(_LOG_PROB[problem.likelihood](f, y, problem)))(f)
 
 
 def _sandwich(J, middle):
@@ -226,12 +436,51 @@ def ggn_diag(s):
     return numpy.diag(s.ggn)
 
 
+def ggn_vp(s):
+    return s.ggn @ s.problem.vector
+
+
+def _blocks(s, matrix):
+    """The matrix, zero outside the blocks of the layers."""
+    layer = numpy.repeat(numpy.arange(len(s.problem.layer_sizes)), s.problem.layer_sizes)
+    return numpy.where(layer[:, None] == layer, matrix, 0.0)
+
+
+def ggn_blockdiag(s):
+    return _blocks(s, s.ggn)
+
+
+def ggn_lastlayer(s):
+    q = s.problem.layer_sizes[-1]
+    return s.ggn[-q:, -q:]
+
+
+def ggn_kfac(s):
+    return s.kronecker.kfac(_curvature(s.problem, forward(s)))
+
+
+def ggn_kfra(s):
+    return s.kronecker.kfra(_curvature(s.problem, forward(s)))
+
+
+def ggn_ekfac(s):
+    return s.kronecker.ekfac(s.ggn, _curvature(s.problem, forward(s)), split=False)
+
+
+def ggn_ekfac_split(s):
+    return s.kronecker.ekfac(s.ggn, _curvature(s.problem, forward(s)), split=True)
+
+
 def hessian_full(s):
     return s.hessian
 
 
 def hessian_diag(s):
     return numpy.diag(s.hessian)
+
+
+def hessian_blockdiag(s):
+    return _blocks(s, s.hessian)
 
 
 def hessian_hvp(s):
@@ -244,6 +493,14 @@ def fisher_full(s):
     return _sandwich(s.jacobian, _fisher_of_output(s.problem, forward(s)))
 
 
+def fisher_diag(s):
+    return numpy.diag(fisher_full(s))
+
+
+def fisher_kfac(s):
+    return s.kronecker.kfac(_fisher_of_output(s.problem, forward(s)))
+
+
 def fisher_empirical(s):
     g = _per_datum(s.problem, s.problem.y)
     return g.T @ g
@@ -253,9 +510,31 @@ def fisher_empirical_diag(s):
     return numpy.sum(_per_datum(s.problem, s.problem.y) ** 2, 0)
 
 
+def fisher_empirical_centred(s):
+    g = _per_datum(s.problem, s.problem.y)
+    g = g - g.mean(0)
+    return g.T @ g
+
+
+def fisher_empirical_kfac(s):
+    return s.kronecker.kfac(_outer(_residual(s.problem, forward(s), s.problem.y)))
+
+
 def fisher_mc(s):
     g = _per_datum(s.problem, s.problem.labels)
     return g.T @ g
+
+
+def fisher_mc_diag(s):
+    return numpy.sum(_per_datum(s.problem, s.problem.labels) ** 2, 0)
+
+
+def fisher_mc_kfac(s):
+    return s.kronecker.kfac(_outer(_residual(s.problem, forward(s), s.problem.labels)))
+
+
+def ntk(s):
+    return numpy.tensordot(s.jacobian, s.jacobian, ([-1], [-1]))
 
 
 def laplace_precision(s):
@@ -308,4 +587,4 @@ def predictive_glm_variance(s):
 
 
 def predictive_mc(s):
-    return numpy.mean(_MEAN[s.problem.likelihood](_network(s.problem, s.problem.draws, s.problem.X_new)), 0)
+    return numpy.mean(_MEAN[s.problem.likelihood](_network(s.problem, s.problem.draws, s.problem.X_new), s.problem), 0)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.linalg
 
 import refbnn
-from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, laplace as _laplace, likelihoods, predict, priors
+from refbnn import (
+    Gaussian, Linearised, Mlp, Posterior, activations, duals, kronecker, laplace as _laplace, likelihoods, predict, priors,
+)
 from refbnn.conform.problem import Problem
 
 name = "refbnn"
@@ -23,6 +26,16 @@ _LIKELIHOODS = {
     "bernoulli": lambda problem: likelihoods.Bernoulli(),
     "categorical": lambda problem: likelihoods.Categorical(),
     "poisson": lambda problem: likelihoods.Poisson(),
+    "normal_full": lambda problem: likelihoods.NormalFull(np.array(problem.likelihood_parameters["noise"])),
+    "heteroscedastic": lambda problem: likelihoods.Heteroscedastic(),
+    "student_t": lambda problem: likelihoods.StudentT(**problem.likelihood_parameters),
+    "bernoulli_probit": lambda problem: likelihoods.BernoulliProbit(),
+    "bernoulli_cloglog": lambda problem: likelihoods.BernoulliCloglog(),
+    "ordinal": lambda problem: likelihoods.Ordinal(np.array(problem.likelihood_parameters["cut_points"])),
+    "poisson_softplus": lambda problem: likelihoods.PoissonSoftplus(),
+    "poisson_square": lambda problem: likelihoods.PoissonSquare(),
+    "negative_binomial": lambda problem: likelihoods.NegativeBinomial(**problem.likelihood_parameters),
+    "gamma": lambda problem: likelihoods.Gamma(**problem.likelihood_parameters),
 }
 
 
@@ -33,6 +46,11 @@ class _State:
     problem: Problem
     net: Mlp
     posterior: Posterior
+
+    @cached_property
+    def at(self):
+        """Every curvature at θ, in every structure."""
+        return self.posterior.loss.at(self.problem.theta)
 
     @cached_property
     def ggn(self) -> Gaussian:
@@ -78,7 +96,35 @@ def ggn_full(s):
 
 
 def ggn_diag(s):
-    return np.diag(ggn_full(s))
+    return s.at.ggn.diagonal()
+
+
+def ggn_vp(s):
+    return s.at.ggn.matvec(s.problem.vector)
+
+
+def ggn_blockdiag(s):
+    return scipy.linalg.block_diag(*s.at.ggn.layer_blocks())
+
+
+def ggn_lastlayer(s):
+    return s.at.ggn.last_layer()
+
+
+def ggn_kfac(s):
+    return kronecker.kfac(s.at.ggn).matrix()
+
+
+def ggn_kfra(s):
+    return kronecker.kfra(s.at.ggn).matrix()
+
+
+def ggn_ekfac(s):
+    return kronecker.ekfac(s.at.ggn).matrix()
+
+
+def ggn_ekfac_split(s):
+    return kronecker.ekfac(s.at.ggn, split_bias=True).matrix()
 
 
 def hessian_full(s):
@@ -86,7 +132,11 @@ def hessian_full(s):
 
 
 def hessian_diag(s):
-    return np.diag(hessian_full(s))
+    return s.at.hessian.diagonal()
+
+
+def hessian_blockdiag(s):
+    return scipy.linalg.block_diag(*s.at.hessian.layer_blocks())
 
 
 def hessian_hvp(s):
@@ -97,16 +147,44 @@ def fisher_full(s):
     return s.posterior.loss.fisher(s.problem.theta)
 
 
+def fisher_diag(s):
+    return s.at.fisher.diagonal()
+
+
+def fisher_kfac(s):
+    return kronecker.kfac(s.at.fisher).matrix()
+
+
 def fisher_empirical(s):
     return s.posterior.loss.empirical_fisher(s.problem.theta)
 
 
 def fisher_empirical_diag(s):
-    return np.diag(fisher_empirical(s))
+    return s.at.empirical_fisher.diagonal()
+
+
+def fisher_empirical_centred(s):
+    return s.posterior.loss.centred_empirical_fisher(s.problem.theta)
+
+
+def fisher_empirical_kfac(s):
+    return kronecker.kfac(s.at.empirical_fisher).matrix()
 
 
 def fisher_mc(s):
     return s.posterior.loss.sampled_fisher(s.problem.theta, s.problem.labels)
+
+
+def fisher_mc_diag(s):
+    return s.at.sampled_fisher(s.problem.labels).diagonal()
+
+
+def fisher_mc_kfac(s):
+    return kronecker.kfac(s.at.sampled_fisher(s.problem.labels)).matrix()
+
+
+def ntk(s):
+    return duals.ntk(s.at.evaluation, s.at.evaluation)
 
 
 def laplace_precision(s):

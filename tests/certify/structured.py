@@ -1,0 +1,120 @@
+"""Cases with block-diagonal, Kronecker-factored and dual forms of the curvature, and every likelihood beyond the four canonical ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from .designs import FULL, PER_LAYER_2, PER_LAYER_3, PER_PARAMETER, PRECISION, VARIANCE, Design, F
+from .awkward import same_inputs
+from .mode import near_mode
+from .question import Question
+
+NOISE = [[F(95, 256), F(-37, 256), F(11, 64)], [F(-37, 256), F(131, 256), F(19, 256)], [F(11, 64), F(19, 256), F(173, 256)]]
+CUTS = [F(-71, 64), F(-23, 256), F(41, 64)]
+SCALE, DEGREES = F(87, 128), F(311, 64)
+DISPERSION, SHAPE = F(159, 64), F(119, 64)
+
+
+def far_target(question: Question) -> Question:
+    """The first target of the first datum moved by 6: far out in the tail."""
+    y = [list(row) for row in question.y]
+    y[0][0] += 6
+    return replace(question, y=y)
+
+
+def away_from_zero(question: Question) -> Question:
+    """Output biases raised by 2, in θ and in the draws: a square link has a pole at zero."""
+    k, p = question.num_outputs, question.num_params
+
+    def raised(theta: list) -> list:
+        return [v + 2 if i >= p - k else v for i, v in enumerate(theta)]
+    return replace(question, theta=raised(question.theta), draws=[raised(draw) for draw in question.draws])
+
+
+def loose(question: Question) -> Question:
+    """The second output's bias raised by 2, in θ and in the draws: a larger log variance."""
+    place = question.num_params - question.num_outputs + 1
+
+    def raised(theta: list) -> list:
+        return [v + 2 if i == place else v for i, v in enumerate(theta)]
+    return replace(question, theta=raised(question.theta), draws=[raised(draw) for draw in question.draws])
+
+
+diagnostic = partial(Design, structures=True, num_data=7)
+awkward = partial(Design, structures=True, num_data=7, family="awkward")
+exact = partial(Design, structures=True, num_data=7, family="exact", ekfac=False)
+
+LIKELIHOODS = [
+    diagnostic("probit-tanh-2-3-3", "Three binary outputs with probit link", (2, 3, 3), "tanh", "bernoulli_probit"),
+    diagnostic("probit-silu-2-2-2-3", "Probit link, two SiLU layers, full prior precision", (2, 2, 2, 3), "silu",
+               "bernoulli_probit", prior=FULL),
+    diagnostic("cloglog-sigmoid-2-3-3", "Three binary outputs with complementary log-log link", (2, 3, 3), "sigmoid",
+               "bernoulli_cloglog", prior=PER_LAYER_2),
+    diagnostic("cloglog-tanh-2-2-2-3", "Complementary log-log link, two tanh layers", (2, 2, 2, 3), "tanh", "bernoulli_cloglog",
+               prior=PER_LAYER_3),
+    diagnostic("poisson-softplus-tanh-2-3-3", "Counts with softplus link, prior mean not zero", (2, 3, 3), "tanh",
+               "poisson_softplus", mean=F(-19, 64)),
+    diagnostic("poisson-softplus-sin-2-2-2-3", "Counts with softplus link, two sine layers", (2, 2, 2, 3), "sin",
+               "poisson_softplus"),
+    diagnostic("poisson-square-tanh-2-3-3", "Counts with square link: the Fisher matrix of the output is 4", (2, 3, 3), "tanh",
+               "poisson_square", prior=PER_PARAMETER, change=away_from_zero),
+    diagnostic("poisson-square-silu-2-2-2-3", "Counts with square link, two SiLU layers", (2, 2, 2, 3), "silu",
+               "poisson_square", change=away_from_zero),
+    diagnostic("normal-full-tanh-2-3-3", "Correlated noise", (2, 3, 3), "tanh", "normal_full", parameters={"noise": NOISE}),
+    diagnostic("normal-full-gelu-2-2-2-3", "Correlated noise, two GELU layers, full prior precision", (2, 2, 2, 3), "gelu",
+               "normal_full", parameters={"noise": NOISE}, prior=FULL, mean="array"),
+    awkward("heteroscedastic-tanh-2-3-2", "Mean and log variance of one target as outputs: the GGN is indefinite", (2, 3, 2), "tanh",
+            "heteroscedastic", spread=F(5, 4), change=loose, flags=("indefinite-ggn",)),
+    awkward("heteroscedastic-sin-2-2-2-4", "Means and log variances of two targets, two sine layers: G + P₀ is indefinite too",
+            (2, 2, 2, 4), "sin", "heteroscedastic", flags=("indefinite-ggn",)),
+    diagnostic("student-t-tanh-2-3-3", "Student-t noise of known scale: the GGN is indefinite", (2, 3, 3), "tanh", "student_t", spread=F(5, 4), flags=("indefinite-ggn",),
+               parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}),
+    awkward("student-t-sigmoid-2-2-2-3", "Student-t noise with targets in its tails, two sigmoid layers",
+            (2, 2, 2, 3), "sigmoid", "student_t", change=far_target, flags=("indefinite-ggn",), spread=F(4),
+            parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}),
+    diagnostic("negative-binomial-tanh-2-3-3", "Overdispersed counts", (2, 3, 3), "tanh", "negative_binomial",
+               parameters={"dispersion": DISPERSION}),
+    diagnostic("negative-binomial-softplus-2-2-2-3", "Overdispersed counts, two softplus layers, prior mean not zero",
+               (2, 2, 2, 3), "softplus", "negative_binomial", scale=F(3, 4), mean=F(19, 64),
+               parameters={"dispersion": DISPERSION}),
+    diagnostic("ordinal-tanh-2-3-3", "Four ordered levels with three given cut-points", (2, 3, 3), "tanh", "ordinal",
+               parameters={"cut_points": CUTS}),
+    diagnostic("ordinal-silu-2-2-2-3", "Four ordered levels, two SiLU layers, one prior precision per parameter", (2, 2, 2, 3),
+               "silu", "ordinal", prior=PER_PARAMETER, parameters={"cut_points": CUTS}),
+    diagnostic("gamma-tanh-2-3-3", "Positive targets with log mean and known shape", (2, 3, 3), "tanh", "gamma", spread=F(4),
+               parameters={"shape": SHAPE}),
+    diagnostic("gamma-erf-2-2-2-3", "Positive targets, two erf layers", (2, 2, 2, 3), "erf", "gamma", spread=F(3),
+               parameters={"shape": SHAPE}, prior=PER_LAYER_3),
+]
+STRUCTURES = [
+    diagnostic("structures-normal-tanh-2-3-3", "Structures of one tanh layer, normal likelihood: KFAC of the last layer is exact",
+               (2, 3, 3), "tanh", "normal", variance=VARIANCE, ekfac=False),
+    diagnostic("structures-categorical-tanh-2-3-3", "Structures of one tanh layer, softmax: no Kronecker block is exact",
+               (2, 3, 3), "tanh", "categorical", prior=("isotropic", PRECISION)),
+    diagnostic("structures-bernoulli-sin-2-2-2-3", "Structures of two sine layers, binary outputs", (2, 2, 2, 3), "sin",
+               "bernoulli"),
+    diagnostic("structures-poisson-gelu-2-2-2-3", "Structures of two GELU layers, counts: KFRA is not KFAC", (2, 2, 2, 3), "gelu",
+               "poisson", scale=F(3, 4)),
+    diagnostic("structures-categorical-no-bias-2-3-3", "Structures without biases", (2, 3, 3), "sigmoid", "categorical",
+               bias=False),
+    diagnostic("structures-probit-near-mode-2-3-3", "Probit link near a mode: the Hessian too gives a Laplace approximation",
+               (2, 3, 3), "tanh", "bernoulli_probit", change=near_mode),
+    exact("structures-deep-linear-2-2-2-3", "A deep linear network, normal likelihood: KFAC and KFRA are exact", (2, 2, 2, 3),
+          "identity", "normal", variance=VARIANCE),
+    exact("structures-relu-normal-2-2-2-3", "Two ReLU layers, normal likelihood: GGN and Hessian have the same diagonal blocks",
+          (2, 2, 2, 3), "relu", "normal", variance=VARIANCE),
+    exact("structures-leaky-relu-normal-full-2-3-3", "Leaky ReLU and correlated noise: everything but EKFAC is rational",
+          (2, 3, 3), "leaky_relu", "normal_full", slope=F(1, 8), parameters={"noise": NOISE}),
+    awkward("structures-one-datum", "A single datum: KFAC is exact, the centred empirical Fisher matrix is zero", (2, 3, 3), "tanh",
+            "categorical", num_data=1, ekfac=False, flags=("rank-deficient", "exact-zero")),
+    awkward("structures-same-inputs", "Seven targets at one input: KFAC is exact", (2, 3, 3), "tanh", "poisson",
+            change=same_inputs, ekfac=False, flags=("rank-deficient",)),
+    awkward("structures-one-output", "One output: the last layer's GGN is a Kronecker product, yet not KFAC's", (3, 3, 1), "tanh",
+            "bernoulli"),
+    awkward("structures-linear-ordinal-3-1", "No hidden layer, one output", (3, 1), "identity", "ordinal",
+            parameters={"cut_points": CUTS}),
+    awkward("structures-width-one", "Hidden layers of one unit", (2, 1, 1, 3), "softplus", "negative_binomial",
+            parameters={"dispersion": DISPERSION}),
+]
+STRUCTURED = LIKELIHOODS + STRUCTURES
