@@ -88,22 +88,27 @@ def errors(case, approximation, pullback):
 
 @functools.lru_cache(maxsize=4)
 def sizes(case, size=2.0**-24):
-    """{kind: ‖G_ll‖ times its measured condition number, of every layer}: what round-off is judged by; 1 where it vanishes.
+    """{kind: the size of every layer's matrices times a measured condition number}: what round-off is judged by, 1 for zero.
 
-    Everything here is made of the same signals as G_ll, and moves like it when θ and X are perturbed.
+    Everything here is made of the same signals as G_ll and as B ⊗ A (either can be the larger, where few data have both a
+    large B_n and a large A_n), and moves like them when θ and X are perturbed.
     """
     rng, labels = np.random.default_rng(len(case.theta)), labels_of(case)
 
     def blocks(moved):
-        return {kind: pullback.layer_blocks() for kind, (pullback, _) in curvatures(moved, labels).items()}
+        pullbacks = [(kind, pullback) for kind, (pullback, _) in curvatures(moved, labels).items()]
+        return {kind: np.stack([flat(pullback.layer_blocks()), flat(block.matrix() for block in kronecker.kfac(pullback).blocks)])
+                for kind, pullback in pullbacks}
+
+    def flat(layers):
+        return np.array([np.pad(block.ravel(), (0, case.net.num_params**2 - block.size)) for block in layers])
 
     here = blocks(case)
-    found = {kind: np.array([np.linalg.norm(G) for G in layers]) for kind, layers in here.items()}
+    found = {kind: np.linalg.norm(pair, axis=2) for kind, pair in here.items()}
     for _ in range(3):
-        for kind, layers in blocks(case.perturbed(size, rng)).items():
-            changes = [np.linalg.norm(G - H) / size for G, H in zip(layers, here[kind])]
-            found[kind] = np.maximum(found[kind], changes)
-    return {kind: np.where(scales > 0, scales, 1.0) for kind, scales in found.items()}
+        for kind, pair in blocks(case.perturbed(size, rng)).items():
+            found[kind] = np.maximum(found[kind], np.linalg.norm(pair - here[kind], axis=2) / size)
+    return {kind: np.where(scales.max(0) > 0, scales.max(0), 1.0) for kind, scales in found.items()}
 
 
 def is_exact(case, approximation, kind="ggn", layers=slice(None)):
