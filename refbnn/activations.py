@@ -53,9 +53,12 @@ def _identity(z):
 def _tanh(z):
     t = np.tanh(z)
     yield t
-    slope = 1 - t * t
+    slope = t * t
+    np.subtract(1, slope, out=slope)  # in place: memory costs as much as tanh
     yield slope
-    yield -2 * t * slope
+    bend = t * slope
+    bend *= -2
+    yield bend
     yield (4 * t * t - 2 * slope) * slope
 
 

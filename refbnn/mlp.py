@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from refbnn.pullback import Pullback, second_order_product
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_count, expect_shape,
 )
-from refbnn.signals import Layers, Signals, transpose
+from refbnn.signals import Layers, Signals, apply, transpose
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,14 @@ class Mlp:
     @property
     def num_params(self) -> int:
         """p, the number of parameters."""
-        return sum(self.layer_sizes)
+        return self.layout.num_params
 
     @property
     def is_linear(self) -> bool:
         """Whether f is affine in θ: no hidden layer."""
         return len(self.sizes) == 2
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """Where each layer stands in θ."""
         return Layout(self.sizes, self.bias)
@@ -100,7 +101,7 @@ class Mlp:
         X = as_array("X", X, "n d", d=self.num_inputs)
         layers, inputs, slopes = self.unflatten(theta), [X.T], []
         for (W, b), phi in zip(layers, (*self.activation, None)):
-            z = W @ inputs[-1]
+            z = apply(W, inputs[-1])
             if b is not None:
                 z += b[..., None]
             if phi is not None:

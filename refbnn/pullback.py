@@ -14,7 +14,7 @@ import numpy as np
 from refbnn import assembly
 from refbnn.assembly import Layout
 from refbnn.shapes import Matrix, Parameters, Vector, as_array
-from refbnn.signals import Signals, transpose
+from refbnn.signals import Signals, apply, transpose
 
 
 @dataclass(frozen=True)
@@ -120,24 +120,29 @@ def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.nd
     Forward: ż along u. Backward, with u_l = Wᵀδ: δ̇_L = M ḟ, δ̇_l = φ″ ż ⊙ Wᵀδ + φ′ ⊙ (Wᵀδ̇ + Vᵀδ). Layer: δ̇ aᵀ + δ ȧᵀ.
     """
     tangents = signals.tangents(directions)
-    f_dot = tangents[-1][0]
-    delta_dot = np.zeros_like(f_dot) if M is None else (M * f_dot[..., None, :, :]).sum(-2)
-    if v is not None:
-        delta_dot = np.broadcast_to(delta_dot, np.broadcast_shapes(delta_dot.shape, v.shape))
-    deltas = None if v is None else signals.backward(v)
+    delta, delta_dot = v, _bent_outputs(tangents[-1][0], M, v)
     products = []
     for l in range(signals.depth - 1, -1, -1):
-        z_dot, a_dot = tangents[l]
+        a_dot = tangents[l][1]
         W_part = delta_dot @ transpose(signals.inputs[l])
-        if deltas is not None:
-            W_part = W_part + deltas[l] @ transpose(a_dot)
+        if l and v is not None:
+            W_part += delta @ transpose(a_dot)
         products.append((W_part, delta_dot.sum(-1) if signals.bias else None))
         if l:
             W, V = transpose(signals.layers[l][0]), transpose(directions[l][0])
-            slope = signals.slopes[l - 1]
-            if deltas is None:
-                delta_dot = slope[0] * (W @ delta_dot)
-            else:
-                bend = slope[1] * tangents[l - 1][0]
-                delta_dot = slope[0] * (W @ delta_dot + V @ deltas[l]) + bend * (W @ deltas[l])
+            slope, *bend = signals.slopes[l - 1]
+            delta_dot = apply(W, delta_dot)
+            if v is not None:
+                delta_dot += apply(V, delta)
+            delta_dot *= slope
+            if v is not None:
+                back = apply(W, delta)
+                delta_dot += bend[0] * tangents[l - 1][0] * back
+                delta = slope * back
     return products[::-1]
+
+
+def _bent_outputs(f_dot: np.ndarray, M, v) -> np.ndarray:
+    """M ḟ, zero without M, with the leading axes of v too."""
+    product = np.zeros_like(f_dot) if M is None else np.einsum("...abn,...bn->...an", M, f_dot)
+    return product if v is None else np.broadcast_to(product, np.broadcast_shapes(product.shape, v.shape))

@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
-from refbnn import Linearised, Mlp, Posterior, activations, laplace, likelihoods, predict, priors
+from refbnn import Linearised, Mlp, Posterior, activations, duals, kronecker, laplace, likelihoods, predict, priors
 from refbnn.conform.case import ids, read, read_all
 from refbnn.conform.compare import Verdict, compare
 from refbnn.conform.quantities import QUANTITIES
@@ -18,6 +19,16 @@ LIKELIHOODS = {
     "bernoulli": lambda problem: likelihoods.Bernoulli(),
     "categorical": lambda problem: likelihoods.Categorical(),
     "poisson": lambda problem: likelihoods.Poisson(),
+    "normal_full": lambda problem: likelihoods.NormalFull(np.array(problem.likelihood_parameters["noise"])),
+    "heteroscedastic": lambda problem: likelihoods.Heteroscedastic(),
+    "student_t": lambda problem: likelihoods.StudentT(**problem.likelihood_parameters),
+    "bernoulli_probit": lambda problem: likelihoods.BernoulliProbit(),
+    "bernoulli_cloglog": lambda problem: likelihoods.BernoulliCloglog(),
+    "ordinal": lambda problem: likelihoods.Ordinal(problem.likelihood_parameters["cut_points"]),
+    "poisson_softplus": lambda problem: likelihoods.PoissonSoftplus(),
+    "poisson_square": lambda problem: likelihoods.PoissonSquare(),
+    "negative_binomial": lambda problem: likelihoods.NegativeBinomial(**problem.likelihood_parameters),
+    "gamma": lambda problem: likelihoods.Gamma(**problem.likelihood_parameters),
 }
 
 
@@ -37,7 +48,27 @@ def own_values(problem) -> dict:
     def glm():
         return predict.moments(Linearised(net, at=theta), q(loss.ggn), X_new)
 
+    def kfac(curvature):
+        return kronecker.kfac(curvature).matrix()
+
+    at = loss.at(theta)
+    sampled = at.sampled_fisher(problem.labels)
     return {
+        "ggn.vp": lambda: at.ggn.matvec(problem.vector),
+        "ggn.blockdiag": lambda: block_diag(*at.ggn.layer_blocks()),
+        "ggn.lastlayer": lambda: at.ggn.last_layer(),
+        "ggn.kfac": lambda: kfac(at.ggn),
+        "ggn.kfra": lambda: kronecker.kfra(at.ggn).matrix(),
+        "ggn.ekfac": lambda: kronecker.ekfac(at.ggn).matrix(),
+        "ggn.ekfac.split": lambda: kronecker.ekfac(at.ggn, split_bias=True).matrix(),
+        "hessian.blockdiag": lambda: block_diag(*at.hessian.layer_blocks()),
+        "fisher.diag": lambda: at.fisher.diagonal(),
+        "fisher.kfac": lambda: kfac(at.fisher),
+        "fisher.empirical.centred": lambda: loss.centred_empirical_fisher(theta),
+        "fisher.empirical.kfac": lambda: kfac(at.empirical_fisher),
+        "fisher.mc.diag": lambda: sampled.diagonal(),
+        "fisher.mc.kfac": lambda: kfac(sampled),
+        "ntk": lambda: duals.ntk(at.evaluation, at.evaluation),
         "forward": lambda: net.forward(theta, X),
         "loss": lambda: loss.value(theta),
         "log_joint": lambda: post.log_prob(theta),

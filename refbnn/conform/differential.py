@@ -27,7 +27,7 @@ from .adapters import refbnn as reference
 from .compare import Comparison, Unusable, Verdict, as_real_array, compare
 from .conventions import check
 from .diagnose import Finding, explain
-from .problem import LIKELIHOODS, Problem
+from .problem import LIKELIHOODS, PARAMETERS, REAL_TARGETS, Problem
 from .quantities import QUANTITIES, Quantity, nearest
 
 Array = NDArray[np.float64]
@@ -47,13 +47,15 @@ def problem_from(net: Mlp, likelihood: Any, prior: Gaussian, X: Array, y: Array,
     the parts do not fit together, or where hidden layers differ in their activation.
     """
     activation, slope = _activation_name(net)
+    name = _likelihood_name(likelihood)
     rng = np.random.default_rng(seed)
     theta = np.asarray(theta, float)
     p = net.num_params
     if theta.shape != (p,):
         raise ValueError(f"theta: expected shape ({p},), got {theta.shape}")
     return Problem(
-        sizes=net.sizes, activation=activation, slope=slope, bias=net.bias, likelihood=_likelihood_name(likelihood),
+        sizes=net.sizes, activation=activation, slope=slope, bias=net.bias, likelihood=name,
+        likelihood_parameters={key: getattr(likelihood, key) for key in PARAMETERS[name]},
         variance=getattr(likelihood, "variance", None), prior_mean=prior.mean, prior_precision=prior.precision.matrix(),
         X=X, y=y, theta=theta, X_new=np.asarray(X)[:5] if X_new is None else X_new, vector=rng.standard_normal(p),
         labels=likelihood.sample(net.forward(theta, np.asarray(X, float)), rng),
@@ -69,7 +71,7 @@ def _activation_name(net: Mlp) -> tuple[str, float | None]:
 
 
 def _likelihood_name(likelihood: Any) -> str:
-    name = type(likelihood).__name__.lower()
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(likelihood).__name__).lower()
     if name not in LIKELIHOODS:
         raise ValueError(f"likelihood: expected one of {', '.join(LIKELIHOODS)}, got {type(likelihood).__name__}")
     return name
@@ -84,18 +86,41 @@ def random_problem(seed: int, likelihood: str = "normal", sizes: Sequence[int] =
     theta = 0.7 * rng.standard_normal(p)
     return Problem(
         sizes=tuple(sizes), activation=activation, slope=0.1 if activation == "leaky_relu" else None, bias=bias,
-        likelihood=likelihood, variance=0.37 if likelihood == "normal" else None, prior_mean=0.3 * rng.standard_normal(p),
+        likelihood=likelihood, variance=0.37 if likelihood == "normal" else None,
+        likelihood_parameters=_random_parameters(likelihood, sizes[-1]), prior_mean=0.3 * rng.standard_normal(p),
         prior_precision=linalg.symmetric_part(np.eye(p) + linalg.gram(root)), X=rng.standard_normal((num_data, sizes[0])),
         y=_TARGETS[likelihood](rng, num_data, sizes[-1]), theta=theta, X_new=rng.standard_normal((4, sizes[0])),
         vector=rng.standard_normal(p), labels=_TARGETS[likelihood](rng, num_data, sizes[-1]),
         normals=rng.standard_normal((p + DIFFERENT, p)), draws=theta + 0.1 * rng.standard_normal((3, p)))
 
 
+def _random_parameters(likelihood: str, num_outputs: int) -> dict[str, Any]:
+    """Parameters that are as good as any others."""
+    k = np.arange(num_outputs)
+    usual = {"noise": np.diag(0.4 + 0.1 * k) + 0.2, "scale": 0.7, "degrees_of_freedom": 4.3, "cut_points": (-1.1, -0.1, 0.7),
+             "dispersion": 2.5, "shape": 1.9}
+    return {name: usual[name] for name in PARAMETERS[likelihood]}
+
+
+def _real(rng: np.random.Generator, n: int, k: int) -> Array:
+    return rng.standard_normal((n, k))
+
+
+def _binary(rng: np.random.Generator, n: int, k: int) -> Array:
+    return rng.integers(0, 2, (n, k)).astype(float)
+
+
+def _counts(rng: np.random.Generator, n: int, k: int) -> Array:
+    return rng.poisson(1.5, (n, k)).astype(float)
+
+
 _TARGETS: dict[str, Callable[[np.random.Generator, int, int], Array]] = {
-    "normal": lambda rng, n, k: rng.standard_normal((n, k)),
-    "bernoulli": lambda rng, n, k: rng.integers(0, 2, (n, k)).astype(float),
+    "normal": _real, "normal_full": _real, "student_t": _real, "heteroscedastic": lambda rng, n, k: _real(rng, n, k // 2),
+    "bernoulli": _binary, "bernoulli_probit": _binary, "bernoulli_cloglog": _binary,
     "categorical": lambda rng, n, k: rng.integers(0, k, n),
-    "poisson": lambda rng, n, k: rng.poisson(1.5, (n, k)).astype(float),
+    "ordinal": lambda rng, n, k: rng.integers(0, 4, (n, k)).astype(float),
+    "poisson": _counts, "poisson_softplus": _counts, "poisson_square": _counts, "negative_binomial": _counts,
+    "gamma": lambda rng, n, k: rng.gamma(2.0, size=(n, k)),
 }
 
 
@@ -229,13 +254,20 @@ def perturbed(problem: Problem, seed: int = 0) -> Iterator[Problem]:
     """The problem with every real input moved by ± a relative 2⁻²², six times."""
     rng = np.random.default_rng(seed)
     given = {f.name: getattr(problem, f.name) for f in fields(problem)}
-    names = (*PERTURBED, *(("y", "labels") if problem.likelihood == "normal" else ()))
+    names = (*PERTURBED, *(("y", "labels") if problem.likelihood in REAL_TARGETS else ()))
     for _ in range(PATTERNS):
         moved = {name: given[name] * (1 + STEP * rng.choice((-1.0, 1.0), given[name].shape)) for name in names}
         moved["prior_precision"] = np.tril(moved["prior_precision"]) + np.tril(moved["prior_precision"], -1).T
         if problem.variance is not None:
             moved["variance"] = problem.variance * (1 + STEP * rng.choice((-1.0, 1.0)))
+        moved["likelihood_parameters"] = {name: _moved(value, rng) for name, value in problem.likelihood_parameters.items()}
         yield Problem(**{**given, **moved})
+
+
+def _moved(value: float | tuple, rng: np.random.Generator) -> Array:
+    """A parameter moved likewise; a matrix stays symmetric."""
+    array = np.asarray(value) * (1 + STEP * rng.choice((-1.0, 1.0), np.shape(value)))
+    return np.tril(array) + np.tril(array, -1).T if array.ndim == 2 else array
 
 
 # The comparison ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "poisson_softplus": (), "poisson_square": (), "negative_binomial": ("dispersion",), "gamma": ("shape",),
 }
 LIKELIHOODS = tuple(PARAMETERS)
+REAL_TARGETS = ("normal", "normal_full", "heteroscedastic", "student_t", "gamma")
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softplus", "sin", "silu", "gelu", "gelu_tanh", "erf", "square", "relu",
                "leaky_relu")
 ARRAYS = ("prior_mean", "prior_precision", "X", "y", "theta", "X_new", "vector", "labels", "normals", "draws")

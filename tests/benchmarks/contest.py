@@ -89,8 +89,8 @@ class Process:
 
     def stop(self) -> None:
         """End it."""
-        self.process.stdin.close()
         try:
+            self.process.stdin.close()
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.process.kill()

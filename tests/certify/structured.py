@@ -1,4 +1,4 @@
-"""Cases with block-diagonal, Kronecker-factored and dual forms of the curvature, and every likelihood beyond the four canonical ones."""
+"""Cases with block-diagonal, Kronecker-factored and dual forms of the curvature, for every likelihood."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from .designs import FULL, PER_LAYER_2, PER_LAYER_3, PER_PARAMETER, PRECISION, VARIANCE, Design, F
-from .awkward import same_inputs
+from .awkward import last_layer_times, same_inputs
 from .mode import near_mode
 from .question import Question
 
@@ -42,73 +42,84 @@ def loose(question: Question) -> Question:
 
 
 diagnostic = partial(Design, structures=True, num_data=7)
+deeper = partial(Design, structures=True, num_data=5, sizes=(2, 2, 2, 3))
 awkward = partial(Design, structures=True, num_data=7, family="awkward")
-exact = partial(Design, structures=True, num_data=7, family="exact", ekfac=False)
+exact = partial(Design, structures=True, num_data=5, family="exact", ekfac=False)
 
 LIKELIHOODS = [
     diagnostic("probit-tanh-2-3-3", "Three binary outputs with probit link", (2, 3, 3), "tanh", "bernoulli_probit"),
-    diagnostic("probit-silu-2-2-2-3", "Probit link, two SiLU layers, full prior precision", (2, 2, 2, 3), "silu",
-               "bernoulli_probit", prior=FULL),
+    deeper("probit-silu-2-2-2-3", "Probit link, two SiLU layers, full prior precision", activation="silu",
+           likelihood="bernoulli_probit", prior=FULL),
     diagnostic("cloglog-sigmoid-2-3-3", "Three binary outputs with complementary log-log link", (2, 3, 3), "sigmoid",
                "bernoulli_cloglog", prior=PER_LAYER_2),
-    diagnostic("cloglog-tanh-2-2-2-3", "Complementary log-log link, two tanh layers", (2, 2, 2, 3), "tanh", "bernoulli_cloglog",
-               prior=PER_LAYER_3),
+    deeper("cloglog-tanh-2-2-2-3", "Complementary log-log link, two tanh layers", activation="tanh",
+           likelihood="bernoulli_cloglog", prior=PER_LAYER_3),
     diagnostic("poisson-softplus-tanh-2-3-3", "Counts with softplus link, prior mean not zero", (2, 3, 3), "tanh",
                "poisson_softplus", mean=F(-19, 64)),
-    diagnostic("poisson-softplus-sin-2-2-2-3", "Counts with softplus link, two sine layers", (2, 2, 2, 3), "sin",
-               "poisson_softplus"),
+    deeper("poisson-softplus-sin-2-2-2-3", "Counts with softplus link, two sine layers", activation="sin",
+           likelihood="poisson_softplus"),
     diagnostic("poisson-square-tanh-2-3-3", "Counts with square link: the Fisher matrix of the output is 4", (2, 3, 3), "tanh",
                "poisson_square", prior=PER_PARAMETER, change=away_from_zero),
-    diagnostic("poisson-square-silu-2-2-2-3", "Counts with square link, two SiLU layers", (2, 2, 2, 3), "silu",
-               "poisson_square", change=away_from_zero),
+    deeper("poisson-square-silu-2-2-2-3", "Counts with square link, two SiLU layers", activation="silu",
+           likelihood="poisson_square", change=away_from_zero),
     diagnostic("normal-full-tanh-2-3-3", "Correlated noise", (2, 3, 3), "tanh", "normal_full", parameters={"noise": NOISE}),
-    diagnostic("normal-full-gelu-2-2-2-3", "Correlated noise, two GELU layers, full prior precision", (2, 2, 2, 3), "gelu",
-               "normal_full", parameters={"noise": NOISE}, prior=FULL, mean="array"),
-    awkward("heteroscedastic-tanh-2-3-2", "Mean and log variance of one target as outputs: the GGN is indefinite", (2, 3, 2), "tanh",
-            "heteroscedastic", spread=F(5, 4), change=loose, flags=("indefinite-ggn",)),
+    deeper("normal-full-gelu-2-2-2-3", "Correlated noise, two GELU layers, full prior precision", activation="gelu",
+           likelihood="normal_full", parameters={"noise": NOISE}, prior=FULL, mean="array"),
+    awkward("heteroscedastic-tanh-2-3-2", "Mean and log variance of one target as outputs: the GGN is indefinite", (2, 3, 2),
+            "tanh", "heteroscedastic", spread=F(5, 4), change=loose, flags=("indefinite-ggn",)),
     awkward("heteroscedastic-sin-2-2-2-4", "Means and log variances of two targets, two sine layers: G + P₀ is indefinite too",
             (2, 2, 2, 4), "sin", "heteroscedastic", flags=("indefinite-ggn",)),
-    diagnostic("student-t-tanh-2-3-3", "Student-t noise of known scale: the GGN is indefinite", (2, 3, 3), "tanh", "student_t", spread=F(5, 4), flags=("indefinite-ggn",),
-               parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}),
-    awkward("student-t-sigmoid-2-2-2-3", "Student-t noise with targets in its tails, two sigmoid layers",
-            (2, 2, 2, 3), "sigmoid", "student_t", change=far_target, flags=("indefinite-ggn",), spread=F(4),
+    diagnostic("student-t-tanh-2-3-3", "Student-t noise of known scale: the GGN is indefinite", (2, 3, 3), "tanh", "student_t",
+               spread=F(5, 4), flags=("indefinite-ggn",), parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}),
+    awkward("student-t-sigmoid-2-2-2-3", "Student-t noise with targets in its tails, two sigmoid layers", (2, 2, 2, 3),
+            "sigmoid", "student_t", change=far_target, flags=("indefinite-ggn",), spread=F(4),
             parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}),
     diagnostic("negative-binomial-tanh-2-3-3", "Overdispersed counts", (2, 3, 3), "tanh", "negative_binomial",
                parameters={"dispersion": DISPERSION}),
-    diagnostic("negative-binomial-softplus-2-2-2-3", "Overdispersed counts, two softplus layers, prior mean not zero",
-               (2, 2, 2, 3), "softplus", "negative_binomial", scale=F(3, 4), mean=F(19, 64),
-               parameters={"dispersion": DISPERSION}),
+    deeper("negative-binomial-softplus-2-2-2-3", "Overdispersed counts, two softplus layers, prior mean not zero",
+           activation="softplus", likelihood="negative_binomial", scale=F(3, 4), mean=F(19, 64),
+           parameters={"dispersion": DISPERSION}),
     diagnostic("ordinal-tanh-2-3-3", "Four ordered levels with three given cut-points", (2, 3, 3), "tanh", "ordinal",
                parameters={"cut_points": CUTS}),
-    diagnostic("ordinal-silu-2-2-2-3", "Four ordered levels, two SiLU layers, one prior precision per parameter", (2, 2, 2, 3),
-               "silu", "ordinal", prior=PER_PARAMETER, parameters={"cut_points": CUTS}),
+    deeper("ordinal-silu-2-2-2-3", "Four ordered levels, two SiLU layers, one prior precision per parameter", activation="silu",
+           likelihood="ordinal", prior=PER_PARAMETER, parameters={"cut_points": CUTS}),
     diagnostic("gamma-tanh-2-3-3", "Positive targets with log mean and known shape", (2, 3, 3), "tanh", "gamma", spread=F(4),
                parameters={"shape": SHAPE}),
-    diagnostic("gamma-erf-2-2-2-3", "Positive targets, two erf layers", (2, 2, 2, 3), "erf", "gamma", spread=F(3),
-               parameters={"shape": SHAPE}, prior=PER_LAYER_3),
+    deeper("gamma-erf-2-2-2-3", "Positive targets, two erf layers", activation="erf", likelihood="gamma", spread=F(3),
+           parameters={"shape": SHAPE}, prior=PER_LAYER_3),
+]
+TAILS = [
+    awkward("saturated-probit", "Probit link, outputs far out in both tails", (2, 2, 1), "tanh", "bernoulli_probit",
+            change=partial(last_layer_times, factor=4), flags=("saturated",)),
+    awkward("saturated-cloglog", "Complementary log-log link, outputs far out in both tails", (2, 2, 1), "tanh",
+            "bernoulli_cloglog", change=partial(last_layer_times, factor=3), flags=("saturated",)),
+    awkward("saturated-ordinal", "Ordered levels, outputs far beyond the cut-points", (2, 2, 1), "tanh", "ordinal",
+            change=partial(last_layer_times, factor=8), parameters={"cut_points": CUTS}, flags=("saturated",)),
+    awkward("rare-counts", "Softplus link far below zero: rates down to a millionth", (2, 2, 1), "tanh", "poisson_softplus",
+            change=partial(last_layer_times, factor=8), counts=(0, 2), flags=("saturated",)),
 ]
 STRUCTURES = [
-    diagnostic("structures-normal-tanh-2-3-3", "Structures of one tanh layer, normal likelihood: KFAC of the last layer is exact",
-               (2, 3, 3), "tanh", "normal", variance=VARIANCE, ekfac=False),
+    diagnostic("structures-normal-tanh-2-2-3", "Structures of one tanh layer, normal likelihood: KFAC of the last layer is exact",
+               (2, 2, 3), "tanh", "normal", variance=VARIANCE, ekfac=False),
     diagnostic("structures-categorical-tanh-2-3-3", "Structures of one tanh layer, softmax: no Kronecker block is exact",
                (2, 3, 3), "tanh", "categorical", prior=("isotropic", PRECISION)),
-    diagnostic("structures-bernoulli-sin-2-2-2-3", "Structures of two sine layers, binary outputs", (2, 2, 2, 3), "sin",
-               "bernoulli"),
-    diagnostic("structures-poisson-gelu-2-2-2-3", "Structures of two GELU layers, counts: KFRA is not KFAC", (2, 2, 2, 3), "gelu",
-               "poisson", scale=F(3, 4)),
+    deeper("structures-bernoulli-sin-2-2-2-3", "Structures of two sine layers, binary outputs", activation="sin",
+           likelihood="bernoulli"),
+    deeper("structures-poisson-gelu-2-2-2-3", "Structures of two GELU layers, counts: KFRA is not KFAC", activation="gelu",
+           likelihood="poisson", scale=F(3, 4)),
     diagnostic("structures-categorical-no-bias-2-3-3", "Structures without biases", (2, 3, 3), "sigmoid", "categorical",
                bias=False),
-    diagnostic("structures-probit-near-mode-2-3-3", "Probit link near a mode: the Hessian too gives a Laplace approximation",
-               (2, 3, 3), "tanh", "bernoulli_probit", change=near_mode),
+    diagnostic("structures-probit-near-mode-2-2-3", "Probit link near a mode: the Hessian too gives a Laplace approximation",
+               (2, 2, 3), "tanh", "bernoulli_probit", change=near_mode),
     exact("structures-deep-linear-2-2-2-3", "A deep linear network, normal likelihood: KFAC and KFRA are exact", (2, 2, 2, 3),
           "identity", "normal", variance=VARIANCE),
     exact("structures-relu-normal-2-2-2-3", "Two ReLU layers, normal likelihood: GGN and Hessian have the same diagonal blocks",
           (2, 2, 2, 3), "relu", "normal", variance=VARIANCE),
-    exact("structures-leaky-relu-normal-full-2-3-3", "Leaky ReLU and correlated noise: everything but EKFAC is rational",
-          (2, 3, 3), "leaky_relu", "normal_full", slope=F(1, 8), parameters={"noise": NOISE}),
-    awkward("structures-one-datum", "A single datum: KFAC is exact, the centred empirical Fisher matrix is zero", (2, 3, 3), "tanh",
+    exact("structures-leaky-relu-normal-full-2-2-3", "Leaky ReLU and correlated noise: all but logarithms is rational", (2, 2, 3),
+          "leaky_relu", "normal_full", slope=F(1, 8), parameters={"noise": NOISE}),
+    awkward("structures-one-datum", "A single datum: KFAC is exact, the centred empirical Fisher is zero", (2, 2, 3), "tanh",
             "categorical", num_data=1, ekfac=False, flags=("rank-deficient", "exact-zero")),
-    awkward("structures-same-inputs", "Seven targets at one input: KFAC is exact", (2, 3, 3), "tanh", "poisson",
+    awkward("structures-same-inputs", "Seven targets at one input: KFAC is exact", (2, 2, 3), "tanh", "poisson",
             change=same_inputs, ekfac=False, flags=("rank-deficient",)),
     awkward("structures-one-output", "One output: the last layer's GGN is a Kronecker product, yet not KFAC's", (3, 3, 1), "tanh",
             "bernoulli"),
@@ -117,4 +128,4 @@ STRUCTURES = [
     awkward("structures-width-one", "Hidden layers of one unit", (2, 1, 1, 3), "softplus", "negative_binomial",
             parameters={"dispersion": DISPERSION}),
 ]
-STRUCTURED = LIKELIHOODS + STRUCTURES
+STRUCTURED = LIKELIHOODS + TAILS + STRUCTURES

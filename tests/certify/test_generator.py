@@ -14,8 +14,10 @@ import pytest
 flint = pytest.importorskip("flint", reason="python-flint (of the extra certify) is not installed")
 mpmath = pytest.importorskip("mpmath", reason="mpmath (of the extra certify) is not installed")
 
-from . import certify, closed, condition, derive, generate, jets  # noqa: E402
+from . import certify, closed, closed_likelihoods, closed_structures, condition, derive, generate, jets  # noqa: E402
 from .catalogue import BY_ID, DESIGNS  # noqa: E402
+from .closed_likelihoods import CANONICAL, FORMS  # noqa: E402
+from .derive_likelihoods import FAMILIES  # noqa: E402
 from .designs import Design, F  # noqa: E402
 from .fields import Decimal, Interval, Rational  # noqa: E402
 from .integers import Integers  # noqa: E402
@@ -26,7 +28,8 @@ HERE = Path(__file__).parent
 # -- the same bytes ---------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", ["one-parameter", "linear-poisson-2-3", "interpolation", "width-one",
-                                  "saturated-bernoulli"])
+                                  "saturated-bernoulli", "structures-linear-ordinal-3-1", "structures-width-one",
+                                  "saturated-probit"])
 def test_a_case_is_generated_again_byte_for_byte(name):
     assert generate.case_for(BY_ID[name]).encode() == (generate.CASES / f"{name}.json").read_bytes()
 
@@ -68,11 +71,18 @@ def test_the_generator_shares_no_code_with_the_package():
 
 # -- planted faults -----------------------------------------------------------------------------------------------
 
+PARAMETERS = {
+    "normal_full": {"noise": [[F(3, 4), F(1, 8), F(-1, 4)], [F(1, 8), F(1, 2), F(1, 16)], [F(-1, 4), F(1, 16), F(5, 8)]]},
+    "student_t": {"scale": F(3, 4), "degrees_of_freedom": F(9, 2)}, "ordinal": {"cut_points": [F(-1), F(-1, 8), F(3, 4)]},
+    "negative_binomial": {"dispersion": F(5, 2)}, "gamma": {"shape": F(7, 4)}}
+
+
 @lru_cache(maxsize=None)
 def design(likelihood: str, activation: str) -> Design:
     variance = F(95, 256) if likelihood == "normal" else None
-    return Design(f"test-{activation}-{likelihood}", "", (2, 3, 3), activation, likelihood, num_data=2,
-                  variance=variance, prior=("full", full_prior))
+    sizes = (2, 3, 4 if likelihood == "heteroscedastic" else 3)
+    return Design(f"test-{activation}-{likelihood}", "", sizes, activation, likelihood, num_data=2, variance=variance,
+                  prior=("full", full_prior), parameters=PARAMETERS.get(likelihood, {}), structures=True, ekfac=False)
 
 
 def full_prior(stream: Integers, layer_sizes: list[int]) -> list[list[Fraction]]:
@@ -82,12 +92,15 @@ def full_prior(stream: Integers, layer_sizes: list[int]) -> list[list[Fraction]]
 
 def both_routes(likelihood: str = "normal", activation: str = "tanh") -> None:
     """The comparison that every case went through."""
-    question = design(likelihood, activation).question()
-    intervals, with_hessian = certify.route_a(question, 256)
-    certify.compare_routes(intervals, certify.route_b(question, 256, with_hessian))
+    compare(design(likelihood, activation).question())
 
 
-@pytest.mark.parametrize("likelihood", ["normal", "bernoulli", "categorical", "poisson"])
+def compare(question) -> None:
+    intervals, prefixes = certify.route_a(question, 256)
+    certify.compare_routes(intervals, certify.route_b(question, 256, prefixes))
+
+
+@pytest.mark.parametrize("likelihood", FAMILIES)
 def test_sound_routes_agree(likelihood):
     both_routes(likelihood)
 
@@ -125,7 +138,7 @@ def test_a_dropped_constant_is_caught(monkeypatch):
 
 
 def test_a_curvature_without_the_outer_product_is_caught(monkeypatch):
-    def diagonal(self, f):
+    def diagonal(self, f, y):
         mean = self.mean(f)
         return [[m if a == b else self.zero for b in range(len(f))] for a, m in enumerate(mean)]
     monkeypatch.setattr(closed.Closed, "curvature", diagonal)
@@ -194,8 +207,8 @@ def test_a_fault_in_the_44th_digit_is_caught(monkeypatch):
 
 def test_a_missing_quantity_is_caught():
     question = design("normal", "tanh").question()
-    intervals, with_hessian = certify.route_a(question, 256)
-    decimals = certify.route_b(question, 256, with_hessian)
+    intervals, prefixes = certify.route_a(question, 256)
+    decimals = certify.route_b(question, 256, prefixes)
     del decimals["ggn.full"]
     with pytest.raises(certify.Disagreement, match="ggn.full"):
         certify.compare_routes(intervals, decimals)
@@ -206,6 +219,177 @@ def test_an_interval_that_misses_the_exact_value_is_caught():
     certify.check_enclosed({"forward": [third]}, {"forward": [flint.fmpq(1, 3)]})
     with pytest.raises(certify.Disagreement, match="forward"):
         certify.check_enclosed({"forward": [third]}, {"forward": [flint.fmpq(1, 3) + flint.fmpq(1, 10 ** 15)]})
+
+
+def independent() -> dict:
+    """Those families whose formulas are scalar."""
+    return {name: form for name, form in FORMS.items() if issubclass(form, closed_likelihoods.Independent)}
+
+
+@pytest.mark.parametrize("name", [name for name in independent() if name not in CANONICAL])
+@pytest.mark.parametrize("formula", ["loss_of", "first", "second", "information", "mean_of"])
+def test_a_wrong_formula_of_any_likelihood_is_caught(monkeypatch, name, formula):
+    """Off in the 44th digit."""
+    plain = getattr(FORMS[name], formula)
+    monkeypatch.setitem(FORMS, name, type("Wrong", (FORMS[name],), {
+        formula: lambda self, *given: plain(self, *given) * (1 + mpmath.mpf(10) ** -43)}))
+    with pytest.raises(certify.Disagreement):
+        both_routes(name)
+
+
+@pytest.mark.parametrize("attribute, quantity", [
+    ("input_factor", "ggn.kfac"), ("kfra", "ggn.kfra"), ("centred", "fisher.empirical.centred"), ("ntk", "ntk"),
+    ("blocks", "ggn.blockdiag"), ("masked", "hessian.blockdiag")])
+def test_a_fault_in_any_structure_is_caught(monkeypatch, attribute, quantity):
+    plain = getattr(closed_structures.Structures, attribute)
+
+    def off(self, *arguments):
+        found = plain(self, *arguments)
+        rows = [found] if attribute == "ntk" else found
+        rows[-1][0] = rows[-1][0] * (1 + mpmath.mpf(10) ** -43)
+        return found
+    monkeypatch.setattr(closed_structures.Structures, attribute, off)
+    with pytest.raises(certify.Disagreement, match=f"^{quantity}|^fisher"):
+        both_routes("bernoulli")
+
+
+def test_a_summed_second_factor_is_caught(monkeypatch):
+    """Σ ā āᵀ in the place of its mean."""
+    plain = closed_structures.Structures.input_factor
+    monkeypatch.setattr(closed_structures.Structures, "input_factor",
+                        lambda self, l: [[v * len(self.q.X) for v in row] for row in plain(self, l)])
+    caught("ggn.kfac")
+
+
+def test_exchanged_kronecker_factors_are_caught(monkeypatch):
+    plain = closed_structures.Structures.written
+    monkeypatch.setattr(closed_structures.Structures, "written", lambda self, terms: plain(self, (
+        (l, A, B) if len(A) == len(B) else (l, B, A) for l, B, A in terms)))
+    swapped = replace(design("poisson", "tanh"), id="test-swapped", sizes=(2, 3, 4))
+    with pytest.raises(certify.Disagreement, match="^ggn.blockdiag|^ggn.kfac"):
+        compare(swapped.question())
+
+
+@pytest.fixture(scope="module")
+def with_ekfac():
+    """A case whose Kronecker factors have different eigenvalues."""
+    return BY_ID["structures-width-one"].question()
+
+
+def test_sound_routes_agree_on_ekfac(with_ekfac):
+    assert {"ggn.ekfac", "ggn.ekfac.split"} <= set(certify.route_a(with_ekfac, 256)[0])
+    compare(with_ekfac)
+
+
+def test_ekfac_with_kfacs_own_diagonal_is_caught(with_ekfac, monkeypatch):
+    monkeypatch.setattr(closed_structures.Structures, "ekfac", lambda self, outputs, split: self.kfac(outputs))
+    with pytest.raises(certify.Disagreement, match="ggn.ekfac"):
+        compare(with_ekfac)
+
+
+def test_a_repeated_eigenvalue_is_refused_and_never_guessed():
+    field = Interval(128)
+    with field.working():
+        one, zero = flint.arb(1), flint.arb(0)
+        assert len(field.projectors([[one + one, one], [one, one + one]])) == 2
+        with pytest.raises(ZeroDivisionError):
+            field.projectors([[one, zero], [zero, one]])
+        with pytest.raises(ZeroDivisionError):
+            field.projectors([[one, one, one]] * 3)
+
+
+def test_projectors_are_projectors_and_keep_exact_zeros():
+    field = Interval(192)
+    with field.working():
+        A = [[flint.arb(v) for v in row] for row in ([4, 1, 0], [1, 3, 0], [0, 0, 2])]
+        for P in field.projectors(A):
+            M = flint.arb_mat(P)
+            square, turned = (M * M - M).entries(), (flint.arb_mat(A) * M - M * flint.arb_mat(A)).entries()
+            assert all(v.contains(0) and v.rad() < 1e-40 for v in square + turned)
+            assert all(P[i][2].is_zero() and P[2][i].is_zero() for i in (0, 1))
+
+
+# -- a third route for likelihoods: integrals, sums and derivatives by mpmath ---------------------------------------
+
+def outcomes(name: str, form, f: mpmath.mpf) -> mpmath.mpf:
+    """E[(∂ℓ/∂f)²] by summing or integrating over y; the mass, which must be one."""
+    def weight(y):
+        return mpmath.exp(-form.loss_of(f, y))
+
+    def both(function):
+        if name in ("student_t", "gamma"):
+            low = -mpmath.inf if name == "student_t" else mpmath.mpf(0)
+            points = [low, *(mpmath.mpf(p) for p in ((0.25, 1, 2, 4) if name == "gamma" else (-4, -1, 0, 1, 4))), mpmath.inf]
+            return mpmath.quad(function, points)
+        top = {"bernoulli_probit": 1, "bernoulli_cloglog": 1, "bernoulli": 1, "ordinal": 3}.get(name, 400)
+        return sum(function(y) for y in range(top + 1))
+    return both(weight), both(lambda y: weight(y) * form.first(f, y) ** 2), both(lambda y: weight(y) * y)
+
+
+@pytest.mark.parametrize("name", independent())
+@pytest.mark.parametrize("f", [F(-5, 4), F(3, 8), F(9, 8)])
+def test_fisher_information_and_mean_are_expectations_over_a_density_of_mass_one(name, f):
+    field = Decimal(40)
+    with field.working():
+        form, at = FORMS[name](design(name, "tanh").question().lifted(field), field), field.number(f)
+        mass, information, mean = outcomes(name, form, at)
+        close = mpmath.mpf(10) ** -(10 if name == "student_t" else 15)
+        assert abs(mass - 1) < close
+        assert abs(information - form.information(at)) < close * information
+        assert abs(mean - form.mean_of(at)) < mpmath.mpf(10) ** -(6 if name == "student_t" else 15) * (1 + abs(mean))
+
+
+@pytest.mark.parametrize("name", independent())
+def test_residual_and_curvature_are_derivatives_of_the_loss(name):
+    field = Decimal(60)
+    with field.working():
+        form = FORMS[name](design(name, "tanh").question().lifted(field), field)
+        for y in (1, 0, 3, mpmath.mpf(5) / 4):
+            if (y not in (0, 1, 3) and name not in ("student_t", "gamma")) or (name == "gamma" and not y) \
+                    or (y == 3 and name.startswith("bernoulli")):
+                continue
+            for f in (mpmath.mpf(-9) / 8, mpmath.mpf(5) / 8):
+                first, second = (mpmath.diff(lambda x: form.loss_of(x, y), f, order) for order in (1, 2))
+                assert abs(first - form.first(f, y)) < mpmath.mpf(10) ** -20
+                assert abs(second - form.second(f, y)) < mpmath.mpf(10) ** -15
+
+
+def test_the_fisher_matrix_of_a_normal_with_its_log_variance_is_an_integral():
+    field = Decimal(40)
+    with field.working():
+        form = FORMS["heteroscedastic"](design("heteroscedastic", "tanh").question().lifted(field), field)
+        f = [field.number(v) for v in (F(3, 8), F(-7, 8))]
+        grid = [-mpmath.inf, -2, 0, 1, 3, mpmath.inf]
+
+        def expectation(function):
+            return mpmath.quad(lambda y: mpmath.exp(-form.loss(f, [y])) * function(form.residual(f, [y])), grid)
+        assert abs(expectation(lambda r: 1) - 1) < 1e-15
+        F_f = form.fisher(f)
+        for i in range(2):
+            assert abs(expectation(lambda r: r[i])) < 1e-15
+            for j in range(2):
+                assert abs(expectation(lambda r: r[i] * r[j]) - F_f[i][j]) < 1e-15
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_output_fisher_matrix_differs_from_the_curvature_unless_the_likelihood_is_canonical(name):
+    field = Decimal(40)
+    with field.working():
+        question = design(name, "tanh").question()
+        form = FORMS[name](question.lifted(field), field)
+        f = [field.number(F(i + 2, 8)) for i in range(question.num_outputs)]
+        pairs = [(form.fisher(f), form.curvature(f, y)) for y in question.lifted(field).y]
+        differs = any(abs(a - b) > 1e-3 for F_f, L in pairs for r, s in zip(F_f, L) for a, b in zip(r, s))
+        assert differs != (name in CANONICAL)
+
+
+def test_a_fisher_matrix_that_should_differ_from_the_ggn_and_does_not_is_refused(monkeypatch):
+    question = BY_ID["structures-linear-ordinal-3-1"].question()
+    results = certify.certified(question)
+    with pytest.raises(certify.Disagreement, match="F ≠ G"):
+        certify.check_fisher(question, results | {"fisher.full": results["ggn.full"]})
+    with pytest.raises(certify.Disagreement, match="F = G"):
+        certify.check_fisher(replace(question, likelihood="poisson"), results)
 
 
 # -- a third route: differences at 250 digits ---------------------------------------------------------------------
@@ -320,7 +504,7 @@ def test_the_poisson_moment_with_its_bound_for_the_tail_holds_the_rate(f):
     field = Interval(256)
     with field.working():
         question = BY_ID["zero-counts"].question()
-        moment = derive.Derivation(question, field).poisson_moment(flint.arb(f))
+        moment = derive.Derivation(question, field).family.moment(flint.arb(f))
         rate = flint.arb(f).exp()
         assert moment.overlaps(rate)
         assert moment.rad() < rate * flint.arb(10) ** -60

@@ -140,7 +140,8 @@ def test_an_order_permutes_every_parameter_axis(solved, order):
 def test_a_split_bias_is_what_the_package_computes_with_split_bias(solved):
     problem, values = solved
     at = right.prepare(problem).posterior.loss.at(problem.theta)
-    for name, split in (("ggn.kfac", kronecker.kfac(at.ggn, split_bias=True)), ("ggn.kfra", kronecker.kfra(at.ggn, split_bias=True)),
+    for name, split in (("ggn.kfac", kronecker.kfac(at.ggn, split_bias=True)),
+                        ("ggn.kfra", kronecker.kfra(at.ggn, split_bias=True)),
                         ("fisher.kfac", kronecker.kfac(at.fisher, split_bias=True)),
                         ("fisher.empirical.kfac", kronecker.kfac(at.empirical_fisher, split_bias=True)),
                         ("fisher.mc.kfac", kronecker.kfac(at.sampled_fisher(problem.labels), split_bias=True))):

@@ -44,7 +44,7 @@ _ACTIVATIONS = {
 
 
 def _layers(problem, theta, X, shifts=None):
-    """Pre-activations z_1 ... z_L = f: (*s p), (*s n d) -> (*s n out) each; `shifts` (*s u) is added to all of them, end to end."""
+    """Pre-activations z_1 ... z_L = f: (*s p), (*s n d) -> (*s n out) each. `shifts` (*s u), end to end, is added to them."""
     a, at, unit, act, found = X, 0, 0, _ACTIVATIONS[problem.activation], []
     for layer, (into, out) in enumerate(zip(problem.sizes[:-1], problem.sizes[1:])):
         W = np.reshape(theta[..., at:at + out * into], theta.shape[:-1] + (out, into))

@@ -13,10 +13,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Task:
-    """What to time, and how to read its result."""
+    """What to time, how to read its result, and whether the first run compiles."""
 
     run: Callable[[], object]
     plain: Callable[[object], np.ndarray] = np.asarray
+    compiles: bool = False
 
 
 def factors(pairs) -> np.ndarray:

@@ -85,4 +85,4 @@ def _no_tangent(y):
 
 def _compiled(function, theta):
     compiled = jax.jit(function)
-    return Task(lambda: compiled(theta).block_until_ready())
+    return Task(lambda: compiled(theta).block_until_ready(), compiles=True)

@@ -3,7 +3,6 @@
 from functools import cache
 
 from laplace.curvature import AsdlEF, AsdlGGN, AsdlHessian, BackPackEF, BackPackGGN, CurvlinopsEF, CurvlinopsGGN, CurvlinopsHessian
-from laplace.curvature import GGNInterface
 
 from . import Task, factors
 from .torch_models import model, numpy, scale
@@ -27,7 +26,7 @@ def prepare(problem):
         own = cache(lambda: backend(kind))
         return Task(lambda: own().jacobians(X)[0], numpy)
 
-    tasks = {"ggn.full/func": second(_FuncGGN)}
+    tasks = {}
     for name, GGN in {"asdl": AsdlGGN, "backpack": BackPackGGN, "curvlinops": CurvlinopsGGN}.items():
         tasks |= {
             f"jacobian/{name}": jacobians(GGN),
@@ -39,11 +38,9 @@ def prepare(problem):
         tasks[f"fisher.empirical/{name}"] = second(EF, read=lambda F: scale(problem) * numpy(F))
     for name, Hessian in {"asdl": AsdlHessian, "curvlinops": CurvlinopsHessian}.items():
         tasks[f"hessian.full/{name}"] = second(Hessian)
+    if problem.num_params > 1000:  # a product a parameter, never this library's fastest: minutes
+        tasks = {key: task for key, task in tasks.items() if not key.endswith("curvlinops") or key.startswith("ggn.kfac")}
     return tasks
-
-
-class _FuncGGN(GGNInterface):
-    """The package's own GGN from torch.func's Jacobians."""
 
 
 def _factors(kron):
