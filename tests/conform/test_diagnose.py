@@ -221,6 +221,14 @@ def test_a_constant_without_a_name_is_evidence_on_one_case_and_a_cause_on_many()
     assert alone.cause is None and any("0.01 x I" in line for line in alone.evidence)
 
 
+def test_a_fault_of_one_likelihood_is_claimed_for_that_likelihood():
+    def spoil(state):
+        return right.ggn_full(state) * (2.0 if state.problem.likelihood == "normal" else 1.0)
+    finding = named("ggn.full", spoil)
+    assert key(finding) == "factor:2" and finding.cause.sentence.startswith("With the normal likelihood alone: ")
+    assert finding.cases < finding.total
+
+
 def test_causes_that_differ_by_likelihood_are_told_apart():
     def spoil(state):
         return right.ggn_full(state) * {"normal": 2.0, "poisson": 1 / len(state.problem.X)}.get(state.problem.likelihood, 1.0)
