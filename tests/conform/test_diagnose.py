@@ -14,8 +14,9 @@ from refbnn.conform import case as cases, theories
 from refbnn.conform.adapters import faults, refbnn as right
 from refbnn.conform.compare import Verdict, compare
 from refbnn.conform.conventions import convert
-from refbnn.conform.diagnose import ONE, ZERO, Monomial, candidates, explain, scales
+from refbnn.conform.diagnose import candidates, explain
 from refbnn.conform.differential import LocalCase, random_problem
+from refbnn.conform.naming import ONE, ZERO, Monomial, scales
 from refbnn.conform.quantities import QUANTITIES
 
 LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
