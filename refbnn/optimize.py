@@ -22,7 +22,7 @@ class Mode:
     """A posterior mode and what was reached.
 
     `gradient_norm` is ‖∇ log p(y, θ)‖; `decrement` is √(∇ᵀ A⁻¹ ∇), the distance to the exact mode in posterior standard
-    deviations (A = −∇² log p); `smallest_eigenvalue` is that of A, positive; `num_iterations` counts Hessians.
+    deviations (A = −∇² log p); `smallest_eigenvalue` is that of A, positive; `num_iterations` counts the steps tried.
     """
 
     theta: Vector

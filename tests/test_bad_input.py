@@ -91,7 +91,7 @@ def test_batches_that_do_not_fit_each_other_are_refused():
 
 @pytest.mark.parametrize("sizes", [(2,), (), (2, 0), (2, -1, 3), (2, 2.5), ("a", 2), (2, True), None, 5, (2, np.nan)])
 def test_sizes_that_are_no_network_are_refused(sizes):
-    refuses(lambda: Mlp(sizes, activations.tanh))
+    refuses(lambda: Mlp(sizes, activations.tanh), match="^sizes: expected .* got")
 
 
 @pytest.mark.parametrize("activation", ["tanh", None, np.tanh, (activations.tanh, activations.tanh), (), [np.tanh]])

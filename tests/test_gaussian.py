@@ -161,5 +161,7 @@ def test_a_matrix_that_is_not_positive_definite_is_refused_with_its_smallest_eig
 def test_asymmetry_at_round_off_is_averaged_away_and_more_is_refused():
     P = np.array([[2.0, 1.0], [1.0 + 2e-16, 2.0]])
     assert np.array_equal(Dense(P).matrix(), Dense(P).matrix().T)
-    with pytest.raises(ValueError, match="symmetric"):
-        Dense(np.array([[2.0, 1.0], [1.001, 2.0]]))
+    for scale in (1e-200, 1e-20, 1.0, 1e20):
+        Dense(scale * P)
+        with pytest.raises(ValueError, match="symmetric"):
+            Dense(scale * np.array([[2.0, 1.0], [1 + 1e-12, 2.0]]))

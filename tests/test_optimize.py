@@ -51,6 +51,15 @@ def test_what_a_mode_reports_is_true():
     assert (case.posterior.log_prob(nearby) < mode.log_prob).all()
 
 
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_search_that_starts_at_the_mode_tries_one_step_and_stays(likelihood):
+    case = Spec((2, 3, 2), "tanh", likelihood).build()
+    found = optimize.maximize(case.posterior, case.theta)
+    again = optimize.maximize(case.posterior, found.theta)
+    assert again.num_iterations == 1 < found.num_iterations
+    assert np.linalg.norm(again.theta - found.theta) <= 1e-12 * np.linalg.norm(found.theta)
+
+
 @pytest.mark.parametrize("prior", ["isotropic", "per_layer", "per_parameter", "full"])
 def test_the_mode_of_linear_regression_is_the_least_squares_solution(prior):
     case = Spec((3, 2), likelihood="normal", prior=prior).build()

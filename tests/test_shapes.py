@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import Annotated
 
@@ -159,6 +160,12 @@ def test_every_annotated_shape_is_true_and_every_function_that_has_one_is_called
         call_everything()
     assert len(wrapped) > 60
     assert sorted(wrapped - calls) == []
+
+
+def test_every_value_of_the_package_is_immutable():
+    classes = {value for module in MODULES for value in vars(module).values() if dataclasses.is_dataclass(value)}
+    assert len(classes) > 8
+    assert [value.__name__ for value in classes if not value.__dataclass_params__.frozen] == []
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------

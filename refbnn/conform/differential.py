@@ -34,7 +34,8 @@ Array = NDArray[np.float64]
 PATTERNS = 6
 STEP = 2.0 ** -22
 PERTURBED = ("theta", "X", "X_new", "prior_mean", "prior_precision", "vector", "draws")
-DIFFERENT = 5  # more normals than parameters by this much
+SPARE = 5  # more normals than parameters by this much
+DRAWS = 7
 
 
 # Problems ------------------------------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ def problem_from(net: Mlp, likelihood: Any, prior: Gaussian, X: Array, y: Array,
         variance=getattr(likelihood, "variance", None), prior_mean=prior.mean, prior_precision=prior.precision.matrix(),
         X=X, y=y, theta=theta, X_new=np.asarray(X)[:5] if X_new is None else X_new, vector=rng.standard_normal(p),
         labels=likelihood.sample(net.forward(theta, np.asarray(X, float)), rng),
-        normals=rng.standard_normal((p + DIFFERENT, p)), draws=theta + 0.1 * rng.standard_normal((4, p)))
+        normals=rng.standard_normal((p + SPARE, p)), draws=theta + 0.1 * rng.standard_normal((DRAWS, p)))
 
 
 def _activation_name(net: Mlp) -> tuple[str, float | None]:
@@ -91,7 +92,7 @@ def random_problem(seed: int, likelihood: str = "normal", sizes: Sequence[int] =
         prior_precision=linalg.symmetric_part(np.eye(p) + linalg.gram(root)), X=rng.standard_normal((num_data, sizes[0])),
         y=_TARGETS[likelihood](rng, num_data, sizes[-1]), theta=theta, X_new=rng.standard_normal((4, sizes[0])),
         vector=rng.standard_normal(p), labels=_TARGETS[likelihood](rng, num_data, sizes[-1]),
-        normals=rng.standard_normal((p + DIFFERENT, p)), draws=theta + 0.1 * rng.standard_normal((3, p)))
+        normals=rng.standard_normal((p + SPARE, p)), draws=theta + 0.1 * rng.standard_normal((DRAWS, p)))
 
 
 def _random_parameters(likelihood: str, num_outputs: int) -> dict[str, Any]:

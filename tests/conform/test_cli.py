@@ -155,13 +155,11 @@ def _refbnn(*arguments: str, **keywords) -> subprocess.Popen:
 def test_ctrl_c_ends_cleanly_with_what_there_is(adapter, tmp_path):
     path, flag = tmp_path / "report.jsonl", tmp_path / "asked"
     slow = adapter(f"def gradient(s):\n    open({str(flag)!r}, 'w').write(str(os.getpid()))\n    time.sleep(100)\n")
-    process = _refbnn("conform", slow, "--report", str(path), "-k", "tanh-normal-2-5-3")
-    for _ in range(600):
-        if flag.exists() and flag.read_text():
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    with _refbnn("conform", slow, "--report", str(path), "-k", "tanh-normal-2-5-3") as process:
+        while process.poll() is None and not (flag.exists() and flag.read_text()):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=90)  # of a call that sleeps for 100 s, on a machine that may be busy
     assert process.returncode == 130 and b"Traceback" not in err
     assert b"INTERRUPTED" in out and out.splitlines()[-1].startswith(b"ran 2 / declared 3 / total ")
     summary = json.loads(path.read_text("utf-8").splitlines()[-1])
