@@ -10,10 +10,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior, curvature, laplace, likelihoods, linalg, optimize, predict, priors
+from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
+from refbnn import assembly, curvature, laplace, likelihoods, linalg, mlp, optimize, predict, priors, pullback
 from refbnn.activations import Activation
 from refbnn.likelihoods.independent import IndependentOutputs
 from refbnn.precision import Dense, Diagonal
+from refbnn.loss import Curvatures
+from refbnn.linearised import LinearisedEvaluation
+from refbnn.mlp import Evaluation
+from refbnn.pullback import Pullback
 from tests import test_activations, test_curvature, test_gaussian, test_laplace, test_likelihoods, test_linearised, test_loss
 from tests import test_mlp, test_optimize, test_posterior, test_predict, test_priors
 from tests.zoo import ACTIVATIONS, LIKELIHOODS, SMOOTH, Spec, statement
@@ -105,22 +110,46 @@ def derivatives_changed(changes):
     return instead(Activation, "derivatives", faulty)
 
 
-def no_cross_terms(self, record, source, true=Mlp._forward_signals):
+def no_cross_terms(self, delta, T, a_l):
     """The cross term δ_l ∂a_{l-1}/∂z_m is dropped."""
-    return [None if signal is None else (signal[0], None) for signal in true(self, record, source)]
+
+
+def transposed_factor(pullback, *_, **__):
+    """Σ Jᵀ Sᵀ S J."""
+    S = pullback.S.swapaxes(0, 1)
+    return dataclasses.replace(pullback, S=S, M=np.einsum("ckn,cln->kln", S, S))
+
+
+def products_with_v(factor):
+    """Plant: the part of the second derivatives of the outputs in matrix-free products is scaled."""
+    true = pullback.second_order_product
+
+    def faulty(signals, directions, M, v):
+        return true(signals, directions, M, None if v is None else factor * v)
+
+    return instead(mlp, "second_order_product", faulty)
+
+
+def residual_changed(change):
+    """Plant: the residual that enters Hessian and empirical Fisher goes through `change`."""
+    return instead(Curvatures, "residual", property(lambda self: change(self.likelihood.residual(self.evaluation.f, self.y))))
+
+
+def bent(change):
+    """Plant: every matrix that has second derivatives of the outputs in it goes through change(matrix, pullback)."""
+    return after(Pullback, "full", lambda H, pullback, *_: H if pullback.v is None else change(H, pullback))
 
 
 def zero_block(i, j):
-    """Plant: the block of layers i and j of the contracted Hessian is lost."""
-    def change(H, net, *_):
-        stops = np.cumsum(net.layer_sizes)
-        starts = stops - net.layer_sizes
+    """Plant: the block of layers i and j is lost."""
+    def change(H, pullback):
+        rows, columns = pullback.layout.span(i), pullback.layout.span(j)
         H = H.copy()
-        H[starts[i]:stops[i], starts[j]:stops[j]] = 0
-        H[starts[j]:stops[j], starts[i]:stops[i]] = 0
+        H[rows, columns] = 0
+        H[columns, rows] = 0
         return H
 
-    return after(Mlp, "contracted_hessian", change)
+    return bent(change)
 
 
 hessian_laws = (on(test_mlp.test_the_contracted_hessian_is_the_complex_step_of_the_vector_jacobian_product, DEEP),
@@ -140,10 +169,11 @@ NETWORK = [
         Mlp, "jvp", lambda self, theta, X, u, true=Mlp.jvp: true(Mlp(self.sizes, ACTIVATIONS["identity"]), theta, X, u)),
      (on(test_mlp.test_forward_and_backward_mode_are_adjoint),
       on(test_mlp.test_products_with_the_jacobian_are_those_of_the_full_matrix))),
-    ("A2 backward mode averages over data", after(Mlp, "vjp", lambda g, net, theta, X, v: g / len(X)),
+    ("A2 backward mode averages over data", after(Evaluation, "vjp", lambda g, at, v: g / at.num_data),
      (on(test_mlp.test_forward_and_backward_mode_are_adjoint),
       on(test_loss.test_everything_is_a_sum_over_data_and_never_a_mean))),
-    ("A4 batch leakage: outputs centred over data", after(Mlp, "forward", lambda f, *_: f - f.mean(-2, keepdims=True)),
+    ("A4 batch leakage: outputs centred over data", instead(
+        Evaluation, "f", property(lambda self, true=Evaluation.f.fget: true(self) - true(self).mean(-2, keepdims=True))),
      (on(test_loss.test_everything_is_a_sum_over_data_and_never_a_mean), on(test_mlp.test_forward_equals_plain_loops))),
     ("A5 last layer as features kron identity", after(
         Mlp, "jacobian",
@@ -171,26 +201,26 @@ NETWORK = [
     ("C1, C6, C7 φ″ dropped", derivatives_changed({2: lambda d, z: 0 * d}),
      hessian_laws),
     ("C1 φ″ of the wrong sign", derivatives_changed({2: lambda d, z: -d}), hessian_laws),
-    ("C1 cross term δ ∂a/∂θ dropped", instead(Mlp, "_forward_signals", no_cross_terms),
+    ("C1 cross term δ ∂a/∂θ dropped", instead(assembly._CrossBlock, "add_first_order", no_cross_terms),
      (*hessian_laws, on(test_mlp.test_the_contracted_hessian_has_its_structure_in_terms_of_hidden_states, DEEP),
       on(test_mlp.test_the_contracted_hessian_of_a_homogeneous_network_obeys_euler_twice, RELU))),
-    ("C3 factor 2 in the contracted Hessian product", scaled(Mlp, "contracted_hessian_product", 2.0),
+    ("C3 factor 2 in the contracted Hessian product", products_with_v(2.0),
      (on(test_mlp.test_the_product_with_the_contracted_hessian_is_that_of_the_matrix, DEEP),
       on(test_loss.test_the_hessian_vector_product_is_that_of_the_matrix, DEEP))),
-    ("C3 the second-derivative part of Hv dropped", scaled(Mlp, "contracted_hessian_product", 0.0),
+    ("C3 the second-derivative part of Hv dropped", products_with_v(0.0),
      (on(test_loss.test_the_hessian_vector_product_is_that_of_the_matrix, DEEP),
       on(test_loss.test_central_differences_of_the_gradient_approach_the_hessian_product_with_order_two, DEEP))),
     ("C8 stray φ″ in a piecewise-linear network", derivatives_changed({2: lambda d, z: d + 0.1}),
      (on(test_mlp.test_same_layer_blocks_of_the_contracted_hessian_vanish_for_piecewise_linear_networks, RELU),
       on(test_curvature.test_piecewise_linear_networks_have_hessian_and_ggn_with_equal_same_layer_blocks, RELU))),
-    ("C9 last-layer block not zero", after(Mlp, "contracted_hessian", lambda H, *_: H + np.eye(len(H))),
+    ("C9 last-layer block not zero", bent(lambda H, _: H + np.eye(len(H))),
      (on(test_mlp.test_the_last_layer_block_of_the_contracted_hessian_vanishes),
       on(test_curvature.test_the_last_layer_block_of_the_hessian_is_that_of_the_ggn),
       on(test_curvature.test_without_hidden_layer_the_hessian_is_the_ggn, LINEAR),
       on(test_mlp.test_the_trace_of_the_contracted_hessian_comes_from_the_bends_alone))),
-    ("C23 one triangle only", after(Mlp, "contracted_hessian", lambda H, *_: np.tril(H)),
+    ("C23 one triangle only", bent(lambda H, _: np.tril(H)),
      (on(test_mlp.test_the_contracted_hessian_is_symmetric_to_the_last_bit), *hessian_laws)),
-    ("C23 symmetric to round-off only", after(Mlp, "contracted_hessian", lambda H, *_: H * (1 + 1e-15 * np.tri(len(H)))),
+    ("C23 symmetric to round-off only", bent(lambda H, _: H * (1 + 1e-15 * np.tri(len(H)))),
      (on(test_mlp.test_the_contracted_hessian_is_symmetric_to_the_last_bit),
       on(test_curvature.test_every_matrix_is_symmetric_to_the_last_bit))),
     *[(f"C1 block ({i}, {j}) of the Hessian lost", zero_block(i, j), hessian_laws)
@@ -306,26 +336,26 @@ probit = dataclasses.replace(TANH, likelihood="probit")
 CURVATURE = [
     *[(f"mean for sum in {name}", after(Loss, name, lambda value, loss, *_: value / len(loss.X)), (sum_law,))
       for name in ("value", "gradient", "hessian", "ggn", "fisher", "empirical_fisher")],
-    ("A3 gradient of the wrong sign", scaled(Loss, "gradient", -1.0),
+    ("A3 gradient of the wrong sign", after(Loss, "value_and_gradient", lambda result, *_: (result[0], -result[1])),
      (on(test_loss.test_the_gradient_is_the_complex_step_of_the_loss), on(test_loss.test_the_gradient_is_what_autograd_finds),
       on(test_posterior.test_the_gradient_is_the_complex_step_of_the_log_joint))),
     ("per-datum gradients averaged", after(Loss, "per_datum_gradients", lambda g, *_: g / len(g)),
-     (on(test_loss.test_per_datum_gradients_are_jacobian_times_residual_and_sum_to_the_gradient),
-      on(test_curvature.test_the_empirical_fisher_is_the_loop_over_squared_gradients_not_centred))),
+     (on(test_loss.test_per_datum_gradients_are_jacobian_times_residual_and_sum_to_the_gradient),)),
     ("order of data lost", after(Loss, "per_datum_gradients", lambda g, *_: np.sort(g, axis=0)),
      (on(test_loss.test_the_order_of_the_data_does_not_matter),)),
     ("½ missing: GGN doubled", scaled(Loss, "ggn", 2.0),
      (on(test_curvature.test_the_ggn_is_the_plain_loop_over_data_and_outputs),
-      on(test_loss.test_the_hessian_is_the_complex_step_of_the_gradient),
       on(test_curvature.test_the_gram_matrix_of_data_has_the_eigenvalues_of_the_ggn),
       on(test_curvature.test_homogeneous_networks_obey_euler_in_gradient_ggn_and_residual_part, RELU),
       on(test_linearised.test_the_hessian_of_the_linearised_model_is_the_ggn_of_the_network))),
     ("factor transposed in the GGN", instead(curvature, "ggn", ggn_with_transposed_factor),
+     (on(test_curvature.test_the_ggn_is_the_plain_loop_over_data_and_outputs, categorical),)),
+    ("factor transposed on the way to every matrix", after(Evaluation, "pullback", transposed_factor),
      (on(test_curvature.test_the_ggn_is_the_plain_loop_over_data_and_outputs, categorical),
       on(test_curvature.test_the_gram_matrix_of_data_has_the_eigenvalues_of_the_ggn, categorical))),
-    ("C5 residual contaminated by Λ", after(Loss, "_residual", lambda r, loss, theta: 1.1 * r),
+    ("C5 residual contaminated by Λ", residual_changed(lambda r: 1.1 * r),
      (on(test_curvature.test_the_residual_part_is_linear_in_the_residual, DEEP),)),
-    ("C11 R not proportional to the residual", after(Loss, "_residual", lambda r, loss, theta: r + 1e-3),
+    ("C11 R not proportional to the residual", residual_changed(lambda r: r + 1e-3),
      (on(test_curvature.test_at_interpolation_the_hessian_is_the_ggn_and_the_empirical_fisher_vanishes),
       on(test_curvature.test_the_hessian_averaged_over_targets_from_the_model_is_the_ggn, categorical))),
     ("C10 the GGN used for the Hessian", instead(Loss, "hessian", lambda self, theta: self.ggn(theta)),
@@ -342,7 +372,7 @@ CURVATURE = [
      (on(test_curvature.test_every_matrix_is_symmetric_to_the_last_bit),)),
     ("C15 Kronecker factors in column-major order", after(Loss, "hessian", lambda H, loss, *_: bias_first(H, loss.net)),
      (on(test_curvature.test_a_single_datum_has_same_layer_hessian_blocks_of_kronecker_form),)),
-    ("C17 Euler: residual part doubled", scaled(Mlp, "contracted_hessian", 2.0),
+    ("C17 Euler: residual part doubled", bent(lambda H, _: 2 * H),
      (on(test_curvature.test_homogeneous_networks_obey_euler_in_gradient_ggn_and_residual_part, RELU), *hessian_laws)),
     ("C18 factor 2 in Hv", scaled(Loss, "hessian_vector_product", 2.0),
      (on(test_loss.test_central_differences_of_the_gradient_approach_the_hessian_product_with_order_two, DEEP),)),
@@ -354,7 +384,8 @@ CURVATURE = [
     ("D2 GGN called Fisher", instead(Loss, "fisher", lambda self, theta: self.ggn(theta)),
      (on(fisher_law, probit),
       test_curvature.test_the_ggn_of_a_likelihood_that_is_not_canonical_depends_on_the_targets_and_is_not_the_fisher_matrix)),
-    ("Fisher called GGN", instead(Loss, "ggn", lambda self, theta: self.fisher(theta)),
+    ("Fisher called GGN", instead(
+        Curvatures, "_output_curvature", lambda self: (self.likelihood.fisher(self.evaluation.f), None)),
      (on(test_curvature.test_the_ggn_is_the_plain_loop_over_data_and_outputs, probit),
       on(test_loss.test_the_hessian_is_what_autograd_finds, probit))),
     ("D1 Fisher matrix from curvatures at the targets", scaled(Loss, "fisher", 1 + 1e-9),
@@ -486,17 +517,17 @@ LAPLACE = [
      (on(test_laplace.test_the_effective_number_of_parameters_agrees_in_all_its_forms), moments_law)),
     ("jitter in the posterior precision", instead(laplace, "at", lambda theta, precision, true=laplace.at: true(
         theta, precision + 1e-6 * np.eye(len(theta)))), (exact_law, moments_law)),
-    ("G6 sign of r", scaled(Loss, "gradient", -1.0),
+    ("G6 sign of r", after(Loss, "value_and_gradient", lambda result, *_: (result[0], -result[1])),
      (test_laplace.test_the_mode_of_the_linearised_regression_is_gaussian_process_regression_on_pseudo_targets,)),
     ("C22 linearised at θ instead of θ*", instead(
         Linearised, "jacobian", lambda self, theta, X: self.net.jacobian(theta, X)),
      (on(test_linearised.test_its_derivatives_are_those_of_the_network_at_its_point_whatever_theta),)),
     ("C22 linearised network that bends", instead(
-        Linearised, "contracted_hessian", lambda self, theta, X, v: self.net.contracted_hessian(self.at, X, v)),
+        Linearised, "evaluate", lambda self, theta, X, order=2: self.net.evaluate(self.at, X)),
      (on(test_linearised.test_the_hessian_of_the_linearised_model_is_the_ggn_of_the_network),
       call(test_linearised.test_a_mode_of_the_network_is_the_mode_of_its_linearisation, "normal"))),
     ("G16 tangent without f(θ*)", instead(
-        Linearised, "forward", lambda self, theta, X: self.net.jvp(self.at, X, np.asarray(theta) - self.at)),
+        LinearisedEvaluation, "f", property(lambda self: self.base.jvp(self.shift))),
      (on(test_linearised.test_outputs_are_the_tangent_of_the_network_at_its_point),
       call(test_linearised.test_one_gauss_newton_step_lands_on_the_posterior_mean_of_the_linearised_regression, "tanh"))),
     ("G16 tangent through the origin: J θ for J (θ − θ*)", instead(
