@@ -18,7 +18,7 @@ from tests.likelihoods.families import FAMILIES
 from tests.zoo import KINKED, SMOOTH, Spec, law, statement
 
 POINTS = 24
-RADIUS = 2.0**-4  # of steps along unit vectors; nearest singularities of the activations are about ten times as far
+RADIUS = 2.0**-4  # of steps along unit vectors, where `radius_for` does not shrink it
 
 
 def unit(v):
@@ -31,7 +31,22 @@ def rows_for(case, count=3):
     return np.random.default_rng([case.spec.seed, 9]).normal(size=(count, case.net.num_params))
 
 
-def slope_at_zero(function, radius=RADIUS):
+def radius_for(case, v):
+    """A radius of steps along v on which no pre-activation or output moves by more than 1/2, also in complex numbers.
+
+    The nearest singularities of activations and likelihoods (π/2 for tanh) are then at least three times as far.
+    """
+    radius, here = RADIUS, oracles.states(case.spec, case.theta, case.X)[1]
+    angles = np.exp(2j * np.pi * np.arange(8) / 8)
+    while any(
+        np.abs(moved - z).max() > 0.5
+        for moved, z in zip(oracles.states(case.spec, case.theta + radius * angles[:, None] * v, case.X)[1], here)
+    ):
+        radius /= 2
+    return radius
+
+
+def slope_at_zero(function, radius):
     """(derivative, max|function|) of a smooth function of t at t = 0, from its Chebyshev interpolant on [−radius, radius].
 
     Interpolation converges geometrically; what remains is round-off of about POINTS·u·max|function|/radius.
@@ -42,20 +57,20 @@ def slope_at_zero(function, radius=RADIUS):
     return chebyshev.chebval(0.0, chebyshev.chebder(coefficients)) / radius, np.abs(values).max()
 
 
-def is_the_gradient(gradient, function, case, radius=RADIUS):
+def is_the_gradient(gradient, function, case, radius):
     """Assert that `gradient` at θ is that of function(θ), along a random direction."""
     u = unit(case.vector)
     slope, size = slope_at_zero(lambda t: function(case.theta + t * u), radius)
     agree(gradient @ u, slope, terms=case.terms + POINTS, condition=max(1.0, 10 / radius), scale=size or 1.0)
 
 
-def second_derivative_of_the_gradient(case, v):
+def second_derivative_of_the_gradient(case, v, radius):
     """d²/dt² ∇L(θ + t v) at 0 by Cauchy's integral of backpropagation in complex numbers, and the size of what it adds up."""
     def gradient(t):
         return oracles.gradient(case, case.theta + t * v)
 
-    size = max(np.linalg.norm(gradient(RADIUS * np.exp(2j * np.pi * j / 8))) for j in range(8))
-    return oracles.cauchy_derivatives(gradient, 2, RADIUS)[2], size
+    size = max(np.linalg.norm(gradient(radius * np.exp(2j * np.pi * j / 8))) for j in range(8))
+    return oracles.cauchy_derivatives(gradient, 2, radius)[2], size
 
 
 # -- ∇³L[v, v] --------------------------------------------------------------------------------------------------------------
@@ -66,8 +81,9 @@ def test_a_jet_is_the_second_derivative_of_the_gradient_along_a_line(spec):
     """Identity C19."""
     case = spec.build()
     v = unit(case.vector)
-    expected, size = second_derivative_of_the_gradient(case, v)
-    agree(third.third_derivative(case.loss, case.theta, v), expected, terms=case.terms + 64, condition=2 / RADIUS**2,
+    radius = radius_for(case, v)
+    expected, size = second_derivative_of_the_gradient(case, v, radius)
+    agree(third.third_derivative(case.loss, case.theta, v), expected, terms=case.terms + 64, condition=2 / radius**2,
           scale=size or 1.0)
 
 
@@ -135,7 +151,7 @@ def test_the_trace_gradient_of_the_hessian_is_the_slope_of_the_trace(spec):
     case = spec.build()
     V = unit(rows_for(case))
     gradient = third.trace_gradient_of_hessian(case.loss, case.theta, V)
-    is_the_gradient(gradient, lambda theta: (V * (V @ case.loss.hessian(theta))).sum(), case)
+    is_the_gradient(gradient, lambda theta: (V * (V @ case.loss.hessian(theta))).sum(), case, radius_for(case, unit(case.vector)))
 
 
 @law(activation=SMOOTH)
@@ -144,7 +160,7 @@ def test_the_trace_gradient_of_the_ggn_is_the_slope_of_the_trace(spec):
     case = spec.build()
     V = unit(rows_for(case))
     gradient = third.trace_gradient_of_ggn(case.loss, case.theta, V)
-    is_the_gradient(gradient, lambda theta: (V * (V @ case.loss.ggn(theta))).sum(), case)
+    is_the_gradient(gradient, lambda theta: (V * (V @ case.loss.ggn(theta))).sum(), case, radius_for(case, unit(case.vector)))
 
 
 @law(activation=SMOOTH)
@@ -157,9 +173,10 @@ def test_with_the_posterior_scale_it_is_the_gradient_of_the_log_determinant(spec
     gradient = third.trace_gradient_of_ggn(case.loss, case.theta, V)
     start = P.log_det()
     u = unit(case.vector)
-    slope, _ = slope_at_zero(lambda t: Dense(case.loss.ggn(case.theta + t * u) + P0).log_det() - start)
+    radius = radius_for(case, u)
+    slope, _ = slope_at_zero(lambda t: Dense(case.loss.ggn(case.theta + t * u) + P0).log_det() - start, radius)
     kappa = np.linalg.cond(P.matrix())
-    agree(gradient @ u, slope, terms=case.terms + POINTS, condition=kappa * 10 / RADIUS, scale=case.terms)
+    agree(gradient @ u, slope, terms=case.terms + POINTS, condition=kappa * 10 / radius, scale=case.terms)
 
 
 def with_likelihood(name):
@@ -178,7 +195,7 @@ def test_trace_gradients_are_slopes_for_every_likelihood(name):
     case = with_likelihood(name)
     V, loss = unit(np.random.default_rng(4).normal(size=(3, len(case.theta)))), case.loss
     for gradient, matrix in ((third.trace_gradient_of_hessian, loss.hessian), (third.trace_gradient_of_ggn, ggn_of(loss))):
-        is_the_gradient(gradient(loss, case.theta, V), lambda theta: (V * (V @ matrix(theta))).sum(), case)
+        is_the_gradient(gradient(loss, case.theta, V), lambda theta: (V * (V @ matrix(theta))).sum(), case, RADIUS)
 
 
 def ggn_of(loss):
