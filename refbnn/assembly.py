@@ -156,7 +156,7 @@ def diagonal(layout: Layout, signals: Signals, own: list[np.ndarray]) -> np.ndar
 
 
 def own_curvatures(signals: Signals, M, S, v) -> list[np.ndarray]:
-    """The diagonals of B_l, one a layer (d_l n): from the factor S (c k n) where there is one, else from M; plus the part of v."""
+    """The diagonals of B_l, one a layer (d_l n): from the factor S (c k n) where there is one, else from M; and v's part."""
     if S is not None:
         own = [(delta * delta).sum(0) for delta in signals.with_axis_for_outputs().backward(S)]
     elif M is not None:

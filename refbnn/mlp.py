@@ -21,7 +21,7 @@ from refbnn.pullback import Pullback, second_order_product
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_count, expect_shape,
 )
-from refbnn.signals import Layers, Signals, apply, transpose
+from refbnn.signals import Layers, Signals, apply, broadcast_batch, transpose
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class Evaluation:
         """v (*s n k) checked against the outputs, data last and with all leading axes: (*s k n)."""
         *batch, k, n = self.signals.f.shape
         v = transpose(as_array("v", v, "*s n k", n=n, k=k))
-        return np.broadcast_to(v, (*np.broadcast_shapes(v.shape[:-2], tuple(batch)), k, n))
+        return broadcast_batch(v, tuple(batch), 2)
 
     def _seed_one(self, v: Outputs) -> np.ndarray:
         """v (n k) for the methods that take one θ and one v: (k n)."""
@@ -231,8 +231,7 @@ class Evaluation:
 
     def _directions(self, u: Parameters) -> Layers:
         u = as_array("u", u, "*s p", p=self.layout.num_params)
-        batch = np.broadcast_shapes(u.shape[:-1], self.signals.f.shape[:-2])
-        return self.layout.unflatten(np.broadcast_to(u, (*batch, u.shape[-1])))
+        return self.layout.unflatten(broadcast_batch(u, self.signals.f.shape[:-2], 1))
 
     def _outer_products(self, deltas: list[np.ndarray], outputs: int = 0) -> np.ndarray:
         """δ_l ⊗ ā_{l-1} for every datum, all layers side by side: deltas (*s [k] d_l n) to (*s n [k] p)."""
@@ -248,5 +247,4 @@ class Evaluation:
 
 def _total(delta: np.ndarray, a: np.ndarray) -> np.ndarray:
     """Σ_n δ with the leading axes that δ aᵀ has."""
-    batch = np.broadcast_shapes(delta.shape[:-2], a.shape[:-2])
-    return np.broadcast_to(delta.sum(-1), (*batch, delta.shape[-2]))
+    return broadcast_batch(delta.sum(-1), a.shape[:-2], 1)

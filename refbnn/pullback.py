@@ -14,7 +14,7 @@ import numpy as np
 from refbnn import assembly
 from refbnn.assembly import Layout
 from refbnn.shapes import Matrix, Parameters, Vector, as_array
-from refbnn.signals import Signals, apply, transpose
+from refbnn.signals import Signals, apply, broadcast_batch, transpose
 
 
 @dataclass(frozen=True)
@@ -145,4 +145,4 @@ def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.nd
 def _bent_outputs(f_dot: np.ndarray, M, v) -> np.ndarray:
     """M ḟ, zero without M, with the leading axes of v too."""
     product = np.zeros_like(f_dot) if M is None else np.einsum("...abn,...bn->...an", M, f_dot)
-    return product if v is None else np.broadcast_to(product, np.broadcast_shapes(product.shape, v.shape))
+    return product if v is None else broadcast_batch(product, v.shape[:-2], 2)

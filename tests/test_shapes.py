@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import refbnn
-from refbnn import Linearised, Mlp, Posterior, activations, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors
-from refbnn import third
+from refbnn import Linearised, Mlp, Posterior
+from refbnn import activations, curvature, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from tests.shape_checker import ShapeError, bind, checked, watch
@@ -110,6 +110,10 @@ def call_posterior(post, rng, labels):
         function(theta)
     post.loss.sampled_fisher(theta, labels)
     post.loss.centred_empirical_fisher(theta)
+    J, f = post.net.jacobian(theta, post.X), post.net.forward(theta, post.X)
+    curvature.ggn(J, post.likelihood.factor(f, post.loss.y))
+    curvature.congruence(J, post.likelihood.curvature(f, post.loss.y))
+    curvature.empirical_fisher(post.loss.per_datum_gradients(theta))
     call_pullback(post.loss.at(theta), labels)
     call_structures(post.loss.at(theta).ggn, rng)
     for argument in (theta, thetas):
@@ -124,7 +128,8 @@ def call_pullback(at, labels):
     at.sampled_fisher(labels)
     for pullback in (at.ggn, at.hessian, at.residual_part, at.fisher, at.empirical_fisher):
         p = pullback.num_params
-        for function in (pullback.full, pullback.diagonal, pullback.layer_blocks, pullback.neuron_blocks, pullback.linear_operator):
+        for function in (pullback.full, pullback.diagonal, pullback.layer_blocks, pullback.neuron_blocks,
+                         pullback.linear_operator):
             function()
         if pullback.M is not None:
             pullback.last_layer()
@@ -136,9 +141,9 @@ def call_pullback(at, labels):
 def call_structures(pullback, rng):
     """Kronecker factors and low rank of a curvature: their blocks, and the precisions made of them."""
     for approximation in (kronecker.kfac, kronecker.kfra, kronecker.ekfac, kronecker.nearest_kronecker):
-        curvature = approximation(pullback)
-        precision = curvature.plus(1.3)
-        for matrix in (curvature, *curvature.blocks, precision, *precision.blocks):
+        structured = approximation(pullback)
+        precision = structured.plus(1.3)
+        for matrix in (structured, *structured.blocks, precision, *precision.blocks):
             call_matrix(matrix, rng)
     call_matrix(kronecker.kfac(pullback).blocks[0].damped(0.2).eigen(), rng)
     leading = low_rank.leading(pullback, 3)

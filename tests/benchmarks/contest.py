@@ -99,10 +99,15 @@ class Process:
 
 
 def environment() -> dict[str, str]:
-    """The variables that a child gets: one thread in every library, and the BLAS kernel that fits the machine."""
+    """The variables that a child gets: one thread in every library, and the BLAS kernel that fits the machine.
+
+    Memory that one call frees stays with the process for the next, in every library alike: by default glibc decides that from
+    what ran before, and the page faults of a call that has to ask the kernel again can cost more than its arithmetic.
+    """
     threads = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     kept = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-    return {**kept, "PYTHONPATH": str(ROOT), **{f"{name}_NUM_THREADS": "1" for name in threads}}
+    memory = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+    return {**kept, **memory, "PYTHONPATH": str(ROOT), **{f"{name}_NUM_THREADS": "1" for name in threads}}
 
 
 class Contest:
