@@ -79,14 +79,17 @@ class Budget:
 
     @property
     def tolerance(self) -> float:
+        """30 n u κ in the declared precision."""
         return self.rounding * (U32 if self.declared32 else U64)
 
     @property
     def cap(self) -> float:
+        """The largest tolerance that still says something."""
         return CAP32 if self.declared32 else CAP64
 
     @property
     def lossy(self) -> float:
+        """The error within which a formula counts as right, in single precision."""
         return min(self.rounding * U32, CAP32)
 
     def times(self, condition: float) -> Budget:

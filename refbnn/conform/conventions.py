@@ -47,6 +47,7 @@ class Axis:
 
     @property
     def default(self) -> str:
+        """The first value."""
         return next(iter(self.meanings))
 
 

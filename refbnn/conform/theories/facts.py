@@ -31,6 +31,7 @@ class Facts:
 
     @property
     def problem(self):
+        """The question that the case asks."""
         return self.case.problem
 
     @cached_property
