@@ -54,7 +54,8 @@ def _panel(axis, quantity: str, cases, names: list[str]) -> None:
 def growth(curves: dict, folder: Path) -> Path:
     """Seconds over N and over P on log-log axes, with the measured exponents."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
-    for axis, (size, label) in zip(axes, {"N": "number of data N (8-50-50-1)", "P": "number of parameters P (8-h-h-1, N = 4000)"}.items()):
+    labels = {"N": "number of data N (8-50-50-1)", "P": "number of parameters P (8-h-h-1, N = 4000)"}
+    for axis, (size, label) in zip(axes, labels.items()):
         for i, (quantity, curve) in enumerate(curves[size].items()):
             sizes, seconds = np.array(curve).T
             axis.loglog(sizes, seconds, MARKERS[i] + "-", color=f"C{i}", label=f"{quantity}: exponent {slope(curve):.2f}")

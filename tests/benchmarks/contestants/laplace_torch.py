@@ -2,7 +2,9 @@
 
 from functools import cache
 
-from laplace.curvature import AsdlEF, AsdlGGN, AsdlHessian, BackPackEF, BackPackGGN, CurvlinopsEF, CurvlinopsGGN, CurvlinopsHessian
+from laplace.curvature import (
+    AsdlEF, AsdlGGN, AsdlHessian, BackPackEF, BackPackGGN, CurvlinopsEF, CurvlinopsGGN, CurvlinopsHessian,
+)
 
 from . import Task, factors
 from .torch_models import model, numpy, scale
