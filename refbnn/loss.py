@@ -145,6 +145,7 @@ class Curvatures:
         return self.evaluation.vjp_per_datum(self.residual)
 
     def _output_curvature(self) -> tuple[DataMatrices, DataMatrices | None]:
-        """Λ and, where it is never indefinite, its factor."""
+        """Λ and, where the likelihood says that it is never indefinite, its factor."""
         f, likelihood = self.evaluation.f, self.likelihood
-        return likelihood.curvature(f, self.y), likelihood.factor(f, self.y) if likelihood.log_concave else None
+        has_factor = getattr(likelihood, "log_concave", False)
+        return likelihood.curvature(f, self.y), likelihood.factor(f, self.y) if has_factor else None

@@ -76,7 +76,7 @@ def _polish(posterior, theta: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _describe(posterior, theta: np.ndarray, num_iterations: int) -> Mode:
     value, gradient = posterior.value_and_gradient(theta)
-    curvature = _hessian_at(posterior, theta)
+    curvature = _hessian_at(posterior, theta, converged=True)
     return Mode(
         theta=theta,
         log_prob=float(value),
@@ -87,16 +87,20 @@ def _describe(posterior, theta: np.ndarray, num_iterations: int) -> Mode:
     )
 
 
-def _hessian_at(posterior, theta: np.ndarray) -> Dense:
-    """−∇² log p at θ, or NotAMode when an eigenvalue is negative or indistinguishable from zero."""
-    matrix = posterior.negative_hessian(theta)
+def _hessian_at(posterior, theta: np.ndarray, converged: bool = False) -> Dense:
+    """−∇² log p at θ, or NotAMode when an eigenvalue is negative, indistinguishable from zero or, if `converged`, unexplained.
+
+    Along a symmetry with generator X an exact mode is flat, and H Xθ = −Xᵀ∇ elsewhere: a curvature of the size ‖∇‖/‖θ‖ is what
+    the gradient that is left makes of a flat direction.
+    """
+    matrix, gradient = posterior.negative_hessian(theta), posterior.value_and_gradient(theta)[1]
     smallest, largest = np.linalg.eigvalsh(matrix)[[0, -1]]
-    round_off = len(matrix) * np.finfo(float).eps * max(abs(smallest), abs(largest))
-    if smallest <= round_off:
-        kind = "saddle" if smallest < -round_off else "flat"
-        norm = np.linalg.norm(posterior.value_and_gradient(theta)[1])
+    norm, size = np.linalg.norm(gradient), np.abs([smallest, largest]).max()
+    round_off = len(matrix) * np.finfo(float).eps * size
+    flat = max(round_off, 10 * norm / max(np.linalg.norm(theta), 1 / np.sqrt(max(size, np.finfo(float).tiny))))
+    if smallest <= (flat if converged else round_off):
         raise NotAMode(
-            f"{kind}: expected a mode, ended where the smallest eigenvalue of −∇² log p is {smallest:.6g} "
-            f"(round-off {round_off:.1g}) and the gradient norm {norm:.3g}; try another start"
+            f"{'saddle' if smallest < -flat else 'flat'}: expected a mode, ended where the smallest eigenvalue of −∇² log p is "
+            f"{smallest:.6g} (round-off {flat:.1g}) and the gradient norm {norm:.3g}; try another start"
         )
     return Dense(matrix)

@@ -186,3 +186,15 @@ def test_a_user_density_with_three_methods_has_its_mode_found():
     mode = optimize.maximize(Density(lambda x: 3 * x - np.exp(x), lambda x: 3 - np.exp(x), lambda x: -np.exp(x)), np.zeros(1))
     agree(mode.theta, [np.log(3)], terms=4)
     agree(mode.smallest_eigenvalue, 3.0, terms=4)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mode_on_an_orbit_of_a_continuous_symmetry_is_refused_whatever_round_off_makes_of_its_flat_direction(seed):
+    """A deep linear network with an isotropic prior can turn its hidden units: no mode is isolated."""
+    rng = np.random.default_rng(seed)
+    net = Mlp((2, 2, 2), activations.identity)
+    X = rng.normal(size=(40, 2))
+    y = 2 * X @ rng.normal(size=(2, 2)) + 0.3 * rng.normal(size=(40, 2))
+    post = Posterior(net, likelihoods.Normal(0.09), priors.isotropic(net.num_params, 0.5), X, y)
+    with pytest.raises(optimize.NotAMode, match="^flat"):
+        optimize.maximize(post, rng.normal(size=net.num_params))
