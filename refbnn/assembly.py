@@ -21,6 +21,7 @@ import numpy as np
 from refbnn.signals import Layers, Signals, transpose
 
 BLOCK_BYTES = 2**23  # the largest factor formed for one block of data: big enough for BLAS, small enough for the cache
+LEAST_BLOCK = 128  # data: with fewer, adding up the blocks' products costs more than the products
 FORMING = 60  # flops of a matrix product in the time that forming one entry of its factors takes, roughly
 WRITING = 300  # the same for putting one entry of a block where it belongs in θ's order
 
@@ -212,7 +213,7 @@ def gram_is_cheaper(layout: Layout, num_columns: int, num_data: int) -> bool:
 
 
 def _blocks(layout, signals, M, v, block_size) -> Iterator[tuple]:
-    size = block_size or max(1, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1)))
+    size = block_size or max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1)))
     for start in range(0, signals.num_data, size):
         data = slice(start, start + size)
         yield signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
