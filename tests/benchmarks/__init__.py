@@ -1,1 +1,1 @@
-"""refbnn and other libraries side by side, as ratios of CPU time: `python -m tests.benchmarks --help`; README.md says the rest."""
+"""refbnn and other libraries side by side, in ratios of CPU time: `python -m tests.benchmarks --help`; see README.md."""

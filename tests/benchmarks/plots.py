@@ -8,10 +8,11 @@ import matplotlib
 import numpy as np
 
 from tests.benchmarks.goals import GOALS, ratio_to
-from tests.benchmarks.scaling import slope
+from tests.benchmarks.scaling import BY_PARAMS, slope
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
 MARKERS = "osD^vP*X"
 
@@ -45,6 +46,7 @@ def _panel(axis, quantity: str, cases, names: list[str]) -> None:
                 axis.plot([goal.must] * 2, [row - 0.4, row + 0.4], ":", color="0.3")
     axis.axvline(1, color="0.6", linewidth=1)
     axis.set_xscale("log")
+    _plain_ticks(axis.xaxis)
     axis.set_yticks(range(len(cases)), [case for case, _ in cases])
     axis.set_ylim(len(cases) - 0.4, -0.6)
     axis.set_title(quantity, fontsize=10)
@@ -54,17 +56,26 @@ def _panel(axis, quantity: str, cases, names: list[str]) -> None:
 def growth(curves: dict, folder: Path) -> Path:
     """Seconds over N and over P on log-log axes, with the measured exponents."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
-    labels = {"N": "number of data N (8-50-50-1)", "P": "number of parameters P (8-h-h-1, N = 4000)"}
+    labels = {"N": "number of data N (8-50-50-1)", "P": "number of parameters P (8-h-h-1, N = " + str(BY_PARAMS[0].num_data) + ")"}
     for axis, (size, label) in zip(axes, labels.items()):
         for i, (quantity, curve) in enumerate(curves[size].items()):
             sizes, seconds = np.array(curve).T
             axis.loglog(sizes, seconds, MARKERS[i] + "-", color=f"C{i}", label=f"{quantity}: exponent {slope(curve):.2f}")
+        _plain_ticks(axis.xaxis)
+        _plain_ticks(axis.yaxis)
         axis.set_xlabel(label)
         axis.set_ylabel("CPU seconds")
         axis.grid(alpha=0.3, which="both")
         axis.legend(frameon=False)
     figure.tight_layout()
     return _save(figure, folder / "growth.svg")
+
+
+def _plain_ticks(axis) -> None:
+    """1, 2 and 5 in every decade, as plain numbers: the default labels overlap when an axis spans less than two."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _save(figure, path: Path) -> Path:
