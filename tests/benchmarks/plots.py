@@ -56,7 +56,7 @@ def _panel(axis, quantity: str, cases, names: list[str]) -> None:
 def growth(curves: dict, folder: Path) -> Path:
     """Seconds over N and over P on log-log axes, with the measured exponents."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
-    labels = {"N": "number of data N (8-50-50-1)", "P": "number of parameters P (8-h-h-1, N = " + str(BY_PARAMS[0].num_data) + ")"}
+    labels = {"N": "data N (8-50-50-1)", "P": "parameters P (8-h-h-1, N = " + str(BY_PARAMS[0].num_data) + ")"}
     for axis, (size, label) in zip(axes, labels.items()):
         for i, (quantity, curve) in enumerate(curves[size].items()):
             sizes, seconds = np.array(curve).T
