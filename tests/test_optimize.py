@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refbnn import Mlp, Posterior, likelihoods, optimize, priors
+from refbnn import Mlp, Posterior, activations, likelihoods, optimize, priors
 from refbnn.optimize import NotAMode
 from tests import oracles
 from tests.judge import agree

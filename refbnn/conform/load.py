@@ -132,17 +132,21 @@ def _is_imported(adapter: Any, name: str) -> bool:
 
 
 def _refuse_typos(adapter: Any, own: list[str], functions: dict[str, str]) -> None:
-    """A name close to a part or a quantity, or in a quantity's family, is a slip: silence would hide a gap."""
-    families = tuple({name.split(".")[0] + "_" for name in functions.values() if "." in name})
+    """A name close to a part or a quantity, in whatever case, or a family of quantities or what is asked of one ("ggn",
+    "covariance", "hessian_vp"), is a slip: silence would hide a gap."""
+    families = {name.split(".")[0] for name in functions.values() if "." in name}
+    tails = {name.partition(".")[2].replace(".", "_") for name in functions.values()} - {""}
     for name in sorted(set(own) - set(functions) - set(PARTS)):
         known = [*functions, *PARTS] if callable(getattr(adapter, name)) else PARTS
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-        if (near and near[0] not in own) or (known is not PARTS and name.startswith(families)):
+        lower = name.lower()
+        near = difflib.get_close_matches(lower, known, n=1, cutoff=0.85)
+        meant = known is not PARTS and (lower in tails or lower.split("_")[0] in families)
+        if (near and near[0] not in own) or meant:
             raise LoadError(_misspelt(name, functions))
 
 
 def _misspelt(name: str, functions: dict[str, str]) -> str:
-    near = difflib.get_close_matches(name, [*functions, *PARTS], n=1, cutoff=0.0)[0]
+    near = difflib.get_close_matches(name.lower(), [*functions, *PARTS], n=1, cutoff=0.0)[0]
     return f"the adapter's {name} is no quantity; nearest is {near} (a name with a leading underscore is left alone)"
 
 

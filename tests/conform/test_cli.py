@@ -149,7 +149,12 @@ def test_a_fault_of_the_kit_itself_is_no_verdict(command, adapter, monkeypatch):
 
 def _refbnn(*arguments: str, **keywords) -> subprocess.Popen:
     command = [sys.executable, "-m", "refbnn", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_ctrl_c, **keywords)
+
+
+def _hear_ctrl_c() -> None:
+    """A shell's background job, which these tests may be, ignores Ctrl-C and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_ctrl_c_ends_cleanly_with_what_there_is(adapter, tmp_path):

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from refbnn.conform import case as cases, selftest
 from refbnn.conform.adapters import refbnn as right
-from refbnn.conform.compare import (CAP64, MAX_DIGITS, U64, Unusable, Verdict, budget, compare, digits, expected_shape,
+from refbnn.conform.compare import (CAP32, CAP64, MAX_DIGITS, U64, Unusable, Verdict, budget, compare, digits, expected_shape,
                                     linear_map, relative_error, usable)
 from refbnn.conform.conventions import convert, permutation
 from refbnn.conform.differential import LocalCase, random_problem
@@ -187,3 +187,8 @@ def test_usable_names_what_came():
         usable([1, 2, 3], (2,))
     with pytest.raises(Unusable, match="1 of 2 entries not finite"):
         usable([1, np.inf], (2,))
+
+
+def test_the_caps_are_those_that_the_readme_states():
+    """Beyond a relative error of 1e-6 nothing passes, whatever the condition number; 1e-3 where single precision is declared."""
+    assert (CAP64, CAP32) == (1e-6, 1e-3)

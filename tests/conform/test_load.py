@@ -58,7 +58,13 @@ def described(adapter, monkeypatch):
     ("def ggn_ful(s):\n    return 0", "ggn_ful is no quantity; nearest is ggn_full"),
     ("def hesian_diag(s):\n    return 0", "nearest is hessian_diag"),
     ("def laplace_logdet(s):\n    return 0", "nearest is laplace_log_det"),
-    ("def fisher_kfac(s):\n    return 0", "fisher_kfac is no quantity"),
+    ("def fisher_kfoc(s):\n    return 0", "fisher_kfoc is no quantity"),
+    ("def GGN_full(s):\n    return 0", "GGN_full is no quantity; nearest is ggn_full"),
+    ("def JACOBIAN(s):\n    return 0", "nearest is jacobian"),
+    ("def ggn(s):\n    return 0", "ggn is no quantity; nearest is ggn_"),
+    ("def hessian(s):\n    return 0", "hessian is no quantity; nearest is hessian_"),
+    ("def covariance(s):\n    return 0", "covariance is no quantity; nearest is laplace_covariance"),
+    ("def log_evidence(s):\n    return 0", "log_evidence is no quantity; nearest is laplace_log_evidence"),
     ("def predictive_variance(s):\n    return 0", "nearest is predictive_glm_variance"),
     ("known_failure = {}", "known_failure is no quantity; nearest is known_failures"),
     ("convention = {}", "convention is no quantity; nearest is conventions"),
@@ -85,7 +91,7 @@ def test_helpers_with_other_names_are_left_alone(described):
     helpers = """
     ggn = gnn = 3
     laplace_samples = 7
-    def hessian(s): return 0
+    def my_hessian(s): return 0
     def helper(s): return 0
     def _gnn_full(s): return 0
     class Model: pass

@@ -227,16 +227,12 @@ def laplace_hessian_log_evidence(s):
     return _laplace.log_evidence(log_joint(s), s.hessian)
 
 
-def _glm(s):
-    return predict.moments(Linearised(s.net, at=s.problem.theta), s.ggn, s.problem.X_new)
-
-
 def predictive_glm_mean(s):
-    return _glm(s).mean
+    return Linearised(s.net, at=s.problem.theta).forward(s.problem.theta, s.problem.X_new)
 
 
 def predictive_glm_variance(s):
-    return _glm(s).covariance
+    return predict.moments(Linearised(s.net, at=s.problem.theta), s.ggn, s.problem.X_new).covariance
 
 
 def predictive_mc(s):

@@ -43,6 +43,7 @@ _IN_WORDS = {
     ("loss.squared_error", "one"): "Your loss is ‖y − f‖², without the ½, its variance and constants",
     ("loss.reduction", "mean"): "You return the value for the loss averaged over data",
     ("loss.reduction", "mean_all"): "You return the value for the loss averaged over data and outputs",
+    ("kfac.bias", "split"): "Weights and biases of a layer are treated apart",
     ("predictive.noise", "included"): "You return the variance of y, σ² included, not of the function",
     ("predictive.variance", "marginal"): "You return marginal variances",
     ("predictive.variance", "std"): "You return marginal standard deviations",
