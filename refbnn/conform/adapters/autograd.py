@@ -118,13 +118,13 @@ def _gamma(f, y, problem):
 
 
 def _ordinal(f, y, problem):
-    """log(σ(b) − σ(a)), 1 − σ(a) or σ(b) at the ends, at the two cut-points around y."""
+    """log(σ(b) − σ(a)) = log σ(b) + log σ(−a) + log(1 − exp(a − b)), b and a the cut-points above and below y, less f."""
     cuts = numpy.array(problem.likelihood_parameters["cut_points"])
     last, y = len(cuts), y.astype(int)
-    b, a = cuts[numpy.minimum(y, last - 1)] - f, cuts[numpy.maximum(y - 1, 0)] - f
-    between = np.exp(_log_sigmoid(b)) - np.exp(_log_sigmoid(a))
-    inside = np.log(np.where((y == 0) | (y == last), 1.0, between))
-    return np.sum(np.where(y == 0, _log_sigmoid(b), np.where(y == last, _log_sigmoid(-a), inside)), -1)
+    upper, lower = cuts[numpy.minimum(y, last - 1)], cuts[numpy.maximum(y - 1, 0)]
+    below, above = (y == 0), (y == last)
+    gap = numpy.where(below | above, 0.0, numpy.log(-numpy.expm1(numpy.where(below | above, -1.0, lower - upper))))
+    return np.sum(np.where(above, 0.0, _log_sigmoid(upper - f)) + np.where(below, 0.0, _log_sigmoid(f - lower)) + gap, -1)
 
 
 _LOG_PROB = {
