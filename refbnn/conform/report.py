@@ -33,7 +33,7 @@ ASCII = str.maketrans({"✗": "x", "✓": "+", "·": "-", "−": "-", "–": "-"
                        "ℓ": "l", "∂": "d", "∇": "grad ", "κ": "kappa", "π": "pi", "₀": "0", "₂": "2", "τ": "tau",
                        "’": "'", "…": "...", "≤": "<=", "≥": ">=", "≈": "~", "√": "sqrt ", "Â": "A", "α": "alpha",
                        "β": "beta", "φ": "phi", "δ": "delta", "Δ": "Delta", "ā": "a_", "ḡ": "g_", "\u0304": "_", "′": "'",
-                       "⊗": "(x)", "⊙": "(.)", "η": "eta", "μ": "mu", "ν": "nu"})
+                       "⊗": "(x)", "⊙": "(.)", "η": "eta", "μ": "mu", "ν": "nu", "Γ": "Gamma"})
 OUTCOMES = {0: ("PASSED", GREEN), 1: ("FAILED", RED), 3: ("INCOMPLETE", RED), 4: ("UNDECIDED", YELLOW),
             130: ("INTERRUPTED", RED)}
 Findings = Sequence[tuple[Verdict, Finding]]
