@@ -265,6 +265,12 @@ def test_one_column_of_targets_is_not_stretched_over_several_outputs():
             refuses(lambda: Loss(NET, likelihood, X, bad), match=r"y: expected shape \(7, 5\), got")
 
 
+@pytest.mark.parametrize("name", GOOD)
+def test_a_loss_needs_data(name):
+    likelihood, y = GOOD[name]
+    refuses(lambda: Loss(NET, likelihood, X[:0], y[:0]), match="expected at least one datum, got none")
+
+
 def test_classes_need_two_outputs():
     one_output = Mlp((2, 1), activations.tanh)
     refuses(lambda: Loss(one_output, likelihoods.Categorical(), X, np.zeros(N)), match="at least 2 outputs, got 1")

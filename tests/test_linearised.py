@@ -64,6 +64,8 @@ def test_batched_calls_equal_loops_over_single_ones(spec):
         (linear.jacobian(thetas + us, X), lambda i, j: linear.jacobian(thetas[i, 0] + us[j], X)),
         (linear.contracted_hessian_product(thetas, X, case.weights, us),
          lambda i, j: linear.contracted_hessian_product(thetas[i, 0], X, case.weights, us[j])),
+        (linear.contracted_hessian_product(case.theta, X, vs, case.vector),
+         lambda i, j: linear.contracted_hessian_product(case.theta, X, vs[i, j], case.vector)),
     ):
         looped = np.array([[alone(i, j) for j in range(3)] for i in range(2)])
         agree(together, looped, terms=case.terms, scale=norm_or_one(looped) + norm_or_one(linear.forward(case.theta, X)))

@@ -69,6 +69,7 @@ def test_later_changes_to_the_arguments_do_not_reach_the_model():
     models = [Posterior(net, case.likelihood, case.prior, X, y) for net in (case.net, Linearised(case.net, at=at))]
     point = case.theta + 0.1
     before = [model.log_prob(point) for model in models]
+    assert not models[0].loss.X.flags.writeable and not models[0].loss.y.flags.writeable
     X += 1
     y += 1
     at += 1

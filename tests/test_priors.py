@@ -49,6 +49,12 @@ def test_equal_precisions_make_equal_priors(mean):
         agree(prior.gradient(theta), expected.gradient(theta), terms=p)
 
 
+def test_priors_are_centred_at_zero_unless_told_otherwise():
+    made = (priors.isotropic(13, 1.0), priors.per_layer((9, 4), [1.0, 2.0]), priors.per_parameter(np.ones(13)),
+            priors.full(np.eye(13)))
+    assert all(np.array_equal(prior.mean, np.zeros(13)) for prior in made)
+
+
 def test_later_changes_to_the_arguments_do_not_reach_the_prior():
     precisions, mean = np.ones(3), np.zeros(3)
     prior = priors.per_parameter(precisions, mean)

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# bash tests/peers/report.sh DIR: runs the peers of setup.sh's DIR and writes the terminal reports into tests/peers/reports.
+# bash tests/peers/report.sh DIR [NAME...]: runs the peers of setup.sh's DIR and writes their terminal reports (or those named) into
+# tests/peers/reports.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-peers=$(cd "${1:?usage: bash tests/peers/report.sh DIR}" && pwd)
+peers=$(cd "${1:?usage: bash tests/peers/report.sh DIR [NAME...]}" && pwd)
+shift
+wanted=" $* "
 
 write() {  # write NAME ADAPTER VARIABLE=VALUE...
     local name=$1 adapter=$2 out="$here/reports/$1.txt"
+    [[ $wanted == "  " || $wanted == *" $name "* ]] || return 0
     shift 2
     {
         printf '%s\n' "$(date -u +%Y-%m-%d)" "${@//$peers/DIR}" "refbnn conform $adapter"
