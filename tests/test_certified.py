@@ -93,7 +93,7 @@ def own_values(problem) -> dict:
         "laplace.hessian.log_evidence": lambda: laplace.log_evidence(post.log_prob(theta), q(loss.hessian)),
         "laplace.scale": lambda: q(loss.ggn).scale(),
         "laplace.sample": lambda: q(loss.ggn).from_normals(problem.normals),
-        "predictive.glm.mean": lambda: glm().mean,
+        "predictive.glm.mean": lambda: Linearised(net, at=theta).forward(theta, X_new),
         "predictive.glm.variance": lambda: glm().covariance,
         "predictive.mc": lambda: predict.monte_carlo(net, post.likelihood, problem.draws, X_new).mean,
     }
