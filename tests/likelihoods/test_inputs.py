@@ -11,7 +11,7 @@ import pytest
 
 from refbnn import Loss, Mlp, activations, likelihoods
 from refbnn.likelihoods import outcomes
-from tests.judge import smallest_eigenvalue_is_not_negative
+from tests.judge import agree, smallest_eigenvalue_is_not_negative
 from tests.likelihoods.families import FAMILIES, NOISE
 from tests.likelihoods.test_laws import problem
 from tests.shape_checker import watch
@@ -97,14 +97,18 @@ def test_a_rule_that_is_too_long_is_refused():
         likelihoods.Gamma(0.05).outcomes(np.zeros((1, 1)))
 
 
-def test_a_gauss_newton_matrix_from_an_indefinite_curvature_is_refused_and_the_fisher_matrix_is_not():
+def test_with_an_outlier_the_ggn_of_student_t_is_indefinite_its_root_is_refused_and_the_fisher_matrix_is_sound():
     rng = np.random.default_rng(0)
     net, X = Mlp((2, 3, 1), activations.tanh), rng.normal(size=(3, 2))
     theta = rng.normal(size=net.num_params)
     outlier = net.forward(theta, X) + np.array([[0.0], [50.0], [0.0]])
     loss = Loss(net, likelihoods.StudentT(0.5, 3.0), X, outlier)
+    f = net.forward(theta, X)
     with pytest.raises(ValueError, match=r"indefinite Λ for datum 1, target 0.*Use fisher\(f\)"):
-        loss.ggn(theta)
+        loss.likelihood.factor(f, loss.y)
+    J, Lambda = net.jacobian(theta, X), loss.likelihood.curvature(f, loss.y)
+    agree(loss.ggn(theta), np.einsum("nkp,nkl,nlq->pq", J, Lambda, J), terms=3 + net.num_params)
+    assert np.linalg.eigvalsh(loss.ggn(theta))[0] < 0
     smallest_eigenvalue_is_not_negative(loss.fisher(theta), terms=net.num_params)
 
 
