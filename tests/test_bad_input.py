@@ -258,6 +258,10 @@ def test_targets_outside_the_support_are_refused_with_the_offender(name, bad):
     refuses(lambda: Loss(NET, likelihood, X, y), match=rf"y: expected .* got {bad:g}")
 
 
+def test_the_range_of_labels_is_told():
+    refuses(lambda: Loss(NET, likelihoods.Categorical(), X, np.full(N, 5)), match="y: expected labels 0 to 4, got 5")
+
+
 def test_one_column_of_targets_is_not_stretched_over_several_outputs():
     for name in ("Normal", "Bernoulli", "Poisson"):
         likelihood, y = GOOD[name]

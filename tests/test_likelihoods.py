@@ -269,12 +269,13 @@ def test_the_variance_of_the_normal_enters_every_formula(variance):
     agree(normal.factor(f, y), np.eye(2)[None] / math.sqrt(variance), terms=4)
 
 
+@pytest.mark.parametrize("num_outputs", [2, 3])
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_check_targets_returns_good_targets_unchanged(name):
-    likelihood, f, y, _ = draw(name, 5, 3, seed=1)
-    checked = likelihood.check_targets(y, 5, 3)
+def test_check_targets_returns_good_targets_unchanged(name, num_outputs):
+    likelihood, f, y, _ = draw(name, 5, num_outputs, seed=1)
+    checked = likelihood.check_targets(y, 5, num_outputs)
     assert np.array_equal(checked, y) and checked.shape == y.shape
-    assert np.array_equal(likelihood.check_targets(y.tolist(), 5, 3), y)
+    assert np.array_equal(likelihood.check_targets(y.tolist(), 5, num_outputs), y)
 
 
 # -- samplers ---------------------------------------------------------------------------------------------------------------

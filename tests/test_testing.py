@@ -18,11 +18,17 @@ def test_equal_arrays_agree_to_all_digits():
     assert check("scalar", 2.0, 2.0) == 16.0
 
 
-def test_an_error_just_within_the_tolerance_passes_and_one_just_beyond_fails():
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_an_error_just_within_the_tolerance_passes_and_one_just_beyond_fails(size):
     step = tolerance(terms=5, condition=3.0)
-    assert 13 < check("within", 1 + 0.9 * step, 1.0, terms=5, condition=3.0) < 15
-    with pytest.raises(AssertionError, match=r"\(beyond\) relative error"):
-        check("beyond", 1 + 1.2 * step, 1.0, terms=5, condition=3.0)
+    assert 13 < check("within", size * (1 + 0.9 * step), size, terms=5, condition=3.0) < 15
+    with pytest.raises(AssertionError, match=rf"\(beyond\) relative error .*e-14 exceeds {step:.3g}"):
+        check("beyond", size * (1 + 1.2 * step), size, terms=5, condition=3.0)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_the_digits_are_those_of_the_relative_error(size):
+    assert abs(check("digits", size * (1 + 1e-10), size, within=1e-9) - 10) < 1e-3
 
 
 def test_a_stated_tolerance_replaces_the_one_of_round_off():
@@ -49,6 +55,10 @@ def test_the_error_is_relative_to_the_right_side_in_norm():
     (np.zeros(2), np.zeros(2), "both sides are zero"),
     (np.ones(2), np.zeros(2), "relative error"),
     (np.zeros(2), np.ones(2), "relative error"),
+    (np.full(2, 1e-3), np.zeros(2), "relative error"),
+    (np.zeros(2), np.full(2, 1e-3), "relative error"),
+    (np.full(2, np.nan), np.ones(2), "NaN"),
+    (np.ones(2), np.full(2, np.nan), "NaN"),
     (np.zeros((0, 2)), np.zeros((0, 2)), "empty"),
 ])
 def test_what_must_not_pass_does_not_pass(left, right, message):
@@ -79,6 +89,13 @@ def test_vacuous_or_broken_claims_of_zero_are_refused(value, scale):
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_the_order_of_a_remainder_is_measured(order):
     assert abs(taylor_order(lambda h: np.array([3 * h**order, -h**order])) - order) < 1e-10
+
+
+def test_remainders_are_measured_at_five_halvings_unless_told_otherwise():
+    seen = []
+    taylor_order(lambda h: seen.append(h) or h)
+    assert seen == [1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128]
+    assert abs(taylor_order(lambda h: h**2, steps=(0.5, 0.1)) - 2) < 1e-12
 
 
 def test_an_order_spoilt_by_the_next_term_is_still_seen():
