@@ -40,7 +40,8 @@ def environment(run: str) -> dict[str, str]:
 
 def python(*arguments: str | Path, run: str = CURRENT) -> subprocess.CompletedProcess:
     """The peers' interpreter, for one release."""
-    return subprocess.run([PYTHON, "-W", "ignore", *arguments], env=environment(run), capture_output=True, text=True, timeout=1800)
+    command = [PYTHON, "-W", "ignore", *arguments]
+    return subprocess.run(command, env=environment(run), capture_output=True, text=True, timeout=1800)
 
 
 @functools.cache
