@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import torch
 from torch import nn
-from torch.distributions import MultivariateNormal, Normal
-from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
+from torch.distributions import Gamma, MultivariateNormal, NegativeBinomial, Normal, Poisson, StudentT
+from torch.func import functional_call, grad, hessian, jacrev, jvp, vjp, vmap
 from torch.nn import functional as F
 
 from refbnn.conform.problem import ARRAYS
@@ -74,9 +74,98 @@ _categorical = SimpleNamespace(
     mean=lambda f: torch.softmax(f, dim=-1), fisher=_categorical_fisher)
 
 
+def _independent(log_prob, mean, information):
+    """A likelihood with one target an output, from functions of all outputs and targets at once."""
+    return SimpleNamespace(loss=lambda f, y: -log_prob(f, y).sum(), mean=mean, fisher=lambda f: torch.diag(information(f)))
+
+
+def _levels(log_prob, mean, number):
+    """The same with outcomes 0 ... number − 1: E[r²] is a sum over them, r by differentiation."""
+    def information(f):
+        y = torch.arange(number, dtype=f.dtype)[:, None].expand(number, len(f))
+        score = vmap(grad(lambda f, y: log_prob(f, y).sum()), (None, 0))(f, y)
+        return (log_prob(f.expand(number, -1), y).exp() * score ** 2).sum(0)
+    return _independent(log_prob, mean, information)
+
+
+def _probit(parameters):
+    def log_prob(f, y):
+        return torch.special.log_ndtr((2 * y - 1) * f)
+    return _levels(log_prob, torch.special.ndtr, 2)
+
+
+def _cloglog(parameters):
+    def log_prob(f, y):
+        return torch.where(y == 1, torch.log(-torch.expm1(-f.exp())), -f.exp())
+    return _levels(log_prob, lambda f: -torch.expm1(-f.exp()), 2)
+
+
+def _ordinal(parameters):
+    cuts = torch.tensor(parameters["cut_points"], dtype=torch.float64)
+
+    def log_prob(f, y):
+        ends = torch.cat([torch.tensor([-50.0], dtype=f.dtype), cuts, torch.tensor([50.0], dtype=f.dtype)])
+        upper, lower = ends[y.long() + 1], ends[y.long()]
+        below = torch.where(y == 0, 0.0, F.logsigmoid(f - lower))
+        return below + torch.where(y == len(cuts), 0.0, F.logsigmoid(upper - f)) + torch.where(
+            (y == 0) | (y == len(cuts)), 0.0, torch.log(-torch.expm1(lower - upper)))
+    return _levels(log_prob, lambda f: torch.sigmoid(f[:, None] - cuts).sum(-1), len(cuts) + 1)
+
+
+def _counts(rate, information):
+    return lambda parameters: _independent(lambda f, y: Poisson(rate(f), validate_args=False).log_prob(y), rate, information)
+
+
+def _softplus(f):
+    return F.softplus(f, threshold=50)
+
+
+def _negative_binomial(parameters):
+    rho = parameters["dispersion"]
+    return _independent(lambda f, y: NegativeBinomial(rho, logits=f - math.log(rho), validate_args=False).log_prob(y), torch.exp,
+                        lambda f: rho * torch.sigmoid(f - math.log(rho)))
+
+
+def _gamma(parameters):
+    shape = torch.tensor(parameters["shape"], dtype=torch.float64)
+    return _independent(lambda f, y: Gamma(shape, shape * torch.exp(-f), validate_args=False).log_prob(y), torch.exp,
+                        lambda f: shape.expand(len(f)))
+
+
+def _student_t(parameters):
+    scale, nu = (torch.tensor(parameters[key], dtype=torch.float64) for key in ("scale", "degrees_of_freedom"))
+    return _independent(lambda f, y: StudentT(nu, f, scale, validate_args=False).log_prob(y), lambda f: f,
+                        lambda f: ((nu + 1) / (nu + 3) / scale ** 2).expand(len(f)))
+
+
+def _normal_full(parameters):
+    noise = torch.tensor(parameters["noise"], dtype=torch.float64)
+    return SimpleNamespace(
+        loss=lambda f, y: -MultivariateNormal(f, noise, validate_args=False).log_prob(y),
+        mean=lambda f: f, fisher=lambda f: torch.linalg.inv(noise))
+
+
+def _heteroscedastic(parameters):
+    return SimpleNamespace(
+        loss=lambda f, y: -Normal(f[0::2], torch.exp(0.5 * f[1::2]), validate_args=False).log_prob(y).sum(),
+        mean=lambda f: f[0::2],
+        fisher=lambda f: torch.diag(torch.stack([torch.exp(-f[1::2]), torch.full_like(f[1::2], 0.5)], -1).flatten()))
+
+
+_LIKELIHOODS = {
+    "bernoulli": lambda parameters: _bernoulli, "poisson": lambda parameters: _poisson,
+    "categorical": lambda parameters: _categorical, "normal_full": _normal_full, "heteroscedastic": _heteroscedastic,
+    "student_t": _student_t, "bernoulli_probit": _probit, "bernoulli_cloglog": _cloglog, "ordinal": _ordinal,
+    "poisson_softplus": _counts(_softplus, lambda f: torch.sigmoid(f) ** 2 / _softplus(f)),
+    "poisson_square": _counts(torch.square, lambda f: torch.full_like(f, 4.0)),
+    "negative_binomial": _negative_binomial, "gamma": _gamma,
+}
+
+
 def _likelihood(problem):
-    others = {"bernoulli": _bernoulli, "poisson": _poisson, "categorical": _categorical}
-    return _normal(problem.variance) if problem.likelihood == "normal" else others[problem.likelihood]
+    if problem.likelihood == "normal":
+        return _normal(problem.variance)
+    return _LIKELIHOODS[problem.likelihood](problem.likelihood_parameters)
 
 
 class State:
@@ -84,6 +173,7 @@ class State:
 
     def __init__(self, problem):
         self.model, self.likelihood = network(problem), _likelihood(problem)
+        self.layer_sizes = list(problem.layer_sizes)
         for array in ARRAYS:
             setattr(self, array, torch.tensor(getattr(problem, array)))
 
@@ -108,10 +198,29 @@ class State:
         J = self.jacobian(self.X)
         return torch.einsum("nip,nij,njq->pq", J, middle, J)
 
-    def outer_products(self, y):
-        """Σ_n g_n g_nᵀ with g_n the gradient of datum n's loss."""
+    def outer_products(self, y, centred=False):
+        """Σ_n g_n g_nᵀ with g_n the gradient of datum n's loss; `centred`: less their mean."""
         g = jacrev(self.losses)(self.theta, y)
+        g = g - g.mean(0) if centred else g
         return g.T @ g
+
+    def layer_blocks(self, matrix):
+        """The matrix, zero outside the blocks of the layers."""
+        sizes = self.layer_sizes
+        return torch.block_diag(*[row.split(sizes, 1)[i] for i, row in enumerate(matrix.split(sizes))])
+
+    def ggn_product(self):
+        """Jᵀ Λ J v without G."""
+        f, along = jvp(lambda theta: self.f(theta, self.X), (self.theta,), (self.vector,))
+        bent = torch.einsum("nij,nj->ni", vmap(hessian(self.likelihood.loss))(f, self.y), along)
+        return vjp(lambda theta: self.f(theta, self.X), self.theta)[1](bent)[0]
+
+    def fisher(self):
+        return self.pulled_back(vmap(self.likelihood.fisher)(self.f(self.theta, self.X)))
+
+    def kernel(self):
+        J = self.jacobian(self.X)
+        return torch.einsum("nip,mjp->nimj", J, J)
 
     def ggn(self):
         return self.pulled_back(vmap(hessian(self.likelihood.loss))(self.f(self.theta, self.X), self.y))
@@ -160,13 +269,21 @@ gradient = _answers(lambda s: grad(s.loss)(s.theta))
 jacobian = _answers(lambda s: s.jacobian(s.X))
 ggn_full = _answers(State.ggn)
 ggn_diag = _answers(lambda s: s.ggn().diagonal())
+ggn_vp = _answers(State.ggn_product)
+ggn_blockdiag = _answers(lambda s: s.layer_blocks(s.ggn()))
+ggn_lastlayer = _answers(lambda s: s.ggn()[-s.layer_sizes[-1]:, -s.layer_sizes[-1]:])
 hessian_full = _answers(State.hessian)
 hessian_diag = _answers(lambda s: s.hessian().diagonal())
+hessian_blockdiag = _answers(lambda s: s.layer_blocks(s.hessian()))
 hessian_hvp = _answers(lambda s: jvp(grad(s.loss), (s.theta,), (s.vector,))[1])
-fisher_full = _answers(lambda s: s.pulled_back(vmap(s.likelihood.fisher)(s.f(s.theta, s.X))))
+fisher_full = _answers(State.fisher)
+fisher_diag = _answers(lambda s: s.fisher().diagonal())
 fisher_empirical = _answers(lambda s: s.outer_products(s.y))
 fisher_empirical_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.y).square().sum(0))
+fisher_empirical_centred = _answers(lambda s: s.outer_products(s.y, centred=True))
 fisher_mc = _answers(lambda s: s.outer_products(s.labels))
+fisher_mc_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.labels).square().sum(0))
+ntk = _answers(State.kernel)
 laplace_precision = _answers(lambda s: s.ggn() + s.prior_precision)
 laplace_covariance = _answers(lambda s: _covariance(s.ggn() + s.prior_precision))
 laplace_scale = _answers(lambda s: _scale(s.ggn() + s.prior_precision))
