@@ -63,6 +63,9 @@ class Dense:
     def _vectors(self, v: Parameters) -> Parameters:
         return as_array("v", v, "*s p", p=self.num_params)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_params={self.num_params})"
+
     def __add__(self, other: Matrix) -> Dense:
         return Dense(self._matrix + _as_matrix(other, self.num_params))
 
@@ -114,6 +117,9 @@ class Diagonal:
 
     def _vectors(self, v: Parameters) -> Parameters:
         return as_array("v", v, "*s p", p=self.num_params)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_params={self.num_params})"
 
     def __add__(self, other: Matrix) -> Dense:
         return Dense(self.matrix() + _as_matrix(other, self.num_params))
