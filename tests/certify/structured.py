@@ -89,13 +89,13 @@ LIKELIHOODS = [
            parameters={"shape": SHAPE}, prior=PER_LAYER_3),
 ]
 TAILS = [
-    awkward("saturated-probit", "Probit link, outputs far out in both tails", (2, 2, 1), "tanh", "bernoulli_probit",
-            change=partial(last_layer_times, factor=4), flags=("saturated",)),
-    awkward("saturated-cloglog", "Complementary log-log link, outputs far out in both tails", (2, 2, 1), "tanh",
-            "bernoulli_cloglog", change=partial(last_layer_times, factor=3), flags=("saturated",)),
-    awkward("saturated-ordinal", "Ordered levels, outputs far beyond the cut-points", (2, 2, 1), "tanh", "ordinal",
+    awkward("saturated-probit", "Probit link, outputs far out in both tails", (2, 2, 1), "tanh", "bernoulli_probit", bias=False,
+            change=partial(last_layer_times, factor=12), flags=("saturated",)),
+    awkward("saturated-cloglog", "Complementary log-log link, outputs far below zero", (2, 2, 1), "tanh",
+            "bernoulli_cloglog", bias=False, change=partial(last_layer_times, factor=60), flags=("saturated",)),
+    awkward("saturated-ordinal", "Ordered levels, outputs far below the cut-points", (2, 2, 1), "tanh", "ordinal",
             change=partial(last_layer_times, factor=8), parameters={"cut_points": CUTS}, flags=("saturated",)),
-    awkward("rare-counts", "Softplus link far below zero: rates down to a millionth", (2, 2, 1), "tanh", "poisson_softplus",
+    awkward("rare-counts", "Softplus link, rates from 3.5 down to 10⁻⁷", (2, 2, 1), "tanh", "poisson_softplus",
             change=partial(last_layer_times, factor=8), counts=(0, 2), flags=("saturated",)),
 ]
 STRUCTURES = [

@@ -11,6 +11,7 @@ from refbnn.conform.adapters import refbnn as right
 from refbnn.conform.compare import Verdict
 from refbnn.conform.differential import (LocalCase, compare_with_reference, network_from_flax, network_from_torch, perturbed,
                                          problem_from, random_problem)
+from refbnn.conform.problem import PARAMETERS
 from refbnn.conform.quantities import QUANTITIES
 
 LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
@@ -167,3 +168,16 @@ def test_torch_arrays_that_do_not_chain_are_refused(shapes):
 def test_flax_arrays_that_do_not_chain_are_refused(layers):
     with pytest.raises(ValueError, match="parameters:"):
         network_from_flax(layers, activations.tanh)
+
+
+@pytest.mark.parametrize("likelihood", PARAMETERS)
+def test_every_likelihood_has_random_problems_and_is_read_back_from_its_object(likelihood):
+    problem = random_problem(3, likelihood, sizes=(2, 3, 4))
+    state = right.prepare(problem)
+    posterior = state.posterior
+    again = problem_from(state.net, posterior.likelihood, posterior.prior, problem.X, problem.y, problem.theta)
+    assert (again.likelihood, again.likelihood_parameters) == (problem.likelihood, problem.likelihood_parameters)
+    for quantity in ("fisher.full", "ggn.kfac", "ntk"):
+        answer = getattr(right, quantity.replace(".", "_"))(state)
+        assert compare_with_reference(answer, problem, quantity).passed
+        assert not compare_with_reference(answer * (1 + 1e-4), problem, quantity).passed
