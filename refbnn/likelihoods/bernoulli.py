@@ -26,7 +26,7 @@ class Bernoulli(IndependentOutputs):
         """−log(1 + exp((1 − 2y) f))."""
         return -np.logaddexp(0, (1 - 2 * y) * f)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """p − y = (1 − 2y) σ((1 − 2y) f)."""
         sign = 1 - 2 * y
         return sign * expit(sign * f)

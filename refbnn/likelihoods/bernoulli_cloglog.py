@@ -31,7 +31,7 @@ class BernoulliCloglog(IndependentOutputs):
         positive = np.where(f < 0, f + np.log(phi1(-L)), np.log1p(-np.exp(-np.maximum(L, 1.0))))
         return np.where(y == 1, positive, -_exp(f, y))
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """L, or −q."""
         return np.where(y == 1, -1 / phi1(_rate(f)), _exp(f, y))
 

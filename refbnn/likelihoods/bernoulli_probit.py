@@ -31,7 +31,7 @@ class BernoulliProbit(IndependentOutputs):
         """log Φ(u)."""
         return log_ndtr((2 * y - 1) * f)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """−(2y − 1) κ."""
         return (1 - 2 * y) * _hazard((2 * y - 1) * f)
 

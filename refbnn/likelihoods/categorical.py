@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refbnn.likelihoods import targets
 from refbnn.likelihoods.outcomes import Rule
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
 
@@ -32,25 +33,28 @@ class Categorical:
 
     def log_prob(self, f: Outputs, y: Targets) -> DataValues:
         """log p(y_n|f_n) = log softmax(f_n)[y_n]: (*s n)."""
-        return _pick(_log_softmax(f), y)
+        return _pick(_log_softmax(f), _aligned(f, y))
 
     def residual(self, f: Outputs, y: Targets) -> Outputs:
         """r = p − e_y: (*s n k)."""
         p = self.mean(f)
-        return np.where(_one_hot(f, y), -_others(p), p)
+        return np.where(_one_hot(f, _aligned(f, y)), -_others(p), p)
 
     def curvature(self, f: Outputs, y: Targets) -> OutputMatrices:
         """Λ = diag p − p pᵀ: (*s n k k)."""
+        _aligned(f, y)
         return self.fisher(f)
 
     def factor(self, f: Outputs, y: Targets) -> OutputMatrices:
         """S = diag √p − p √pᵀ, with S Sᵀ = Λ, Eq. (categorical-root): (*s n k k)."""
+        _aligned(f, y)
         p = self.mean(f)
         root = np.sqrt(p)
         return _with_diagonal(-p[..., :, None] * root[..., None, :], root * _others(p))
 
     def third(self, f: Outputs, y: Targets) -> OutputTensors:
         """T_abc = ∂Λ_ab/∂f_c = Σ_j p_j (δ_ja − p_a)(δ_jb − p_b)(δ_jc − p_c), the third cumulant of e_y: (*s n k k k)."""
+        _aligned(f, y)
         p = self.mean(f)
         centred = _with_diagonal(np.repeat(-p[..., None, :], p.shape[-1], axis=-2), _others(p))  # e_j − p, row j
         return np.einsum("...j,...ja,...jb,...jc->...abc", p, centred, centred, centred)
@@ -79,6 +83,10 @@ class Categorical:
         return np.broadcast_to(labels, p.shape), p
 
 
+def _aligned(f: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return targets.aligned(y, "n", f.shape[-2:-1])
+
+
 def _log_softmax(f: np.ndarray) -> np.ndarray:
     """f − max f − log1p(Σ_{c ≠ argmax} exp(f_c − max f)): accurate also where a probability is nearly one."""
     top = np.argmax(f, axis=-1, keepdims=True)
@@ -98,8 +106,8 @@ def _one_hot(f: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _pick(values: np.ndarray, y: np.ndarray) -> np.ndarray:
-    index = np.broadcast_to(y, values.shape[:-1])[..., None]
-    return np.take_along_axis(values, index, -1)[..., 0]
+    values, index = np.broadcast_arrays(values, np.asarray(y)[..., None])
+    return np.take_along_axis(values, index[..., :1], -1)[..., 0]
 
 
 def _with_diagonal(A: np.ndarray, diagonal: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class Gamma(IndependentOutputs):
         """−log y − α (exp x − 1 − x) + ½ log(α/2π) − c(α)."""
         return _log_density(f, np.log(self.shape), y)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """α (1 − y/m) = −α (exp x − 1)."""
         return -self.shape * np.expm1(np.log(y) - f)
 

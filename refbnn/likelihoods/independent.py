@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from refbnn.likelihoods import targets
 from refbnn.likelihoods.outcomes import Rule, joint
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
 
@@ -20,8 +21,8 @@ class IndependentOutputs(ABC):
         """log p(y_k|f_k), constants included."""
 
     @abstractmethod
-    def residual(self, f: Outputs, y: Targets) -> Outputs:
-        """r = ∂ℓ/∂f: (*s n k)."""
+    def first_derivative(self, f, y):
+        """∂ℓ/∂f_k."""
 
     @abstractmethod
     def second_derivative(self, f, y):
@@ -57,21 +58,25 @@ class IndependentOutputs(ABC):
 
     def log_prob(self, f: Outputs, y: Targets) -> DataValues:
         """log p(y_n|f_n), constants included: (*s n)."""
-        return self.log_density(f, y).sum(-1)
+        return self.log_density(f, aligned(f, y)).sum(-1)
+
+    def residual(self, f: Outputs, y: Targets) -> Outputs:
+        """r = ∂ℓ/∂f: (*s n k)."""
+        return self.first_derivative(f, aligned(f, y))
 
     def curvature(self, f: Outputs, y: Targets) -> OutputMatrices:
         """Λ = ∂²ℓ/∂f²: (*s n k k)."""
-        return diagonal(self.second_derivative(f, y))
+        return diagonal(self.second_derivative(f, aligned(f, y)))
 
     def factor(self, f: Outputs, y: Targets) -> OutputMatrices:
         """S with S Sᵀ = Λ: (*s n k k). Raises ValueError, naming the datum, where Λ is negative."""
-        second = self.second_derivative(f, y)
+        second = self.second_derivative(f, aligned(f, y))
         refuse_indefinite(second < 0)
         return diagonal(np.sqrt(second))
 
     def third(self, f: Outputs, y: Targets) -> OutputTensors:
         """T = ∂³ℓ/∂f³: (*s n k k k)."""
-        diagonal = self.third_derivative(f, y)
+        diagonal = self.third_derivative(f, aligned(f, y))
         index = np.arange(diagonal.shape[-1])
         T = np.zeros((*diagonal.shape, len(index), len(index)))
         T[..., index, index, index] = diagonal
@@ -88,6 +93,11 @@ class IndependentOutputs(ABC):
     def outcomes(self, f) -> Rule:
         """Points y_j (j *s n k) and weights w_j (j *s n) with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j): a product over outputs."""
         return joint(*self.output_outcomes(f))
+
+
+def aligned(f: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """y, or ValueError unless its axes n and k are those of f."""
+    return targets.aligned(y, "n k", f.shape[-2:])
 
 
 def refuse_indefinite(bad: np.ndarray) -> None:

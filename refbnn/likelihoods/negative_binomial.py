@@ -35,7 +35,7 @@ class NegativeBinomial(IndependentOutputs):
         """log [Γ(y + ρ)/(Γ(ρ) y!)] + ρ log(1 − σ) + y log σ."""
         return _log_density(f, np.log(self.dispersion), y)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """ρσ − y(1 − σ) = ρ(μ − y)/(ρ + μ)."""
         s, c = self._odds(f)
         return self.dispersion * s - y * c

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.likelihoods import outcomes
-from refbnn.likelihoods.independent import IndependentOutputs
+from refbnn.likelihoods.independent import IndependentOutputs, aligned
 from refbnn.shapes import as_positive
 
 
@@ -24,7 +24,7 @@ class Normal(IndependentOutputs):
         """−(f − y)²/(2σ²) − ½ log 2πσ²."""
         return -0.5 * (f - y) ** 2 / self.variance - 0.5 * np.log(2 * np.pi * self.variance)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """(f − y)/σ²."""
         return (f - y) / self.variance
 
@@ -61,5 +61,5 @@ class Normal(IndependentOutputs):
 
         For learned noise. The mixed derivative ∂² log p/∂f ∂log σ² is the residual r itself.
         """
-        half_square = 0.5 * (f - y) ** 2 / self.variance
+        half_square = 0.5 * (f - aligned(f, y)) ** 2 / self.variance
         return (half_square - 0.5).sum(-1), -half_square.sum(-1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from refbnn import linalg
 from refbnn.likelihoods import outcomes
+from refbnn.likelihoods.independent import aligned
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
 
 Covariance = Annotated[np.ndarray, "k k"]
@@ -40,24 +41,27 @@ class NormalFull:
 
     def log_prob(self, f: Outputs, y: Targets) -> DataValues:
         """log N(y_n; f_n, V): (*s n)."""
-        whitened = (y - f) @ self._inverse_factor
+        whitened = (aligned(f, y) - f) @ self._inverse_factor
         constant = len(self.noise) * np.log(2 * np.pi) + linalg.log_det_from_cholesky(self._L)
         return -0.5 * (whitened**2).sum(-1) - 0.5 * constant
 
     def residual(self, f: Outputs, y: Targets) -> Outputs:
         """r = V⁻¹ (f − y): (*s n k)."""
-        return (f - y) @ self._inverse_factor @ self._inverse_factor.T
+        return (f - aligned(f, y)) @ self._inverse_factor @ self._inverse_factor.T
 
     def curvature(self, f: Outputs, y: Targets) -> OutputMatrices:
         """Λ = V⁻¹: (*s n k k)."""
+        aligned(f, y)
         return self.fisher(f)
 
     def factor(self, f: Outputs, y: Targets) -> OutputMatrices:
         """S = L⁻ᵀ with V = L Lᵀ: (*s n k k)."""
+        aligned(f, y)
         return _repeat(self._inverse_factor, f)
 
     def third(self, f: Outputs, y: Targets) -> OutputTensors:
         """T = 0: (*s n k k k)."""
+        aligned(f, y)
         return np.zeros((*f.shape, *self.noise.shape))
 
     def fisher(self, f: Outputs) -> OutputMatrices:

@@ -41,7 +41,7 @@ class Ordinal(IndependentOutputs):
         lower, upper = self._interval(y)
         return log_expit(upper - f) + log_expit(f - lower) + np.log(-np.expm1(lower - upper))
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """σ(−b) − σ(a)."""
         lower, upper = self._interval(y)
         return expit(f - upper) - expit(lower - f)

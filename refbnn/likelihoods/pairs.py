@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from refbnn.likelihoods import targets
 from refbnn.likelihoods.independent import diagonal, refuse_indefinite
 from refbnn.likelihoods.outcomes import Rule, joint
 from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Targets, as_array
@@ -63,20 +64,20 @@ class PairedOutputs(ABC):
 
     def log_prob(self, f: Outputs, y: Targets) -> DataValues:
         """log p(y_n|f_n), constants included: (*s n)."""
-        return self.log_density(*_split(f), y).sum(-1)
+        return self.log_density(*_split(f), _aligned(f, y)).sum(-1)
 
     def residual(self, f: Outputs, y: Targets) -> Outputs:
         """r = ∂ℓ/∂f, in the order of the outputs: (*s n k)."""
-        r = np.stack(np.broadcast_arrays(*self.first_derivatives(*_split(f), y)), axis=-1)
+        r = np.stack(np.broadcast_arrays(*self.first_derivatives(*_split(f), _aligned(f, y))), axis=-1)
         return r.reshape(*r.shape[:-2], -1)
 
     def curvature(self, f: Outputs, y: Targets) -> OutputMatrices:
         """Λ = ∂²ℓ/∂f² at the observed y, which may be indefinite: (*s n k k)."""
-        return _blocks(*self.second_derivatives(*_split(f), y))
+        return _blocks(*self.second_derivatives(*_split(f), _aligned(f, y)))
 
     def factor(self, f: Outputs, y: Targets) -> OutputMatrices:
         """S with S Sᵀ = Λ, block by block: (*s n k k). Raises ValueError, naming the datum, where a block is indefinite."""
-        return _scatter(2, *self.root(*_split(f), y))
+        return _scatter(2, *self.root(*_split(f), _aligned(f, y)))
 
     def root(self, a, b, y):
         """(S_aa, S_ab, S_ba, S_bb) of one target: the Cholesky factor of its block."""
@@ -89,7 +90,7 @@ class PairedOutputs(ABC):
 
     def third(self, f: Outputs, y: Targets) -> OutputTensors:
         """T = ∂³ℓ/∂f³: (*s n k k k)."""
-        aaa, aab, abb, bbb = self.third_derivatives(*_split(f), y)
+        aaa, aab, abb, bbb = self.third_derivatives(*_split(f), _aligned(f, y))
         return _scatter(3, aaa, aab, aab, abb, aab, abb, abb, bbb)
 
     def fisher(self, f: Outputs) -> OutputMatrices:
@@ -111,6 +112,10 @@ class PairedOutputs(ABC):
     def outcomes(self, f: Outputs) -> Rule:
         """Points y_j (j *s n t) and weights w_j (j *s n) with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j): a product over targets."""
         return joint(*self.target_outcomes(*_split(f)))
+
+
+def _aligned(f: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return targets.aligned(y, "n t", (*f.shape[-2:-1], f.shape[-1] // 2))
 
 
 def _split(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

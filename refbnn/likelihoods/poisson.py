@@ -23,7 +23,7 @@ class Poisson(IndependentOutputs):
         """y f − exp f − log y!."""
         return y * f - np.exp(f) - gammaln(y + 1)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """exp f − y."""
         return np.exp(f) - y
 

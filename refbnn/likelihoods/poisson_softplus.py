@@ -31,7 +31,7 @@ class PoissonSoftplus(IndependentOutputs):
         log_mu = np.where(f < 0, f - np.log(phi1(small)), np.log(np.maximum(mu, 0.5)))
         return y * log_mu - mu - gammaln(y + 1)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """s − y h."""
         return expit(f) - y * phi1(-self.mean(f))
 

@@ -27,7 +27,7 @@ class PoissonSquare(IndependentOutputs):
         """2y log |f| − f² − log y!."""
         return xlogy(2 * y, np.abs(f)) - f**2 - gammaln(y + 1)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """2f − 2y/f."""
         return 2 * f - 2 * _ratio(y, f)
 

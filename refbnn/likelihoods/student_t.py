@@ -38,7 +38,7 @@ class StudentT(IndependentOutputs):
         """log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log πν − log s − ½ (ν + 1) log(1 + e²/(νs²))."""
         return _log_density(f, np.log(self.scale), y, self.degrees_of_freedom)
 
-    def residual(self, f, y):
+    def first_derivative(self, f, y):
         """−(ν + 1) e/Q."""
         inverse, _, _ = self._parts(f, y)
         return (self.degrees_of_freedom + 1) * (f - y) * inverse

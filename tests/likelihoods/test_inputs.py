@@ -154,3 +154,31 @@ def call_everything(family, f, y):
     assert points.shape[:len(weights.shape)] == weights.shape == (len(weights), *f.shape[:-1])
     draw = likelihood.sample(f, np.random.default_rng(0))
     assert draw.shape == points.shape[1:]
+
+
+METHODS_OF_TARGETS = ("log_prob", "residual", "curvature", "factor", "third")
+
+
+@pytest.mark.parametrize("method", METHODS_OF_TARGETS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_targets_of_another_shape_are_refused_and_never_broadcast(name, method):
+    """A row, a column, one datum, no output axis: each would broadcast to a plausible number."""
+    f, y = problem(FAMILIES[name])
+    wrong = [y[:1], y[:, None], np.repeat(y[None], 2, axis=-1)] + ([y[:, 0]] if y.ndim == 2 else [])
+    for other in wrong:
+        with pytest.raises(ValueError, match=r"y: expected shape \(\.\.\., 7.*\), got \("):
+            getattr(FAMILIES[name].likelihood, method)(f, other)
+
+
+def test_learned_noise_refuses_targets_of_another_shape():
+    with pytest.raises(ValueError, match=r"y: expected shape \(\.\.\., 3, 1\), got \(3,\)"):
+        likelihoods.Normal(1.0).log_variance_derivatives(np.zeros((3, 1)), np.zeros(3))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_leading_axes_of_targets_broadcast(name):
+    """One y for many f, many y for one f, and as many of each."""
+    f, y = problem(FAMILIES[name])
+    value = FAMILIES[name].likelihood.log_prob(f, y)
+    for fs, ys in ((np.stack([f, f]), y), (f, np.stack([y, y])), (np.stack([f, f]), np.stack([y, y]))):
+        agree(FAMILIES[name].likelihood.log_prob(fs, ys), np.stack([value, value]), terms=30)
