@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from refbnn.mlp import Evaluation
+from refbnn.network import Network
 from refbnn.pullback import Pullback
-from refbnn.shapes import DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_own_array
+from refbnn.shapes import DataGradients, Inputs, Jacobian, Outputs, Parameters, Vector, as_array, as_own_array
 
 
 @dataclass(frozen=True)
-class Linearised:
+class Linearised(Network):
     """f_lin(x, θ) = f(x, θ*) + J(x, θ*)(θ − θ*), Eq. (linearised): a network like any other, affine in θ.
 
-    Its Hessian equals the GGN of `net` at θ* = `at` for every likelihood, so that Laplace with the GGN is Laplace on this model.
+    Its Jacobian is that of `net` at θ* = `at`, whatever θ; second derivatives are zero. The Hessian of its loss is the GGN
+    of `net` at θ* for every likelihood, so that Laplace with the GGN is Laplace on this model.
     """
 
     net: object
@@ -41,43 +43,19 @@ class Linearised:
         """p."""
         return self.net.num_params
 
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """The number of parameters of each layer, those of `net`."""
+        return self.net.layer_sizes
+
+    def is_linear_in(self, parameters: np.ndarray) -> bool:
+        """True."""
+        return True
+
     def evaluate(self, theta: Parameters, X: Inputs, order: int = 2) -> LinearisedEvaluation:
         """The linearised network at θ on X; derivatives beyond the first vanish, so `order` above 1 costs nothing."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         return LinearisedEvaluation(self.net.evaluate(self.at, X, order=1), theta - self.at)
-
-    def forward(self, theta: Parameters, X: Inputs) -> Outputs:
-        """f(X, θ*) + J(X, θ*)(θ − θ*): (*s n k)."""
-        return self.evaluate(theta, X).f
-
-    def vjp(self, theta: Parameters, X: Inputs, v: Outputs) -> Parameters:
-        """Σ_n J_n(θ*)ᵀ v_n, whatever θ: (*s p)."""
-        return self.evaluate(theta, X).vjp(v)
-
-    def vjp_per_datum(self, theta: Vector, X: Inputs, v: Outputs) -> DataGradients:
-        """J_n(θ*)ᵀ v_n: (n p)."""
-        return self.evaluate(self._one(theta), X).vjp_per_datum(v)
-
-    def jvp(self, theta: Parameters, X: Inputs, u: Parameters) -> Outputs:
-        """J_n(θ*) u: (*s n k)."""
-        return self.evaluate(theta, X).jvp(u)
-
-    def jacobian(self, theta: Parameters, X: Inputs) -> Jacobian:
-        """J(X, θ*), the same for every θ: (*s n k p)."""
-        return self.evaluate(theta, X).jacobian()
-
-    def contracted_hessian(self, theta: Vector, X: Inputs, v: Outputs) -> Matrix:
-        """Zero: the network is affine in θ. (p p)."""
-        at = self.evaluate(self._one(theta), X)
-        return at.pullback(v=as_array("v", v, "n k", n=at.num_data, k=self.num_outputs)).full()
-
-    def contracted_hessian_product(self, theta: Parameters, X: Inputs, v: Outputs, u: Parameters) -> Parameters:
-        """Zero: the network is affine in θ. (*s p)."""
-        at = self.evaluate(theta, X)
-        return at.second_order_product(u, v=as_array("v", v, "*s n k", n=at.num_data, k=self.num_outputs))
-
-    def _one(self, theta: Vector) -> Vector:
-        return as_array("theta", theta, "p", p=self.num_params)
 
 
 @dataclass(frozen=True)
@@ -130,7 +108,9 @@ class LinearisedEvaluation:
 
     def pullback(self, M: np.ndarray | None = None, S: np.ndarray | None = None, v: Outputs | None = None) -> Pullback:
         """Σ_n J_n(θ*)ᵀ M_n J_n(θ*): v plays no part, because the second derivative of the outputs is zero."""
-        return replace(self.base.pullback(M, S, v), v=None)
+        if v is not None:
+            as_array("v", v, "n k", n=self.num_data, k=self.num_outputs)
+        return self.base.pullback(M, S)
 
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
         """(Σ_n J_nᵀ M_n J_n) u: (*s p)."""

@@ -15,17 +15,18 @@ from functools import cached_property
 
 import numpy as np
 
-from refbnn.activations import Activation
+from refbnn.activations import Activation, identity
 from refbnn.assembly import Layout
+from refbnn.network import Network
 from refbnn.pullback import Pullback, second_order_product
 from refbnn.shapes import (
-    DataGradients, DataMatrices, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_count, expect_shape,
+    DataGradients, DataMatrices, Inputs, Jacobian, Outputs, Parameters, as_array, as_count, expect_shape,
 )
 from refbnn.signals import Layers, Signals, apply, broadcast_batch, transpose
 
 
 @dataclass(frozen=True)
-class Mlp:
+class Mlp(Network):
     """A multilayer perceptron.
 
     `sizes`: inputs, hidden widths, outputs, e.g. (2, 5, 3); (2, 3) has no hidden layer. `activation`: one for all hidden
@@ -77,6 +78,11 @@ class Mlp:
         """Whether f is affine in θ: no hidden layer."""
         return len(self.sizes) == 2
 
+    def is_linear_in(self, parameters: np.ndarray) -> bool:
+        """Whether all are of one layer with nothing but identities behind it, such as the last: f is then affine in them."""
+        layers = np.unique(np.searchsorted(np.cumsum(self.layer_sizes), parameters, side="right"))
+        return len(layers) == 1 and all(phi == identity for phi in self.activation[layers[0]:])
+
     @cached_property
     def layout(self) -> Layout:
         """Where each layer stands in θ."""
@@ -109,39 +115,6 @@ class Mlp:
                 inputs.append(value)
                 slopes.append(derivatives)
         return Evaluation(self.layout, Signals(layers, inputs, slopes, z))
-
-    def forward(self, theta: Parameters, X: Inputs) -> Outputs:
-        """f(x_n, θ), Eq. (forward): (*s n k)."""
-        return self.evaluate(theta, X, order=0).f
-
-    def vjp(self, theta: Parameters, X: Inputs, v: Outputs) -> Parameters:
-        """Σ_n J_nᵀ v_n by backpropagation, Eq. (vjp): (*s p). Leading axes of θ and v broadcast."""
-        return self.evaluate(theta, X, order=1).vjp(v)
-
-    def vjp_per_datum(self, theta: Vector, X: Inputs, v: Outputs) -> DataGradients:
-        """J_nᵀ v_n for every datum, Eq. (layer-jacobian): (n p), without forming J. θ is one parameter vector."""
-        return self.evaluate(self._one(theta), X, order=1).vjp_per_datum(v)
-
-    def jvp(self, theta: Parameters, X: Inputs, u: Parameters) -> Outputs:
-        """J_n u, the derivative of f along u, Eq. (jvp): (*s n k). Leading axes of θ and u broadcast."""
-        return self.evaluate(theta, X, order=1).jvp(u)
-
-    def jacobian(self, theta: Parameters, X: Inputs) -> Jacobian:
-        """J_n = ∂f(x_n)/∂θ, layer by layer Δ_l ⊗ (a_{l-1}, 1), Eq. (layer-jacobian): (*s n k p)."""
-        return self.evaluate(theta, X, order=1).jacobian()
-
-    def contracted_hessian(self, theta: Vector, X: Inputs, v: Outputs) -> Matrix:
-        """Σ_nk v_nk ∇²f_nk in closed form, Eq. (contracted-hessian): (p p), exactly symmetric. θ is one parameter vector."""
-        at = self.evaluate(self._one(theta), X)
-        return at.pullback(v=as_array("v", v, "n k", n=at.num_data, k=self.num_outputs)).full()
-
-    def contracted_hessian_product(self, theta: Parameters, X: Inputs, v: Outputs, u: Parameters) -> Parameters:
-        """(Σ_nk v_nk ∇²f_nk) u without the matrix (Pearlmutter 1994), Eq. (contracted-hessian-product): (*s p)."""
-        at = self.evaluate(theta, X)
-        return at.second_order_product(u, v=as_array("v", v, "*s n k", n=at.num_data, k=self.num_outputs))
-
-    def _one(self, theta: Vector) -> Vector:
-        return as_array("theta", theta, "p", p=self.num_params)
 
 
 @dataclass(frozen=True)

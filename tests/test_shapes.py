@@ -65,6 +65,7 @@ def call_network(net, rng, batch, X):
     theta, u = (0.5 * rng.normal(size=(*batch, net.num_params)) for _ in range(2))
     v = rng.normal(size=(*batch, N, K))
     one = 0.5 * rng.normal(size=net.num_params)
+    net.is_linear_in(np.arange(3))
     net.forward(theta, X)
     net.jacobian(theta, X)
     for a, b, c in ((theta, u, v), (one, u, v), (theta, u, v.reshape(-1, N, K)[0]), (theta, u.reshape(-1, net.num_params)[0], v)):
