@@ -7,6 +7,8 @@ whose Λ can be indefinite (StudentT and most of the Heteroscedastic ones) raise
 `outcomes(f)` returns points y_j and weights w_j with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j); for methods that take f and y together
 give them np.broadcast_to(f, (len(w), *f.shape)).
 
+`Tempered` is any of them at another temperature.
+
 Outputs are k = number of targets, except for Categorical (k classes) and the Heteroscedastic family (two outputs a target,
 interleaved: location and dispersion of target 1, of target 2, ...).
 """
@@ -26,9 +28,11 @@ from refbnn.likelihoods.poisson import Poisson
 from refbnn.likelihoods.poisson_softplus import PoissonSoftplus
 from refbnn.likelihoods.poisson_square import PoissonSquare
 from refbnn.likelihoods.student_t import HeteroscedasticStudentT, StudentT
+from refbnn.likelihoods.tempered import Tempered
 
 __all__ = [
     "Bernoulli", "BernoulliCloglog", "BernoulliProbit", "Categorical", "Gamma", "Heteroscedastic", "HeteroscedasticGamma",
     "HeteroscedasticNatural", "HeteroscedasticNegativeBinomial", "HeteroscedasticPrecision", "HeteroscedasticStudentT",
     "NegativeBinomial", "Normal", "NormalFull", "Ordinal", "Poisson", "PoissonSoftplus", "PoissonSquare", "StudentT",
+    "Tempered",
 ]
