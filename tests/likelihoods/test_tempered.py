@@ -111,7 +111,9 @@ def test_the_annotated_shapes_are_true():
             fs = np.broadcast_to(f, (*batch, *f.shape))
             for method in (likelihood.log_prob, likelihood.residual, likelihood.curvature, likelihood.factor, likelihood.third):
                 method(fs, y)
-            likelihood.fisher(fs)
+            for method in (likelihood.fisher, likelihood.mean, likelihood.covariance, likelihood.outcomes):
+                method(fs)
+            likelihood.sample(fs, np.random.default_rng(0))
     assert len(wrapped) > 5 and wrapped == calls, wrapped - calls
 
 
