@@ -134,9 +134,21 @@ def _scale_squared_error(quantity: Quantity, value: Array, problem, settings: Se
     return value if factor is None or quantity.name not in _POWER else value * factor ** _POWER[quantity.name]
 
 
+def _count(problem, reduction: str) -> int:
+    return {"sum": 1, "mean": len(problem.X), "mean_all": problem.y.size}[reduction]
+
+
 def _reduce(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
-    count = {"sum": 1, "mean": len(problem.X), "mean_all": problem.y.size}[settings["loss.reduction"]]
-    return value / count if quantity.name in _POWER else value
+    return value / _count(problem, settings["loss.reduction"]) if quantity.name in _POWER else value
+
+
+def _is_product_of_gradients(quantity: Quantity) -> bool:
+    return _POWER.get(quantity.name) == 2
+
+
+def _reduce_gradients(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    """Each of the two gradients carries the 1/N."""
+    return value / _count(problem, settings["fisher.gradients"]) ** 2 if _is_product_of_gradients(quantity) else value
 
 
 def permutation(problem, order: str) -> NDArray[np.int64]:
@@ -175,9 +187,22 @@ def _is_kronecker(quantity: Quantity) -> bool:
     return quantity.name.endswith((".kfac", ".kfra"))
 
 
+def _is_blockdiag(quantity: Quantity) -> bool:
+    return quantity.name.endswith(".blockdiag")
+
+
 def _split_bias(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
     """Nothing between the weights and the biases of a layer; both blocks are those of B ⊗ A with the 1 in ā."""
-    if settings["kfac.bias"] == "joint" or not problem.bias or not _is_kronecker(quantity):
+    return _tensor_blocks(value, problem) if settings["kfac.bias"] == "split" and _is_kronecker(quantity) else value
+
+
+def _split_blocks(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    return _tensor_blocks(value, problem) if settings["blockdiag.blocks"] == "tensors" and _is_blockdiag(quantity) else value
+
+
+def _tensor_blocks(value: Array, problem) -> Array:
+    """Zero between weights and biases. What lies between layers is zero already."""
+    if not problem.bias:
         return value
     is_bias = np.concatenate([np.repeat([False, True], [out * into, out])
                               for into, out in zip(problem.sizes[:-1], problem.sizes[1:])])
@@ -221,10 +246,19 @@ AXES: tuple[Axis, ...] = (
         "mean": "loss, gradient, Hessian, GGN, Fisher are divided by N (empirical: (1/N) Σ g gᵀ, g not averaged)",
         "mean_all": "the same, divided by the number of entries of y: N C, but N for class labels"},
         _reduce, lambda quantity: quantity.name in _POWER),
+    Axis("fisher.gradients", {
+        "sum": "empirical and sampled Fisher are made of the gradients of each datum's own loss",
+        "mean": "each such gradient is divided by N, as under a mean loss: Σ (g/N)(g/N)ᵀ",
+        "mean_all": "the same, divided by the number of entries of y"},
+        _reduce_gradients, _is_product_of_gradients),
     Axis("kfac.bias", {
         "joint": "a layer's KFAC and KFRA are B ⊗ A with ā = (a, 1)",
         "split": "weights B ⊗ (1/N) Σ a aᵀ, biases B, nothing between them (EKFAC has a quantity of its own: ggn.ekfac.split)"},
         _split_bias, _is_kronecker),
+    Axis("blockdiag.blocks", {
+        "layers": "a block holds the weights and biases of a layer",
+        "tensors": "weights and biases of a layer are blocks of their own, nothing between them"},
+        _split_blocks, _is_blockdiag),
     Axis("parameters.order", {
         "torch": "layer by layer: W (out × in) row by row, then b",
         "column_major": "layer by layer: W column by column, then b",
@@ -293,10 +327,15 @@ def convert(quantity: Quantity, value: Array, problem, conventions: Mapping[str,
     return value
 
 
+_SCALINGS = (_scale_squared_error, _reduce, _reduce_gradients)
+
+
 def factor(quantity: Quantity, problem, conventions: Mapping[str, str]) -> float:
-    """The number by which the declared reduction and squared error multiply the quantity."""
-    settings = resolve(quantity, conventions)
-    return float(_reduce(quantity, _scale_squared_error(quantity, np.ones(()), problem, settings), problem, settings))
+    """The number by which the declared reductions and squared error multiply the quantity."""
+    settings, value = resolve(quantity, conventions), np.ones(())
+    for scaling in _SCALINGS:
+        value = scaling(quantity, value, problem, settings)
+    return float(value)
 
 
 def amplification(quantity: Quantity, value: Array, problem, conventions: Mapping[str, str]) -> float:
@@ -306,8 +345,9 @@ def amplification(quantity: Quantity, value: Array, problem, conventions: Mappin
     if shift:
         rest = abs(float(value) - shift)
         return max(1.0, abs(float(value)) / rest, abs(shift) / rest) if rest else math.inf
-    if _is_kronecker(quantity) and np.any(value):
-        return float(np.linalg.norm(value) / (np.linalg.norm(_split_bias(quantity, value, problem, settings)) or 1.0))
+    if (_is_kronecker(quantity) or _is_blockdiag(quantity)) and np.any(value):
+        left = _split_blocks(quantity, _split_bias(quantity, value, problem, settings), problem, settings)
+        return float(np.linalg.norm(value) / (np.linalg.norm(left) or 1.0))
     if quantity.name != "predictive.glm.variance" or settings["predictive.variance"] != "std":
         return 1.0
     std = convert(quantity, value, problem, conventions)

@@ -58,6 +58,36 @@ def test_reduction_divides_the_loss_and_its_curvatures_and_nothing_else(solved, 
         assert np.array_equal(converted(problem, name, value, loss__reduction=reduction), expected), name
 
 
+@pytest.mark.parametrize("choice, count", [("mean", lambda p: len(p.X)), ("mean_all", lambda p: p.y.size)])
+def test_gradients_of_a_mean_loss_are_divided_before_they_are_multiplied(solved, choice, count):
+    problem, values = solved
+    loss = right.prepare(problem).posterior.loss
+    g = loss.per_datum_gradients(problem.theta) / count(problem)
+    got = converted(problem, "fisher.empirical", values["fisher.empirical"], fisher__gradients=choice)
+    np.testing.assert_allclose(got, g.T @ g, rtol=1e-12, atol=1e-13 * np.abs(got).max())
+    for name, value in values.items():
+        expected = value / count(problem) ** 2 if name in TWO_GRADIENTS else value
+        assert np.array_equal(converted(problem, name, value, fisher__gradients=choice), expected), name
+        assert factor(QUANTITIES[name], problem, {"fisher.gradients": choice}) == (
+            1 / count(problem) ** 2 if name in TWO_GRADIENTS else 1), name
+
+
+def test_blocks_of_tensors_are_those_of_weights_and_of_biases():
+    problem = random_problem(4)
+    values, names = answers(problem), []
+    for layer, (into, out) in enumerate(zip(problem.sizes, problem.sizes[1:])):
+        names += [f"W{layer}"] * out * into + [f"b{layer}"] * out
+    same = np.array(names)[:, None] == np.array(names)
+    for name in ("ggn", "hessian"):
+        got = converted(problem, f"{name}.blockdiag", values[f"{name}.blockdiag"], blockdiag__blocks="tensors")
+        np.testing.assert_allclose(got, np.where(same, values[f"{name}.full"], 0.0), rtol=1e-12, atol=1e-12)
+        assert 1 < amplification(QUANTITIES[f"{name}.blockdiag"], values[f"{name}.blockdiag"], problem,
+                                 {"blockdiag.blocks": "tensors"}) < 10
+    whole = random_problem(4, bias=False)
+    value = answers(whole)["ggn.blockdiag"]
+    assert np.array_equal(converted(whole, "ggn.blockdiag", value, blockdiag__blocks="tensors"), value)
+
+
 def test_mean_over_all_entries_is_the_mean_over_data_for_class_labels():
     problem = random_problem(1, "categorical")
     assert converted(problem, "loss", 1.0, loss__reduction="mean_all") == converted(problem, "loss", 1.0, loss__reduction="mean")

@@ -119,6 +119,11 @@ FAULTS: dict[str, Fault] = {
         "loss.reduction=mean", _converted(LOSS, loss__reduction="mean"))),
     "mean_all_for_sum": Fault("the loss is averaged over data and outputs",
                               **_named("loss.reduction=mean_all", _converted(LOSS, loss__reduction="mean_all"))),
+    "mean_gradients": Fault("empirical Fisher of gradients that carry the 1/N of a mean loss", **_named(
+        "fisher.gradients=mean", _converted(tuple(name for name in LOSS if name.startswith(("fisher.empirical", "fisher.mc"))),
+                                            fisher__gradients="mean"))),
+    "blocks_of_tensors": Fault("nothing between the weights and the biases of a layer", **_named(
+        "blockdiag.blocks=tensors", _converted(("ggn.blockdiag", "hessian.blockdiag"), blockdiag__blocks="tensors"))),
     "factor_two": Fault("curvatures are doubled", **_named("factor:2", _all(lambda answer, problem: 2 * answer, CURVATURES))),
     "wrong_sign": Fault("derivatives of +log p", **_named("factor:-1", _all(
         lambda answer, problem: -answer, ("gradient", "hessian.full", "hessian.diag", "hessian.hvp")))),
