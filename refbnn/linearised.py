@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refbnn import jets
 from refbnn.mlp import Evaluation
 from refbnn.network import Network
 from refbnn.pullback import Pullback
@@ -119,6 +120,10 @@ class LinearisedEvaluation:
             return product
         v = as_array("v", v, "*s n k", n=self.base.num_data, k=self.base.num_outputs)
         return np.broadcast_to(product, np.broadcast_shapes(product.shape, (*v.shape[:-2], 1)))
+
+    def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
+        """Σ_n J_nᵀ T_n[J_n u, J_n u]: r and M play no part, because the second derivative of the outputs is zero. (*s p)."""
+        return self.vjp(jets.twice(T, self.jvp(u)))
 
     def _batched(self, value: np.ndarray, trailing: int) -> np.ndarray:
         """`value`, which does not depend on θ, with the leading axes of θ."""

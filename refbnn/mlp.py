@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from refbnn import jets
 from refbnn.activations import Activation, identity
 from refbnn.assembly import Layout
 from refbnn.network import Network
@@ -190,6 +191,11 @@ class Evaluation:
         seed = None if v is None else self._seed(v)
         inside = None if M is None else np.moveaxis(M, -3, -1)
         return self.layout.flatten(second_order_product(self.signals, directions, inside, seed))
+
+    def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
+        """d²/dt² Σ_n J_nᵀ r_n at θ + t u, for r (n k) with derivatives M (n k k), T (n k k k) in f, Eq. (jet): (*s p)."""
+        directions = self.layout.unflatten(u)
+        return self.layout.flatten(jets.second_derivative_of_gradient(self.signals, directions, r, M, T))
 
     def _seed(self, v: Outputs) -> np.ndarray:
         """v (*s n k) checked against the outputs, data last and with all leading axes: (*s k n)."""

@@ -13,8 +13,8 @@ import refbnn
 ROOT = Path(refbnn.__file__).parent
 LAYER = {
     "shapes": 0, "linalg": 0,
-    "activations": 1, "signals": 1, "assembly": 1, "pullback": 1, "network": 1, "mlp": 1, "likelihoods": 1, "precision": 1,
-    "gaussian": 1, "priors": 1, "curvature": 1,
+    "activations": 1, "signals": 1, "assembly": 1, "pullback": 1, "jets": 1, "network": 1, "mlp": 1,
+    "likelihoods": 1, "precision": 1, "gaussian": 1, "priors": 1, "curvature": 1,
     "loss": 2, "linearised": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
     "optimize": 3, "laplace": 3,
     "predict": 4,
@@ -24,8 +24,9 @@ LAYER = {
 }
 INSIDE_A_LAYER = {  # the only imports between modules of one layer
     ("linalg", "shapes"), ("assembly", "signals"), ("pullback", "signals"), ("pullback", "assembly"), ("mlp", "activations"),
-    ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "network"), ("gaussian", "precision"),
-    ("priors", "gaussian"), ("priors", "precision"), ("posterior", "loss"), ("low_rank", "duals"), ("third", "loss"),
+    ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "network"), ("jets", "signals"), ("mlp", "jets"),
+    ("gaussian", "precision"), ("priors", "gaussian"), ("priors", "precision"), ("posterior", "loss"), ("low_rank", "duals"),
+    ("third", "loss"),
     ("__main__", "cli"),
 }
 RUN_TIME = {"numpy", "scipy"}

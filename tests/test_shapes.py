@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import refbnn
-from refbnn import Linearised, Mlp, Posterior
+from refbnn import Linearised, Loss, Mlp, Posterior
 from refbnn import activations, curvature, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
@@ -117,8 +117,10 @@ def call_posterior(post, rng, labels):
     curvature.empirical_fisher(post.loss.per_datum_gradients(theta))
     call_pullback(post.loss.at(theta), labels)
     call_structures(post.loss.at(theta).ggn, rng)
+    linear = Loss(Linearised(post.net, at=theta), post.likelihood, post.X, labels)
     for argument in (theta, thetas):
         third.third_derivative(post.loss, theta, argument)
+        third.third_derivative(linear, theta, argument)
     third.trace_gradient_of_ggn(post.loss, theta, thetas[0])
     third.trace_gradient_of_hessian(post.loss, theta, thetas[0])
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume
 from numpy.polynomial import chebyshev
 
-from refbnn import Linearised, Loss, Mlp, activations, third
+from refbnn import Linearised, Loss, Mlp, activations, jets, third
 from refbnn.precision import Dense
 from tests import oracles
 from tests.judge import agree, norm_or_one
@@ -235,7 +235,7 @@ def on(test, spec=SMALL):
     return lambda: statement(test)(spec)
 
 
-true_of, true_tangents = third._Point.of.__func__, third._second_order_tangents
+true_of, true_tangents = third._Point.of.__func__, jets._second_order_tangents
 
 
 def without_third_slope(cls, loss, theta):
@@ -268,26 +268,26 @@ def ggn_with(factor):
     """∇ vᵀG v with another factor on the part through J."""
     def faulty(self, v):
         f_dot = self.evaluation.jvp(v)
-        bend = self.evaluation.second_order_product(v, v=third._times(self.curvature, f_dot))
-        return self.evaluation.vjp(third._twice(self.T, f_dot)) + factor * bend
+        bend = self.evaluation.second_order_product(v, v=jets.times(self.curvature, f_dot))
+        return self.evaluation.vjp(jets.twice(self.T, f_dot)) + factor * bend
     return faulty
 
 
-jets = [on(test_a_jet_is_the_second_derivative_of_the_gradient_along_a_line, spec) for spec in (SMALL, DEEP, BINARY)]
+of_jets = [on(test_a_jet_is_the_second_derivative_of_the_gradient_along_a_line, spec) for spec in (SMALL, DEEP, BINARY)]
 of_hessian = [on(test_the_trace_gradient_of_the_hessian_is_the_slope_of_the_trace, spec) for spec in (SMALL, DEEP, BINARY)]
 of_ggn = [on(test_the_trace_gradient_of_the_ggn_is_the_slope_of_the_trace, spec) for spec in (SMALL, DEEP, BINARY)]
 log_det = on(test_with_the_posterior_scale_it_is_the_gradient_of_the_log_determinant)
 FAULTS = [
-    ("T dropped", third, "_twice", lambda T, u: 0 * u,
-     (*jets, *of_hessian, *of_ggn, log_det, on(test_in_a_linear_model_only_the_third_derivative_of_the_likelihood_is_left))),
-    ("φ‴ dropped", third._Point, "of", classmethod(without_third_slope), (*jets, *of_hessian)),
-    ("V ȧ once in z̈", third, "_second_order_tangents", one_crossing, (*jets, *of_hessian)),
-    ("φ″ ż² dropped from ä", third, "_second_order_tangents", straight_activations, (*jets, *of_hessian)),
-    ("biases held", third, "_second_order_tangents", biases_held, (*jets, *of_hessian)),
+    ("T dropped", jets, "twice", lambda T, u: 0 * u,
+     (*of_jets, *of_hessian, *of_ggn, log_det, on(test_in_a_linear_model_only_the_third_derivative_of_the_likelihood_is_left))),
+    ("φ‴ dropped", third._Point, "of", classmethod(without_third_slope), (*of_jets, *of_hessian)),
+    ("V ȧ once in z̈", jets, "_second_order_tangents", one_crossing, (*of_jets, *of_hessian)),
+    ("φ″ ż² dropped from ä", jets, "_second_order_tangents", straight_activations, (*of_jets, *of_hessian)),
+    ("biases held", jets, "_second_order_tangents", biases_held, (*of_jets, *of_hessian)),
     ("C21 factor 1 for 2", third._Point, "ggn_along", ggn_with(1), (*of_ggn, log_det)),
     ("C21 G held but for Λ", third._Point, "ggn_along", ggn_with(0), (*of_ggn, log_det)),
     ("the Hessian's for the GGN's", third._Point, "ggn_along", third._Point.third, (*of_ggn, log_det)),
-    ("the GGN's for the Hessian's", third._Point, "third", third._Point.ggn_along, (*jets, *of_hessian)),
+    ("the GGN's for the Hessian's", third._Point, "third", third._Point.ggn_along, (*of_jets, *of_hessian)),
     ("the first block of directions alone", third._Point, "sum_over_rows",
      lambda self, contribution, V: contribution(V[:2]).sum(0), (of_hessian[0], of_ggn[0])),
 ]

@@ -1,0 +1,61 @@
+"""Second-order jets through a network: the second derivative of a gradient along a line. Inside, data come last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refbnn.signals import Layers, Signals, transpose
+
+
+def times(M: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """M_n u_n for M (n k k) and u (*s n k): (*s n k)."""
+    return (M @ u[..., None])[..., 0]
+
+
+def twice(T: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """T_n[u_n, u_n] for T (n k k k) and u (*s n k): (*s n k)."""
+    return times(times(T, u[..., None, :]), u)
+
+
+def second_derivative_of_gradient(signals: Signals, directions: Layers, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Layers:
+    """The layers of d²/dt² Σ_n J_nᵀ r_n along directions (V, c), Eq. (jet), for r (n k) with derivatives M, T in f.
+
+    Forward: ż = Va + Wȧ + c, ȧ = φ′ż, z̈ = 2Vȧ + Wä, ä = φ″ż² + φ′z̈. At the outputs δ = r, δ̇ = Mḟ, δ̈ = T[ḟ, ḟ] + Mf̈.
+    Backward: u = Wᵀδ, u̇ = Wᵀδ̇ + Vᵀδ, ü = Wᵀδ̈ + 2Vᵀδ̇, δ̇ = φ″ż u + φ′u̇, δ̈ = (φ‴ż² + φ″z̈) u + 2φ″ż u̇ + φ′ü.
+    A layer's part is Σ_n δ̈aᵀ + 2δ̇ȧᵀ + δäᵀ.
+    """
+    z, a = _second_order_tangents(signals, directions)
+    f_dot, f_ddot = (transpose(value) for value in z[-1])
+    delta_dot = transpose(times(M, f_dot))
+    delta_ddot = transpose(twice(T, f_dot) + times(M, f_ddot))
+    deltas, products = signals.backward(r.T), []
+    for l in range(signals.depth - 1, -1, -1):
+        a_dot, a_ddot = a[l]
+        W_part = delta_ddot @ signals.inputs[l].T + 2 * delta_dot @ transpose(a_dot) + deltas[l] @ transpose(a_ddot)
+        products.append((W_part, delta_ddot.sum(-1) if signals.bias else None))
+        if l:
+            W, V = signals.layers[l][0].T, transpose(directions[l][0])
+            u, u_dot = W @ deltas[l], W @ delta_dot + V @ deltas[l]
+            u_ddot = W @ delta_ddot + 2 * V @ delta_dot
+            slope, bend, third = signals.slopes[l - 1]
+            z_dot, z_ddot = z[l - 1]
+            delta_ddot = (third * z_dot**2 + bend * z_ddot) * u + 2 * bend * z_dot * u_dot + slope * u_ddot
+            delta_dot = bend * z_dot * u + slope * u_dot
+    return products[::-1]
+
+
+def _second_order_tangents(signals: Signals, directions: Layers) -> tuple[list, list]:
+    """[(ż_l, z̈_l)] and [(ȧ_{l-1}, ä_{l-1})] along directions (V, c)."""
+    a_dot = a_ddot = np.zeros_like(signals.inputs[0])
+    z, a = [], []
+    for l, ((W, _), (V, c)) in enumerate(zip(signals.layers, directions)):
+        z_dot = V @ signals.inputs[l] + W @ a_dot
+        if c is not None:
+            z_dot = z_dot + c[..., None]
+        z_ddot = 2 * V @ a_dot + W @ a_ddot
+        z.append((z_dot, z_ddot))
+        a.append((a_dot, a_ddot))
+        if l < len(signals.slopes):
+            slope, bend, *_ = signals.slopes[l]
+            a_dot, a_ddot = slope * z_dot, bend * z_dot**2 + slope * z_ddot
+    return z, a
