@@ -36,6 +36,11 @@ class Gaussian:
         """∇ log N(θ; mean, P⁻¹) = −P(θ − mean): (*s p)."""
         return -self.precision.matvec(self._centred(theta))
 
+    def negative_hessian(self, theta: Vector) -> Matrix:
+        """−∇² log N(θ; mean, P⁻¹) = P, whatever θ: (p p)."""
+        as_array("theta", theta, "p", p=self.num_params)
+        return self.precision.matrix()
+
     def covariance(self) -> Matrix:
         """P⁻¹: (p p)."""
         scale = self.scale()

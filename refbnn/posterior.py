@@ -1,10 +1,9 @@
-"""The posterior of a network: likelihood on data times Gaussian prior."""
+"""The posterior of a network: likelihood on data times prior."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from refbnn.gaussian import Gaussian
 from refbnn.loss import Loss
 from refbnn.shapes import Inputs, Matrix, Parameters, Targets, Values, Vector, expect_methods
 
@@ -13,17 +12,18 @@ from refbnn.shapes import Inputs, Matrix, Parameters, Targets, Values, Vector, e
 class Posterior:
     """p(θ|y) ∝ p(y|θ) p(θ). Densities and their gradients go up; `loss` has the curvatures of −log p(y|θ).
 
-    Raises ValueError when the prior's length is not the network's number of parameters, and what Loss raises.
+    `prior` is a Gaussian, any other member of `refbnn.priors`, or any object with num_params, log_prob, gradient and
+    negative_hessian. Raises ValueError when the prior's length is not the network's number of parameters, and what Loss raises.
     """
 
     net: object
     likelihood: object
-    prior: Gaussian
+    prior: object
     X: Inputs
     y: Targets
 
     def __post_init__(self):
-        expect_methods("prior", self.prior, "log_prob", "gradient", "precision")
+        expect_methods("prior", self.prior, "num_params", "log_prob", "gradient", "negative_hessian")
         if self.prior.num_params != self.net.num_params:
             raise ValueError(
                 f"prior: expected {self.net.num_params} parameters as the network has, got {self.prior.num_params}"
@@ -44,5 +44,5 @@ class Posterior:
         return self.prior.log_prob(theta) - loss, self.prior.gradient(theta) - gradient
 
     def negative_hessian(self, theta: Vector) -> Matrix:
-        """−∇² log p(y, θ) = H + P₀: (p p)."""
-        return self.loss.hessian(theta) + self.prior.precision.matrix()
+        """−∇² log p(y, θ) = H − ∇² log p(θ), which is H + P₀ for a Gaussian prior: (p p)."""
+        return self.loss.hessian(theta) + self.prior.negative_hessian(theta)

@@ -141,6 +141,12 @@ def public_callables(module: types.ModuleType) -> Iterator[tuple[object, str, Ca
                     yield value, attribute, method
 
 
+def re_exports(function: Callable, modules) -> list[tuple[types.ModuleType, str]]:
+    """(module, attribute) wherever a watched module has the function of another one, as the __init__ of a folder does."""
+    return [(module, name) for module in modules for name, value in list(vars(module).items())
+            if value is function and module.__name__ != function.__module__]
+
+
 @contextmanager
 def watch(modules) -> Iterator[tuple[set[str], set[str]]]:
     """Wrap everything public with shapes; yields (names that are wrapped, names that were called and passed)."""
@@ -150,8 +156,10 @@ def watch(modules) -> Iterator[tuple[set[str], set[str]]]:
             if has_shapes(function) and not getattr(function, "__isabstractmethod__", False):
                 name = f"{module.__name__}.{function.__qualname__}"
                 wrapped.add(name)
-                undo.append((holder, attribute, function))
-                setattr(holder, attribute, checked(function, name, calls))
+                wrapper = checked(function, name, calls)
+                for owner, known_as in [(holder, attribute), *re_exports(function, modules)]:
+                    undo.append((owner, known_as, function))
+                    setattr(owner, known_as, wrapper)
     try:
         yield wrapped, calls
     finally:

@@ -21,6 +21,7 @@ from tests.test_layers import LAYER
 D, HIDDEN, K, N, M, DRAWS = 2, 5, 3, 11, 7, 13
 NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init__"]]
 MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
+MEMBERS += [f"priors.{name}" for name in ("gaussian", "independent")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
 TARGETS = {
     "Normal": (lambda rng: rng.normal(size=(N, K))),
@@ -42,6 +43,8 @@ def call_everything():
         call_network(Linearised(net, at=theta), rng, batch, X)
         call_gaussian(prior, rng, batch)
         call_gaussian(priors.full(np.eye(p) + np.ones((p, p))), rng, batch)
+        for heavy in (priors.Laplace(p, 0.5), priors.StudentT(p, 0.5, 3.0), priors.RegularisedHorseshoe(p, 0.5, 2.0)):
+            call_prior(heavy, rng, batch)
         for name, targets in TARGETS.items():
             call_likelihood(getattr(likelihoods, name)(*[0.37] * (name == "Normal")), targets(rng), rng, batch)
     for name, targets in TARGETS.items():
@@ -78,13 +81,21 @@ def call_network(net, rng, batch, X):
 
 def call_gaussian(q, rng, batch):
     """A Gaussian and its precision."""
+    call_prior(q, rng, batch)
     theta = rng.normal(size=(*batch, q.num_params))
-    for function in (q.log_prob, q.gradient, q.from_normals, q.precision.matvec, q.precision.solve, q.precision.scale_matvec,
+    for function in (q.from_normals, q.precision.matvec, q.precision.solve, q.precision.scale_matvec,
                      q.precision.scale_transposed_matvec):
         function(theta)
     for function in (q.covariance, q.scale, q.entropy, q.precision.matrix, q.precision.log_det, q.precision.diagonal):
         function()
-    assert q.sample(rng, batch).shape == (*batch, q.num_params)
+
+
+def call_prior(prior, rng, batch):
+    """What every prior has."""
+    theta = rng.normal(size=(*batch, prior.num_params))
+    prior.log_prob(theta), prior.gradient(theta)
+    prior.negative_hessian(rng.normal(size=prior.num_params))
+    assert prior.sample(rng, batch).shape == (*batch, prior.num_params)
 
 
 def call_likelihood(likelihood, y, rng, batch):

@@ -1,4 +1,4 @@
-"""Gaussian priors over θ: one precision, one a layer, one a parameter, or a full matrix; any mean."""
+"""Gaussian priors: one precision, one a layer, one a parameter, or a full matrix; any mean."""
 
 from __future__ import annotations
 
