@@ -36,13 +36,18 @@ class Builtin:
 
 
 HOME = "refbnn.conform.adapters."
+# Plain `pip install torch` brings several GB of CUDA on Linux, and so does what the peers say they need.
+ON_TORCH = "`bash tests/peers/setup.sh DIR` of the source tree makes an environment with a CPU build of torch"
 BUILTIN = {
     "refbnn": Builtin(HOME + "refbnn", "this package's own NumPy code"),
     "autograd": Builtin(HOME + "autograd", "HIPS autograd: forward and likelihood plain, every derivative automatic",
                         ("autograd",), "pip install autograd"),
-    "torch": Builtin(HOME + "torch", "plain torch.func in float64", ("torch",), "pip install torch"),
-    "laplace-torch": Builtin(HOME + "laplace_torch", "the laplace-torch package", ("torch", "laplace"),
-                             "pip install torch laplace-torch"),
+    "torch": Builtin(HOME + "torch", "plain torch.func in float64", ("torch",), ON_TORCH),
+    "laplace-torch": Builtin(HOME + "laplace_torch", "the laplace-torch package", ("torch", "laplace"), ON_TORCH),
+    "curvlinops": Builtin(HOME + "curvlinops", "the curvlinops package", ("torch", "curvlinops"), ON_TORCH),
+    "backpack": Builtin(HOME + "backpack", "the BackPACK package", ("torch", "backpack"), ON_TORCH),
+    "asdl": Builtin(HOME + "asdl", "the ASDL package", ("torch", "asdl"), ON_TORCH),
+    "nngeometry": Builtin(HOME + "nngeometry", "the NNGeometry package", ("torch", "nngeometry"), ON_TORCH),
 }
 FAULTS = "faults:"
 

@@ -162,7 +162,7 @@ _LIKELIHOODS = {
 }
 
 
-def _likelihood(problem):
+def likelihood(problem):
     if problem.likelihood == "normal":
         return _normal(problem.variance)
     return _LIKELIHOODS[problem.likelihood](problem.likelihood_parameters)
@@ -172,7 +172,7 @@ class State:
     """The model as functions of the flat θ, and the data as tensors."""
 
     def __init__(self, problem):
-        self.model, self.likelihood = network(problem), _likelihood(problem)
+        self.model, self.likelihood = network(problem), likelihood(problem)
         self.layer_sizes = list(problem.layer_sizes)
         for array in ARRAYS:
             setattr(self, array, torch.tensor(getattr(problem, array)))
