@@ -79,6 +79,8 @@ def bind_result(hint, value, known: dict, where: str) -> None:
 def letters_of(owner) -> dict:
     """What an object knows of its letters: its own sizes, or those of its network and data."""
     known = {}
+    for part in ("process", "posterior"):  # of a conditioned process, and of what found it
+        known.update(letters_of(getattr(owner, part)) if hasattr(owner, part) else {})
     for holder in (getattr(owner, "net", None), getattr(owner, "evaluation", None), owner):
         known.update({letter: getattr(holder, name) for letter, name in SELF.items() if hasattr(holder, name)})
     X = getattr(owner, "X", None)

@@ -11,7 +11,7 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, curvature, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, third
+from refbnn import activations, curvature, gp, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from tests.shape_checker import ShapeError, bind, checked, watch
@@ -22,6 +22,8 @@ D, HIDDEN, K, N, M, DRAWS = 2, 5, 3, 11, 7, 13
 NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init__"]]
 MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
 MEMBERS += [f"priors.{name}" for name in ("gaussian", "independent")]
+MEMBERS += [f"gp.{name}" for name in ("process", "sites", "at_data", "conditioned", "newton", "left_out", "gradients", "weights",
+                                      "multiclass")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
 TARGETS = {
     "Normal": (lambda rng: rng.normal(size=(N, K))),
@@ -56,6 +58,7 @@ def call_everything():
         predict.moments(Linearised(net, at=theta), q, X_new)
         predict.monte_carlo(net, likelihood, q.sample(rng, (DRAWS,)), X_new)
         refbnn.gaussian.kl(q, prior)
+        call_processes(Linearised(net, at=theta), post, X_new, rng)
     optimize.maximize(post, theta)
     priors.per_layer(net.layer_sizes, [1.0, 2.0])
     priors.per_parameter(np.ones(p))
@@ -134,6 +137,27 @@ def call_posterior(post, rng, labels):
         third.third_derivative(linear, theta, argument)
     third.trace_gradient_of_ggn(post.loss, theta, thetas[0])
     third.trace_gradient_of_hessian(post.loss, theta, thetas[0])
+
+
+def call_processes(linear, post, X_new, rng):
+    """A process, its posterior, and the posterior's posterior."""
+    prior, sites = gp.GaussianProcess(linear, post.prior), gp.expand(post.likelihood, rng.normal(size=(N, K)), post.loss.y)
+    found = gp.laplace(prior, post.likelihood, post.X, post.loss.y)
+    again = gp.condition(found.posterior, post.X, sites)
+    for process in (prior, found.posterior, again):
+        process.mean(X_new), process.covariance(X_new), process.kernel(X_new, rng.normal(size=(17, D)))
+    prior.whitened_jacobian(X_new)
+    for posterior in (found.posterior, again):
+        posterior.influence(X_new), posterior.effective_parameters()
+        posterior.at_data.posterior_mean(), gp.leave_one_out(posterior), gp.prequential(posterior)
+    for batch in ((), (DRAWS,), (17, DRAWS)):
+        gp.draws(found.posterior, rng.normal(size=(*batch, linear.num_params)), rng.normal(size=(*batch, N, K)))
+        sites.log_value(rng.normal(size=(*batch, N, K)))
+    gp.mean_weights(found.posterior), gp.log_precision_gradient(found.posterior)
+    gp.laplace_log_precision_gradient(found, post.likelihood, post.loss.y)
+    if isinstance(post.likelihood, likelihoods.Normal):
+        sites.pseudo_targets(), sites.pseudo_noise(), gp.log_variance_gradient(found.posterior, post.likelihood, post.loss.y)
+    gp.log_det_one_plus_kernel_curvature(np.zeros((K, N, N)), np.full((N, K), 1 / K))
 
 
 def call_pullback(at, labels):
