@@ -15,18 +15,17 @@ permutation, which `KroneckerFactors.matrix` and its products undo.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from refbnn.assembly import Layout
+from refbnn.blocks import Blocks
 from refbnn.linalg import NotPositiveDefinite, symmetric_part
-from refbnn.precision import Dense
 from refbnn.pullback import Pullback
-from refbnn.shapes import Matrix, Parameters, Vector, as_array
+from refbnn.shapes import Matrix, Parameters, Vector
 from refbnn.signals import Signals, transpose
 
 DENSE_EIGENPROBLEM = 64  # below this size an eigenvector costs least from the matrix itself
@@ -185,79 +184,6 @@ class KroneckerPrecision(KroneckerEigen):
     def log_det(self) -> float:
         """log |P| = Σ log of the eigenvalues, Eq. (kronecker-log-det)."""
         return float(np.log(self.values).sum())
-
-
-# -- all layers -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """A block-diagonal matrix: any objects with num_params, matrix, diagonal and matvec, one after the other along θ."""
-
-    blocks: tuple
-
-    def __post_init__(self):
-        object.__setattr__(self, "blocks", tuple(self.blocks))
-
-    @property
-    def num_params(self) -> int:
-        """p."""
-        return sum(block.num_params for block in self.blocks)
-
-    def matrix(self) -> Matrix:
-        """The full matrix: (p p)."""
-        return scipy.linalg.block_diag(*[block.matrix() for block in self.blocks])
-
-    def diagonal(self) -> Vector:
-        """The diagonal: (p)."""
-        return np.concatenate([block.diagonal() for block in self.blocks])
-
-    def matvec(self, v: Parameters) -> Parameters:
-        """The product with v: (*s p)."""
-        return self._each("matvec", v)
-
-    def plus(self, precisions: float | Sequence[float]) -> BlockDiagonal:
-        """The matrix + λ_b I in every block b, exactly and with its structure kept; one λ, or one a block."""
-        if np.ndim(precisions) == 0:
-            precisions = np.full(len(self.blocks), precisions)
-        lambdas = as_array("precisions", precisions, "b", b=len(self.blocks))
-        return BlockDiagonal(tuple(block.plus(float(value)) for block, value in zip(self.blocks, lambdas)))
-
-    def spans(self) -> list[slice]:
-        """Where each block stands in θ."""
-        stops = np.cumsum([block.num_params for block in self.blocks])
-        return [slice(int(stop) - block.num_params, int(stop)) for stop, block in zip(stops, self.blocks)]
-
-    def _each(self, method: str, v: Parameters) -> Parameters:
-        """The method of every block on its part of v, side by side."""
-        return np.concatenate([getattr(block, method)(v[..., span]) for block, span in zip(self.blocks, self.spans())], axis=-1)
-
-
-class BlockDiagonal(Blocks):
-    """A positive-definite block-diagonal matrix with the protocol of refbnn.precision: its blocks are precisions of any kind."""
-
-    __array_ufunc__ = None  # so that `array + BlockDiagonal` comes to __radd__
-
-    def solve(self, v: Parameters) -> Parameters:
-        """P⁻¹ v: (*s p)."""
-        return self._each("solve", v)
-
-    def scale_matvec(self, z: Parameters) -> Parameters:
-        """C z with C Cᵀ = P⁻¹, block by block: (*s p)."""
-        return self._each("scale_matvec", z)
-
-    def scale_transposed_matvec(self, v: Parameters) -> Parameters:
-        """Cᵀ v: (*s p)."""
-        return self._each("scale_transposed_matvec", v)
-
-    def log_det(self) -> float:
-        """log |P|, the sum over blocks."""
-        return sum(block.log_det() for block in self.blocks)
-
-    def __add__(self, other: Matrix) -> Dense:
-        return Dense(self.matrix()) + other
-
-    __radd__ = __add__
 
 
 # -- the approximations -----------------------------------------------------------------------------------------------------

@@ -108,6 +108,10 @@ class LowRankPlusDiagonal:
         """The diagonal of P: (p)."""
         return self._D.diagonal() + (self._U**2).sum(1)
 
+    def principal(self, parameters: np.ndarray) -> LowRankPlusDiagonal:
+        """The rows and columns of the chosen parameters, of the same rank at most."""
+        return LowRankPlusDiagonal(self._U[parameters], self._D.diagonal()[parameters])
+
     def __add__(self, other: Matrix) -> Dense:
         return Dense(self.matrix()) + other
 

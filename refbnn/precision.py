@@ -1,5 +1,6 @@
-"""Positive-definite matrices, one protocol: matvec, solve, log_det, diagonal, scale_matvec (and transposed), matrix, +.
+"""Positive-definite matrices, one protocol.
 
+matvec, solve, log_det, diagonal, scale_matvec, scale_transposed_matvec, matrix, principal (rows and columns of a few), +.
 A structure is a class; a Gaussian works over any of them.
 """
 
@@ -60,6 +61,10 @@ class Dense:
         """The diagonal of P: (p)."""
         return np.diagonal(self._matrix)
 
+    def principal(self, parameters: np.ndarray) -> Dense:
+        """The rows and columns of the chosen parameters: the precision of these given the others."""
+        return Dense(self._matrix[np.ix_(parameters, parameters)])
+
     def _vectors(self, v: Parameters) -> Parameters:
         return as_array("v", v, "*s p", p=self.num_params)
 
@@ -114,6 +119,10 @@ class Diagonal:
     def diagonal(self) -> Vector:
         """The diagonal of P: (p)."""
         return self._values
+
+    def principal(self, parameters: np.ndarray) -> Diagonal:
+        """The entries of the chosen parameters: the precision of these given the others."""
+        return Diagonal(self._values[parameters])
 
     def _vectors(self, v: Parameters) -> Parameters:
         return as_array("v", v, "*s p", p=self.num_params)

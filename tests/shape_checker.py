@@ -68,7 +68,7 @@ def bind_result(hint, value, known: dict, where: str) -> None:
             bind_result(part, entry, known, f"{where}[{i}]")
     elif dataclasses.is_dataclass(hint):
         known = merged(known, letters_of(value), where)
-        hints = typing.get_type_hints(hint, include_extras=True)
+        hints = typing.get_type_hints(type(value), include_extras=True)  # which may be another class with the same protocol
         for field in dataclasses.fields(value):
             if axes_of(hints[field.name]) is not None:
                 bind_result(hints[field.name], getattr(value, field.name), known, f"{where}.{field.name}")

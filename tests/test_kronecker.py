@@ -10,7 +10,8 @@ import pytest
 
 from refbnn import Gaussian, kronecker
 from refbnn.gaussian import kl
-from refbnn.kronecker import BlockDiagonal, Blocks, KroneckerEigen, KroneckerFactors, KroneckerPrecision
+from refbnn.blocks import BlockDiagonal, Blocks
+from refbnn.kronecker import KroneckerEigen, KroneckerFactors, KroneckerPrecision
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.precision import Dense, Diagonal
 from refbnn.pullback import Pullback

@@ -14,8 +14,8 @@ ROOT = Path(refbnn.__file__).parent
 LAYER = {
     "shapes": 0, "linalg": 0,
     "activations": 1, "signals": 1, "assembly": 1, "pullback": 1, "jets": 1, "network": 1, "mlp": 1,
-    "likelihoods": 1, "precision": 1, "gaussian": 1, "priors": 1, "curvature": 1,
-    "loss": 2, "linearised": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
+    "likelihoods": 1, "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1,
+    "loss": 2, "linearised": 2, "subnetwork": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
     "optimize": 3, "laplace": 3,
     "gp": 4, "predict": 4,
     "__init__": 5,  # the map of the package: modules below
@@ -26,8 +26,7 @@ INSIDE_A_LAYER = {  # the only imports between modules of one layer
     ("linalg", "shapes"), ("assembly", "signals"), ("pullback", "signals"), ("pullback", "assembly"), ("mlp", "activations"),
     ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "network"), ("jets", "signals"), ("mlp", "jets"),
     ("gaussian", "precision"), ("priors", "gaussian"), ("priors", "precision"), ("posterior", "loss"), ("low_rank", "duals"),
-    ("third", "loss"),
-    ("__main__", "cli"),
+    ("third", "loss"), ("blocks", "precision"), ("__main__", "cli"),
 }
 RUN_TIME = {"numpy", "scipy"}
 
