@@ -36,11 +36,15 @@ class Activation:
         """(φ(z), φ′(z), ..., φ^(order)(z)), each of the shape of z; ValueError unless order is 0 to 3."""
         if order not in (0, 1, 2, 3):
             raise ValueError(f"order: expected 0, 1, 2 or 3, got {order!r}")
-        return tuple(islice(self.jet(z), order + 1))
+        return tuple(islice(self.successive(z), order + 1))
+
+    def successive(self, z: np.ndarray) -> Iterator[np.ndarray]:
+        """φ(z), φ′(z), φ″(z), φ‴(z), each computed when it is asked for."""
+        return self.jet(z)
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """φ(z)."""
-        return next(self.jet(z))
+        return next(self.successive(z))
 
 
 def _identity(z):

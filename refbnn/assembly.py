@@ -11,7 +11,7 @@ does not enter. In a diagonal block both factors are symmetric, so only their tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -21,9 +21,11 @@ import numpy as np
 from refbnn.signals import Layers, Signals, transpose
 
 BLOCK_BYTES = 2**23  # the largest factor formed for one block of data: big enough for BLAS, small enough for the cache
+FEW_COLUMNS = 2  # up to here pairs of δ cost less than the recursion of B
 LEAST_BLOCK = 128  # data: with fewer, adding up the blocks' products costs more than the products
+WRITE_BYTES = 2**20  # the most of a block that is unpacked at a time: it should stay in the cache until it is written
 FORMING = 60  # flops of a matrix product in the time that forming one entry of its factors takes, roughly
-WRITING = 300  # the same for putting one entry of a block where it belongs in θ's order
+WRITING = 150  # the same for putting one entry of a block where it belongs in θ's order
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,12 @@ class Layout:
 
     def weights_and_bias(self, l: int) -> tuple[slice, slice]:
         """The two parts of `span`; the second is empty without biases."""
-        span = self.span(l)
-        middle = span.start + self.units(l) * self.sizes[l]
-        return slice(span.start, middle), slice(middle, span.stop)
+        return self._parts[l]
+
+    @cached_property
+    def _parts(self) -> list[tuple[slice, slice]]:
+        middles = [start + out * width for start, width, out in zip(self._stops, self.sizes, self.sizes[1:])]
+        return [(slice(*ends[:2]), slice(*ends[1:])) for ends in zip(self._stops, middles, self._stops[1:])]
 
     def unflatten(self, theta: np.ndarray) -> Layers:
         """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views."""
@@ -83,15 +88,25 @@ class Layout:
                 parts.append(b)
         return np.concatenate(parts, axis=-1)
 
-    def write(self, H: np.ndarray, m: int, l: int, block: np.ndarray, rows=slice(None), columns=slice(None)) -> None:
-        """H's block of layers m, l := block[i, p, j, q]: units i and p (of `rows`, `columns`), their inputs j, q, bias last."""
+    def write(self, H: np.ndarray, m: int, l: int, block: np.ndarray, units: slice = slice(None)) -> None:
+        """H's block of layers m, l := block[i, p, j, q]: units i (those of `units`) and p, their inputs j and q, bias last."""
         (W1, b1), (W2, b2) = self.weights_and_bias(m), self.weights_and_bias(l)
         (d1, w1), (d2, w2) = (self.units(m), self.sizes[m]), (self.units(l), self.sizes[l])
-        H[W1, W2].reshape(d1, w1, d2, w2)[rows, :, columns] = block[:, :, :w1, :w2].transpose(0, 2, 1, 3)
+        H[W1, W2].reshape(d1, w1, d2, w2)[units] = block[:, :, :w1, :w2].transpose(0, 2, 1, 3)
         if self.bias:
-            H[W1, b2].reshape(d1, w1, d2)[rows, :, columns] = block[:, :, :w1, -1].transpose(0, 2, 1)
-            H[b1, W2].reshape(d1, d2, w2)[rows, columns] = block[:, :, -1, :w2]
-            H[b1, b2][rows, columns] = block[:, :, -1, -1]
+            H[W1, b2].reshape(d1, w1, d2)[units] = block[:, :, :w1, -1].transpose(0, 2, 1)
+            H[b1, W2].reshape(d1, d2, w2)[units] = block[:, :, -1, :w2]
+            H[b1, b2][units] = block[:, :, -1, -1]
+
+    def write_units(self, H: np.ndarray, l: int, blocks: np.ndarray) -> None:
+        """H's block of each unit i of layer l with itself := blocks[i, j, q], its inputs j and q, bias last."""
+        (W, b), d, w = self.weights_and_bias(l), self.units(l), self.sizes[l]
+        i = np.arange(d)
+        H[W, W].reshape(d, w, d, w)[i, :, i] = blocks[:, :w, :w]
+        if self.bias:
+            H[W, b].reshape(d, w, d)[i, :, i] = blocks[:, :w, -1]
+            H[b, W].reshape(d, d, w)[i, i] = blocks[:, -1, :w]
+            H[b, b][i, i] = blocks[:, -1, -1]
 
 
 def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | None = None) -> np.ndarray:
@@ -99,30 +114,40 @@ def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | 
 
     `block_size` data at a time; the result does not depend on it but for round-off.
     """
-    diagonal = [_DiagonalBlock(layout.units(l), layout.width(l)) for l in range(layout.depth)]
-    crossed = {(m, l): _CrossBlock(layout, m, l) for m in range(layout.depth) for l in range(m)}
-    for block, M_b, v_b in _blocks(layout, signals, M, v, block_size):
+    sums = _Sums(layout)
+    for data in _blocks(layout, signals, block_size):
+        block, M_b, v_b = signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
         deltas = None if v_b is None else block.backward(v_b)
         augmented = [block.augmented(l) for l in range(layout.depth)]
         for m, B in block.curvatures(M_b, v_b):
-            diagonal[m].add(B, augmented[m])
+            sums.diagonal[m].add(B, augmented[m])
             for l, K, T in _reach(block, m, B):
-                crossed[m, l].add(K, augmented[m], augmented[l])
+                sums.crossed[m, l].add(K, augmented[m], augmented[l])
                 if deltas is not None:
-                    crossed[m, l].add_first_order(deltas[m], T, augmented[l])
-    H = np.zeros((layout.num_params, layout.num_params))
-    for l, part in enumerate(diagonal):
-        part.write(layout, H, l)
-    for (m, l), part in crossed.items():
-        layout.write(H, m, l, part.total)
-        H[layout.span(l), layout.span(m)] = H[layout.span(m), layout.span(l)].T
-    return H
+                    sums.crossed[m, l].add_first_order(deltas[m], T, augmented[l])
+    return sums.matrix()
+
+
+def gauss_newton_blocks(layout: Layout, signals: Signals, S: np.ndarray, block_size: int | None = None) -> np.ndarray:
+    """Σ_n J_nᵀ S_n S_nᵀ J_n block by block, for S (c k n) with few columns: K_ml = Σ_c δ_m δ_lᵀ needs no recursion. (p p)."""
+    sums = _Sums(layout)
+    for data in _blocks(layout, signals, block_size):
+        block = signals.block(data)
+        deltas = block.with_axis_for_outputs().backward(S[..., data])
+        augmented = [block.augmented(l) for l in range(layout.depth)]
+        for m in range(layout.depth):
+            sums.diagonal[m].add_pairs(_sum_over_columns(_products, deltas[m]), augmented[m])
+            for l in range(m):
+                K = _sum_over_columns(lambda left, right: left[:, None] * right, deltas[m], deltas[l])
+                sums.crossed[m, l].add(K, augmented[m], augmented[l])
+    return sums.matrix()
 
 
 def layer_blocks(layout: Layout, signals: Signals, M, v, block_size: int | None = None) -> list[np.ndarray]:
     """The diagonal blocks of `second_derivative`, one a layer: (p_l p_l) each."""
     parts = [_DiagonalBlock(layout.units(l), layout.width(l)) for l in range(layout.depth)]
-    for block, M_b, v_b in _blocks(layout, signals, M, v, block_size):
+    for data in _blocks(layout, signals, block_size):
+        block, M_b, v_b = signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
         for l, B in block.curvatures(M_b, v_b):
             parts[l].add(B, block.augmented(l))
     results = []
@@ -212,11 +237,18 @@ def gram_is_cheaper(layout: Layout, num_columns: int, num_data: int) -> bool:
     return num_data * gram <= num_data * blocks + WRITING * p * p
 
 
-def _blocks(layout, signals, M, v, block_size) -> Iterator[tuple]:
+def _blocks(layout: Layout, signals: Signals, block_size: int | None) -> Iterator[slice]:
     size = block_size or max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1)))
     for start in range(0, signals.num_data, size):
-        data = slice(start, start + size)
-        yield signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
+        yield slice(start, start + size)
+
+
+def _sum_over_columns(product: Callable, *deltas: np.ndarray) -> np.ndarray:
+    """Σ_c product of the deltas' (c d n) members c."""
+    total, *rest = (product(*columns) for columns in zip(*deltas))
+    for part in rest:
+        total += part
+    return total
 
 
 def _largest_factor(layout: Layout) -> int:
@@ -245,6 +277,26 @@ def _carry(K, W, slope):
     return carried
 
 
+class _Sums:
+    """The sums over data of every block of the lower triangle, and the matrix that they make."""
+
+    def __init__(self, layout: Layout):
+        self.layout = layout
+        self.diagonal = [_DiagonalBlock(layout.units(l), layout.width(l)) for l in range(layout.depth)]
+        self.crossed = {(m, l): _CrossBlock(layout, m, l) for m in range(layout.depth) for l in range(m)}
+
+    def matrix(self) -> np.ndarray:
+        """All blocks where they belong, exactly symmetric: (p p)."""
+        layout = self.layout
+        H = np.zeros((layout.num_params, layout.num_params))
+        for l, part in enumerate(self.diagonal):
+            part.write(layout, H, l)
+        for (m, l), part in self.crossed.items():
+            layout.write(H, m, l, part.total)
+            H[layout.span(l), layout.span(m)] = H[layout.span(m), layout.span(l)].T
+        return H
+
+
 class _DiagonalBlock:
     """Σ_n B ⊗ ā āᵀ of one layer. Both factors are symmetric: either their triangles meet in one product ("packed"), or, with
     few units, each pair of units weights one small product."""
@@ -265,27 +317,31 @@ class _DiagonalBlock:
             return
         self.diagonal_only = B.ndim == 2
         if self.diagonal_only:
-            part = (B[:, None] * a) @ a.T
-        elif self.packed:
-            part = _triangle_of(B) @ _products(a).T
+            self._accumulate((B[:, None] * a) @ a.T)
         else:
-            part = (_triangle_of(B)[:, None] * a) @ a.T
+            self.add_pairs(_triangle_of(B), a)
+
+    def add_pairs(self, pairs: np.ndarray, a: np.ndarray) -> None:
+        """Add a block of data: the upper triangle of B, row by row (d(d+1)/2 n), and ā (w n)."""
+        self._accumulate(pairs @ _products(a).T if self.packed else (pairs[:, None] * a) @ a.T)
+
+    def _accumulate(self, part: np.ndarray) -> None:
         self.total = part if self.total is None else np.add(self.total, part, out=self.total)
 
     def write(self, layout: Layout, H: np.ndarray, l: int) -> None:
         """Put the sum into H, exactly symmetric."""
         if self.total is None:
             return
-        spread = _triangle_index(self.width)
-        start = 0
-        for i in range(self.units):
-            columns = 1 if self.diagonal_only else self.units - i
-            part = self.total[start:start + columns]
-            start += columns
-            part = part[:, spread] if part.ndim == 2 else 0.5 * (part + transpose(part))
-            stop = i + columns
-            layout.write(H, l, l, part[None], slice(i, i + 1), slice(i, stop))
-            layout.write(H, l, l, part[1:, None], slice(i + 1, stop), slice(i, i + 1))
+        total = self.total if self.total.ndim == 2 else 0.5 * (self.total + transpose(self.total))
+        if self.diagonal_only:
+            layout.write_units(H, l, total)
+            return
+        pairs, inputs = _triangle_index(self.units), _triangle_index(self.width)
+        size = max(1, WRITE_BYTES // (8 * self.units * self.width**2))
+        for start in range(0, self.units, size):
+            units = slice(start, start + size)
+            part = total[pairs[units]]  # (i p ...)
+            layout.write(H, l, l, part.take(inputs, axis=-1) if part.ndim == 3 else part, units)
 
 
 class _CrossBlock:

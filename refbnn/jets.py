@@ -37,7 +37,7 @@ def second_derivative_of_gradient(signals: Signals, directions: Layers, r: np.nd
             W, V = signals.layers[l][0].T, transpose(directions[l][0])
             u, u_dot = W @ deltas[l], W @ delta_dot + V @ deltas[l]
             u_ddot = W @ delta_ddot + 2 * V @ delta_dot
-            slope, bend, third = signals.slopes[l - 1]
+            slope, bend, third = (signals.slopes[l - 1][order] for order in range(3))
             z_dot, z_ddot = z[l - 1]
             delta_ddot = (third * z_dot**2 + bend * z_ddot) * u + 2 * bend * z_dot * u_dot + slope * u_ddot
             delta_dot = bend * z_dot * u + slope * u_dot
@@ -56,6 +56,6 @@ def _second_order_tangents(signals: Signals, directions: Layers) -> tuple[list, 
         z.append((z_dot, z_ddot))
         a.append((a_dot, a_ddot))
         if l < len(signals.slopes):
-            slope, bend, *_ = signals.slopes[l]
+            slope, bend = signals.slopes[l][0], signals.slopes[l][1]
             a_dot, a_ddot = slope * z_dot, bend * z_dot**2 + slope * z_ddot
     return z, a

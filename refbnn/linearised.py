@@ -53,10 +53,10 @@ class Linearised(Network):
         """True."""
         return True
 
-    def evaluate(self, theta: Parameters, X: Inputs, order: int = 2) -> LinearisedEvaluation:
-        """The linearised network at θ on X; derivatives beyond the first vanish, so `order` above 1 costs nothing."""
+    def evaluate(self, theta: Parameters, X: Inputs) -> LinearisedEvaluation:
+        """The linearised network at θ on X; derivatives beyond the first vanish."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
-        return LinearisedEvaluation(self.net.evaluate(self.at, X, order=1), theta - self.at)
+        return LinearisedEvaluation(self.net.evaluate(self.at, X), theta - self.at)
 
 
 @dataclass(frozen=True)

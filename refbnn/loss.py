@@ -40,7 +40,7 @@ class Loss:
 
     def value(self, theta: Parameters) -> Values:
         """Σ_n ℓ_n: (*s)."""
-        return self._value(self.net.evaluate(theta, self.X, order=0).f)
+        return self._value(self.net.evaluate(theta, self.X).f)
 
     def gradient(self, theta: Parameters) -> Parameters:
         """Σ_n J_nᵀ r_n: (*s p)."""
@@ -48,7 +48,7 @@ class Loss:
 
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
         """Σ_n ℓ_n (*s) and its gradient Σ_n J_nᵀ r_n (*s p), from one forward pass."""
-        at = self.net.evaluate(theta, self.X, order=1)
+        at = self.net.evaluate(theta, self.X)
         return self._value(at.f), at.vjp(self.likelihood.residual(at.f, self.y))
 
     def at(self, theta: Vector) -> Curvatures:
@@ -127,7 +127,7 @@ class Curvatures:
     def fisher(self) -> Pullback:
         """F = Σ_n J_nᵀ E_{y~p(.|f_n)}[r rᵀ] J_n, Eq. (fisher)."""
         F = self.likelihood.fisher(self.evaluation.f)
-        return self.evaluation.pullback(F, S=semidefinite_root(F))
+        return self.evaluation.pullback(F, S=lambda: semidefinite_root(F))
 
     @property
     def empirical_fisher(self) -> Pullback:

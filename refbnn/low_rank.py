@@ -133,7 +133,7 @@ def leading(pullback: Pullback, rank: int) -> LowRank:
     p = pullback.num_params
     if as_count("rank", rank) > p:
         raise ValueError(f"rank: expected at most the number of parameters, {p}, got {rank}")
-    columns = p if pullback.v is not None or pullback.S is None else len(pullback.S) * pullback.signals.num_data
+    columns = p if pullback.v is not None or pullback.root is None else pullback.num_columns * pullback.signals.num_data
     size = min(columns, p)
     if size > DENSE_EIGENPROBLEM and 4 * rank < size:
         return _from_pairs(*eigsh(pullback.linear_operator(), k=rank, which="LA", v0=np.ones(p)), rank)

@@ -9,7 +9,7 @@ work runs along the data and every sum over data is one matrix product. δ alway
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,7 +23,9 @@ from refbnn.pullback import Pullback, second_order_product
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Jacobian, Outputs, Parameters, as_array, as_count, expect_shape,
 )
-from refbnn.signals import Layers, Signals, apply, broadcast_batch, transpose
+from refbnn.signals import Layers, Signals, Slopes, apply, broadcast_batch, transpose
+
+Factor = np.ndarray | Callable[[], np.ndarray]  # S, or what makes it
 
 
 @dataclass(frozen=True)
@@ -102,19 +104,19 @@ class Mlp(Network):
             raise ValueError(f"layers: expected those of sizes {self.sizes}, bias {self.bias}, got {shapes}")
         return self.layout.flatten(layers)
 
-    def evaluate(self, theta: Parameters, X: Inputs, order: int = 2) -> Evaluation:
-        """Run the network once and keep what derivatives up to `order` need: everything else is read off the result."""
+    def evaluate(self, theta: Parameters, X: Inputs) -> Evaluation:
+        """Run the network once: everything else is read off the result. φ′, φ″, φ‴ are computed when first asked for."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         X = as_array("X", X, "n d", d=self.num_inputs)
-        layers, inputs, slopes = self.unflatten(theta), [X.T], []
+        layers, inputs, slopes = self.layout.unflatten(theta), [X.T], []
         for (W, b), phi in zip(layers, (*self.activation, None)):
             z = apply(W, inputs[-1])
             if b is not None:
                 z += b[..., None]
             if phi is not None:
-                value, *derivatives = phi.derivatives(z, order)
-                inputs.append(value)
-                slopes.append(derivatives)
+                derivatives = phi.successive(z)
+                inputs.append(next(derivatives))
+                slopes.append(Slopes(derivatives))
         return Evaluation(self.layout, Signals(layers, inputs, slopes, z))
 
 
@@ -170,18 +172,23 @@ class Evaluation:
     def jacobian(self) -> Jacobian:
         """J_n, all outputs through one backward pass, Eq. (layer-jacobian): (*s n k p)."""
         *batch, k, n = self.signals.f.shape
-        seeds = np.broadcast_to(np.eye(k)[:, :, None], (*batch, k, k, n))
+        seeds, outputs = np.zeros((*batch, k, k, n)), np.arange(k)
+        seeds[..., outputs, outputs, :] = 1
         return self._outer_products(self.signals.with_axis_for_outputs().backward(seeds), outputs=1)
 
-    def pullback(self, M: DataMatrices | None = None, S: np.ndarray | None = None, v: Outputs | None = None) -> Pullback:
-        """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, for M (n k k) or its factor S (n k c), and v (n k); θ is one vector."""
+    def pullback(self, M: DataMatrices | None = None, S: Factor | None = None, v: Outputs | None = None) -> Pullback:
+        """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, for M (n k k) or its factor S (n k c), and v (n k); θ is one vector.
+
+        Beside M, S may be a function without arguments that makes a factor (n k k), called if one is needed.
+        """
         if M is None and S is not None:
             M = S @ transpose(S)
         return Pullback(
             self.layout,
             self.signals,
             M=None if M is None else np.ascontiguousarray(np.moveaxis(M, 0, -1)),
-            S=None if S is None else np.ascontiguousarray(S.T),
+            root=None if S is None else lambda: np.ascontiguousarray((S() if callable(S) else S).T),
+            num_columns=0 if S is None else self.num_outputs if callable(S) else S.shape[-1],
             v=None if v is None else np.ascontiguousarray(self._seed_one(v)),
         )
 
@@ -189,7 +196,7 @@ class Evaluation:
         """(Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk) u, leading axes of θ, u, M and v broadcast: (*s p)."""
         directions = self._directions(u)
         seed = None if v is None else self._seed(v)
-        inside = None if M is None else np.moveaxis(M, -3, -1)
+        inside = None if M is None else M.swapaxes(-3, -1).swapaxes(-3, -2)
         return self.layout.flatten(second_order_product(self.signals, directions, inside, seed))
 
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
@@ -214,14 +221,21 @@ class Evaluation:
 
     def _outer_products(self, deltas: list[np.ndarray], outputs: int = 0) -> np.ndarray:
         """δ_l ⊗ ā_{l-1} for every datum, all layers side by side: deltas (*s [k] d_l n) to (*s n [k] p)."""
-        moved = [np.moveaxis(delta, -1, -2 - outputs) for delta in deltas]
+        moved = [_data_first(delta, outputs) for delta in deltas]
         result = np.empty((*moved[0].shape[:-1], self.layout.num_params))
         for l, (delta, a) in enumerate(zip(moved, self.signals.inputs)):
             W, b = self.layout.weights_and_bias(l)
-            a = transpose(a)[(..., *(None,) * (1 + outputs), slice(None))]
+            a = np.ascontiguousarray(transpose(a))[(..., *(None,) * (1 + outputs), slice(None))]
             np.multiply(delta[..., None], a, out=result[..., W].reshape(*delta.shape, a.shape[-1]))
-            result[..., b] = delta[..., :b.stop - b.start]
+            if self.layout.bias:
+                result[..., b] = delta
         return result
+
+
+def _data_first(delta: np.ndarray, outputs: int) -> np.ndarray:
+    """(*s [k] d n) as (*s n [k] d), rearranged in memory: rows of the result are then written from contiguous arrays."""
+    moved = transpose(delta)
+    return np.ascontiguousarray(moved.swapaxes(-2, -3) if outputs else moved)
 
 
 def _total(delta: np.ndarray, a: np.ndarray) -> np.ndarray:

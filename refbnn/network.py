@@ -43,28 +43,28 @@ class Network(ABC):
         """Whether f is affine in the parameters with these indices, the rest fixed at any values; False where in doubt."""
 
     @abstractmethod
-    def evaluate(self, theta: Parameters, X: Inputs, order: int = 2) -> object:
-        """Run the network once and keep what derivatives up to `order` need: everything else is read off the result."""
+    def evaluate(self, theta: Parameters, X: Inputs) -> object:
+        """Run the network once: everything else is read off the result, and computed when it is asked for."""
 
     def forward(self, theta: Parameters, X: Inputs) -> Outputs:
         """f(x_n, θ), Eq. (forward): (*s n k)."""
-        return self.evaluate(theta, X, order=0).f
+        return self.evaluate(theta, X).f
 
     def vjp(self, theta: Parameters, X: Inputs, v: Outputs) -> Parameters:
         """Σ_n J_nᵀ v_n, Eq. (vjp): (*s p). Leading axes of θ and v broadcast."""
-        return self.evaluate(theta, X, order=1).vjp(v)
+        return self.evaluate(theta, X).vjp(v)
 
     def vjp_per_datum(self, theta: Vector, X: Inputs, v: Outputs) -> DataGradients:
         """J_nᵀ v_n for every datum, Eq. (layer-jacobian): (n p), without forming J. θ is one parameter vector."""
-        return self.evaluate(self._one(theta), X, order=1).vjp_per_datum(v)
+        return self.evaluate(self._one(theta), X).vjp_per_datum(v)
 
     def jvp(self, theta: Parameters, X: Inputs, u: Parameters) -> Outputs:
         """J_n u, the derivative of f along u, Eq. (jvp): (*s n k). Leading axes of θ and u broadcast."""
-        return self.evaluate(theta, X, order=1).jvp(u)
+        return self.evaluate(theta, X).jvp(u)
 
     def jacobian(self, theta: Parameters, X: Inputs) -> Jacobian:
         """J_n = ∂f(x_n)/∂θ, Eq. (layer-jacobian): (*s n k p)."""
-        return self.evaluate(theta, X, order=1).jacobian()
+        return self.evaluate(theta, X).jacobian()
 
     def contracted_hessian(self, theta: Vector, X: Inputs, v: Outputs) -> Matrix:
         """Σ_nk v_nk ∇²f_nk in closed form, Eq. (contracted-hessian): (p p), exactly symmetric. θ is one parameter vector."""

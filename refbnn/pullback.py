@@ -7,7 +7,9 @@ r it is the Hessian. So one class serves them all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -21,14 +23,21 @@ from refbnn.signals import Signals, apply, broadcast_batch, transpose
 class Pullback:
     """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk of a multilayer perceptron on given data.
 
-    M (k k n), v (k n): None for zero. S (c k n) with M = Σ_c S_c S_cᵀ where it is known: cheaper routes use it.
+    M (k k n), v (k n): None for zero. `root` makes the factor S (num_columns k n), M = Σ_c S_c S_cᵀ, where one is known: cheaper
+    routes use it, and it is not computed before one does.
     """
 
     layout: Layout
     signals: Signals
     M: np.ndarray | None = None
-    S: np.ndarray | None = None
+    root: Callable[[], np.ndarray] | None = None
+    num_columns: int = 0
     v: np.ndarray | None = None
+
+    @cached_property
+    def S(self) -> np.ndarray | None:
+        """The factor of M: (c k n), or None where none is known."""
+        return None if self.root is None else self.root()
 
     @property
     def num_params(self) -> int:
@@ -43,8 +52,8 @@ class Pullback:
     def full(self, block_size: int | None = None) -> Matrix:
         """The matrix, exactly symmetric: (p p). `block_size` data at a time bounds the memory beside the result.
 
-        Two routes, chosen by their cost: one symmetric product of the stacked rows SᵀJ, or block by block with the sum over
-        outputs done first. Without hidden layers v plays no part, and with one it adds next to nothing when treated apart.
+        Chosen by cost: one symmetric product of the stacked rows SᵀJ, or block by block with the sum over outputs done first,
+        from S where it has few columns. Without hidden layers v plays no part; with one it adds little when treated apart.
         """
         if self.v is not None and self.layout.depth == 1:
             return self._part(v=False).full(block_size)
@@ -52,8 +61,11 @@ class Pullback:
             return self._part(v=False).full(block_size) + self._part(M=False).full(block_size)
         if self.M is None and self.v is None:
             return np.zeros((self.num_params, self.num_params))
-        if self.v is None and self._gram_is_cheaper():
-            return assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
+        if self.v is None and self.root is not None:
+            if assembly.gram_is_cheaper(self.layout, self.num_columns, self.num_data):
+                return assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
+            if self.num_columns <= assembly.FEW_COLUMNS:
+                return assembly.gauss_newton_blocks(self.layout, self.signals, self.S, block_size)
         return assembly.second_derivative(self.layout, self.signals, self.M, self.v, block_size)
 
     def diagonal(self) -> Vector:
@@ -73,7 +85,7 @@ class Pullback:
         l = self.layout.depth - 1
         layout = Layout(self.layout.sizes[l:], self.layout.bias)
         signals = Signals(self.signals.layers[l:], self.signals.inputs[l:], [], self.signals.f)
-        return Pullback(layout, signals, self.M, self.S).full()
+        return Pullback(layout, signals, self.M, self.root, self.num_columns).full()
 
     def subset(self, parameters: np.ndarray) -> np.ndarray:
         """The rows and columns of the chosen parameters, by products with unit vectors: (s s). Raises ValueError off range."""
@@ -108,10 +120,8 @@ class Pullback:
 
     def _part(self, M: bool = True, v: bool = True) -> Pullback:
         """With one of the two terms left out."""
-        return Pullback(self.layout, self.signals, self.M if M else None, self.S if M else None, self.v if v else None)
-
-    def _gram_is_cheaper(self) -> bool:
-        return self.S is not None and assembly.gram_is_cheaper(self.layout, len(self.S), self.signals.num_data)
+        part = self if v else replace(self, v=None)
+        return part if M else replace(part, M=None, root=None)
 
 
 def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.ndarray, np.ndarray | None]]:
@@ -130,15 +140,15 @@ def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.nd
         products.append((W_part, delta_dot.sum(-1) if signals.bias else None))
         if l:
             W, V = transpose(signals.layers[l][0]), transpose(directions[l][0])
-            slope, *bend = signals.slopes[l - 1]
+            slopes = signals.slopes[l - 1]
             delta_dot = apply(W, delta_dot)
             if v is not None:
                 delta_dot += apply(V, delta)
-            delta_dot *= slope
+            delta_dot *= slopes[0]
             if v is not None:
                 back = apply(W, delta)
-                delta_dot += bend[0] * tangents[l - 1][0] * back
-                delta = slope * back
+                delta_dot += slopes[1] * tangents[l - 1][0] * back
+                delta = slopes[0] * back
     return products[::-1]
 
 

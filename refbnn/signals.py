@@ -1,17 +1,33 @@
 """What runs through a multilayer perceptron: activations forward, derivatives backward, tangents along a direction.
 
-Data last: every array is (*s, width, n). A layer l has weights W_l, input a_{l-1}, pre-activation z_l; `slopes[l]` are the
-derivatives (φ′, φ″, ...) of the activation at z_l. v is always the coefficient of the outputs, δ_l = ∂(v·f)/∂z_l.
+Data last: every array is (*s, width, n). A layer l has weights W_l, input a_{l-1}, pre-activation z_l; `slopes[l]` holds the
+derivatives of the activation at z_l: [0] is φ′, [1] φ″, [2] φ‴. v is always the coefficient of the outputs, δ_l = ∂(v·f)/∂z_l.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 Layers = list[tuple[np.ndarray, np.ndarray | None]]
+
+
+class Slopes:
+    """φ′, φ″, φ‴ at one z, each computed when it is first asked for."""
+
+    def __init__(self, derivatives: Iterator[np.ndarray]):
+        self._to_come, self._known = derivatives, []
+
+    def __getitem__(self, order: int) -> np.ndarray:
+        while len(self._known) <= order:
+            self._known.append(next(self._to_come))
+        return self._known[order]
+
+    def seen_as(self, view: Callable[[np.ndarray], np.ndarray]) -> Slopes:
+        """view(φ′), view(φ″), ..., as late."""
+        return Slopes(view(self[order]) for order in range(3))
 
 
 @dataclass(frozen=True)
@@ -20,7 +36,7 @@ class Signals:
 
     layers: Layers
     inputs: list[np.ndarray]
-    slopes: list[list[np.ndarray]]
+    slopes: list[Slopes]
     f: np.ndarray
 
     @property
@@ -45,20 +61,20 @@ class Signals:
 
     def block(self, data: slice) -> Signals:
         """The same for a block of the data: views."""
-        slopes = [[s[..., data] for s in derivatives] for derivatives in self.slopes]
+        slopes = [derivatives.seen_as(lambda s: s[..., data]) for derivatives in self.slopes]
         return Signals(self.layers, [a[..., data] for a in self.inputs], slopes, self.f[..., data])
 
     def with_axis_for_outputs(self) -> Signals:
         """The same with an axis of length 1 before the widths, to carry several v through one backward pass."""
         layers = [(W[..., None, :, :], b) for W, b in self.layers]
-        slopes = [[s[..., None, :, :] for s in derivatives] for derivatives in self.slopes]
+        slopes = [derivatives.seen_as(lambda s: s[..., None, :, :]) for derivatives in self.slopes]
         return Signals(layers, self.inputs, slopes, self.f)
 
     def backward(self, v: np.ndarray) -> list[np.ndarray]:
         """δ_l for every layer, (*s d_l n): δ_L = v, δ_l = φ′(z_l) ⊙ W_{l+1}ᵀ δ_{l+1}, Eq. (backward)."""
         deltas = [v]
-        for (W, _), (slope, *_) in zip(self.layers[:0:-1], self.slopes[::-1]):
-            deltas.append(slope * apply(transpose(W), deltas[-1]))
+        for (W, _), slopes in zip(self.layers[:0:-1], self.slopes[::-1]):
+            deltas.append(slopes[0] * apply(transpose(W), deltas[-1]))
         return deltas[::-1]
 
     def tangents(self, directions: Layers) -> list[tuple[np.ndarray, np.ndarray | None]]:

@@ -99,9 +99,9 @@ class Subnetwork(Network):
         own = prior.precision.principal(self.parameters)
         return Gaussian(prior.mean[self.parameters] - own.solve(prior.precision.matvec(others)[self.parameters]), own)
 
-    def evaluate(self, theta: Parameters, X: Inputs, order: int = 2) -> SubnetworkEvaluation:
+    def evaluate(self, theta: Parameters, X: Inputs) -> SubnetworkEvaluation:
         """`net` at `embed(θ)` on X, read in the chosen parameters alone."""
-        return SubnetworkEvaluation(self.net.evaluate(self.embed(theta), X, order), self.parameters)
+        return SubnetworkEvaluation(self.net.evaluate(self.embed(theta), X), self.parameters)
 
 
 @dataclass(frozen=True)

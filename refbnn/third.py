@@ -58,7 +58,7 @@ class _Point:
 
     @classmethod
     def of(cls, loss: Loss, theta: Vector) -> _Point:
-        at = loss.net.evaluate(as_array("theta", theta, "p", p=loss.net.num_params), loss.X, order=3)
+        at = loss.net.evaluate(as_array("theta", theta, "p", p=loss.net.num_params), loss.X)
         derivatives = (getattr(loss.likelihood, name)(at.f, loss.y) for name in ("residual", "curvature", "third"))
         return cls(at, *derivatives)
 

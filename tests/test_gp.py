@@ -622,9 +622,9 @@ class Rotated:
     num_inputs, num_outputs, num_params = (property(lambda self, name=name: getattr(self.net, name))
                                            for name in ("num_inputs", "num_outputs", "num_params"))
 
-    def evaluate(self, phi, X, order=2):
+    def evaluate(self, phi, X):
         """The inner evaluation, with its Jacobian rotated."""
-        inner = self.net.evaluate(phi @ self.Q.T, X, order)
+        inner = self.net.evaluate(phi @ self.Q.T, X)
         return RotatedEvaluation(inner.f, inner.jacobian() @ self.Q)
 
     def forward(self, phi, X):

@@ -326,7 +326,7 @@ def test_all_of_them_are_the_same_with_and_without_a_factor_of_the_output_curvat
     for approximation in APPROXIMATIONS:
         expected = approximation(pullback).matrix()
         if approximation is not kronecker.ekfac:  # whose basis is not unique where eigenvalues coincide
-            agree(approximation(replace(pullback, S=None)).matrix(), expected, terms=case.terms, condition=gap(case),
+            agree(approximation(replace(pullback, root=None)).matrix(), expected, terms=case.terms, condition=gap(case),
                   scale=sizes(case)["empirical"].sum())
 
 

@@ -102,12 +102,12 @@ def bias_first(J, net, *_):
 
 def derivatives_changed(changes):
     """Plant: the derivatives of all activations go through `changes`."""
-    true = Activation.derivatives
+    true = Activation.successive
 
-    def faulty(self, z, order=1):
-        return tuple(changes.get(m, lambda d, z: d)(value, z) for m, value in enumerate(true(self, z, order)))
+    def faulty(self, z):
+        return (changes.get(m, lambda d, z: d)(value, z) for m, value in enumerate(true(self, z)))
 
-    return instead(Activation, "derivatives", faulty)
+    return instead(Activation, "successive", faulty)
 
 
 def no_cross_terms(self, delta, T, a_l):
@@ -117,7 +117,7 @@ def no_cross_terms(self, delta, T, a_l):
 def transposed_factor(pullback, *_, **__):
     """Σ Jᵀ Sᵀ S J."""
     S = pullback.S.swapaxes(0, 1)
-    return dataclasses.replace(pullback, S=S, M=np.einsum("ckn,cln->kln", S, S))
+    return dataclasses.replace(pullback, root=lambda: S, M=np.einsum("ckn,cln->kln", S, S))
 
 
 def products_with_v(factor):
@@ -310,7 +310,7 @@ ACTIVATION = [
      (call(test_activations.derivatives_match_cauchys_integral, name),))
     for name in SMOOTH for m in range(4)
 ] + [
-    ("A13 softplus that overflows", instead(Activation, "derivatives", lambda self, z, order=1: (np.log1p(np.exp(z)),)),
+    ("A13 softplus that overflows", instead(Activation, "successive", lambda self, z: iter((np.log1p(np.exp(z)),))),
      (call(test_activations.test_activations_are_finite_up_to_a_thousand, "softplus"),)),
 ]
 
@@ -524,7 +524,7 @@ LAPLACE = [
         Linearised, "jacobian", lambda self, theta, X: self.net.jacobian(theta, X)),
      (on(test_linearised.test_its_derivatives_are_those_of_the_network_at_its_point_whatever_theta),)),
     ("C22 linearised network that bends", instead(
-        Linearised, "evaluate", lambda self, theta, X, order=2: self.net.evaluate(self.at, X)),
+        Linearised, "evaluate", lambda self, theta, X: self.net.evaluate(self.at, X)),
      (on(test_linearised.test_the_hessian_of_the_linearised_model_is_the_ggn_of_the_network),
       call(test_linearised.test_a_mode_of_the_network_is_the_mode_of_its_linearisation, "normal"))),
     ("G16 tangent without f(θ*)", instead(

@@ -56,7 +56,7 @@ class GaussianProcess:
 
     def kernel(self, X: NewInputs, X_other: OtherInputs) -> Kernel:
         """Cov[f(x), f(x')] = J(x) Σ J(x')ᵀ: (m k o k)."""
-        left, right = (self.net.evaluate(self.gaussian.mean, inputs, order=1) for inputs in (X, X_other))
+        left, right = (self.net.evaluate(self.gaussian.mean, inputs) for inputs in (X, X_other))
         return duals.kernel(left, right, self.gaussian.precision)
 
     def covariance(self, X: NewInputs) -> Covariances:
