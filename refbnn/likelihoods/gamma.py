@@ -71,8 +71,8 @@ class Gamma(IndependentOutputs):
 class HeteroscedasticGamma(PairedOutputs):
     """The Gamma likelihood with outputs (log m_1, log α_1, log m_2, log α_2, ...). Not canonical; Λ may be indefinite.
 
-    Eq. (gamma-shape). With M = exp x − 1 − x: ℓ_a = −α (exp x − 1), ℓ_b = αM − ½ + c′
-    (a = log m, b = log α, primes of c by log α). The Fisher matrix is diag(α, α² (ψ₁(α) − 1/α)), mean and shape being orthogonal; its second entry is ½ + c″ − c′.
+    Eq. (gamma-shape). With M = exp x − 1 − x: ℓ_a = −α (exp x − 1), ℓ_b = αM − ½ + c′ (a = log m, b = log α, primes of c by b).
+    The Fisher matrix is diag(α, α² (ψ₁(α) − 1/α)), mean and shape being orthogonal; its second entry is ½ + c″ − c′.
     """
 
     def check_targets(self, y, num_data, num_outputs):
