@@ -90,7 +90,7 @@ class Mlp(Network):
         return Layout(self.sizes, self.bias)
 
     def unflatten(self, theta: Parameters) -> Layers:
-        """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views, nothing is copied."""
+        """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views, nothing is copied. Eq. (parameter-order)."""
         theta = np.asarray(theta)
         expect_shape("theta", theta, "*s p", p=self.num_params)
         return self.layout.unflatten(theta)

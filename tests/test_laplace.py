@@ -44,7 +44,10 @@ def conditioning(A):
 
 @law(likelihood=("normal",), hidden=(0, 0))
 def test_laplace_is_exact_for_linear_regression(spec):
-    """Identity G1: posterior precision, mean and log evidence in closed form, every constant kept."""
+    """Identity G1: posterior precision, mean and log evidence in closed form, every constant kept.
+
+    Eqs. (laplace-exact) and (laplace-exact-posterior).
+    """
     case = spec.build()
     J, P0, _ = dense_parts(case)
     P = P0 + J.T @ J / VARIANCE
@@ -74,7 +77,7 @@ def test_the_ratio_of_determinants_has_its_dual_over_data(likelihood, num_data):
 
 @law(likelihood=("normal",))
 def test_the_evidence_at_any_point_is_that_of_the_linearised_regression_less_half_a_newton_decrement(spec):
-    """Identity G7: log N(ỹ; Jμ₀, K + σ²I) = log evidence at θ* + ½ ∇Uᵀ P⁻¹ ∇U, with ỹ = y − f + Jθ*."""
+    """Identity G7: log N(ỹ; Jμ₀, K + σ²I) = log evidence at θ* + ½ ∇Uᵀ P⁻¹ ∇U, with ỹ = y − f + Jθ*. Eq. (unconverged)."""
     case = spec.build()
     J, P0, G = dense_parts(case)
     P = P0 + G
@@ -89,7 +92,7 @@ def test_the_evidence_at_any_point_is_that_of_the_linearised_regression_less_hal
 
 
 def test_at_a_mode_the_ggn_evidence_is_the_marginal_likelihood_of_the_gaussian_process():
-    """Identity G8."""
+    """Identity G8. Eq. (linear-model-evidence)."""
     case = Spec((2, 4, 1), "tanh", "normal", num_data=9).build()
     mode = optimize.maximize(case.posterior, case.theta)
     J, P0, G = dense_parts(case, mode.theta)
@@ -133,7 +136,7 @@ def test_the_effective_number_of_parameters_agrees_in_all_its_forms(spec):
 
 @law()
 def test_the_evidence_does_not_change_under_affine_maps_of_the_parameters(spec):
-    """Identity G14: θ = Tφ + t, prior and precision transformed; the Jacobian determinants cancel."""
+    """Identity G14: θ = Tφ + t, prior and precision transformed; the Jacobian determinants cancel. Eq. (affine-invariance)."""
     case = spec.build()
     rng, p = np.random.default_rng(1), case.net.num_params
     T, shift = np.eye(p) + 0.3 * rng.normal(size=(p, p)) / np.sqrt(p), rng.normal(size=p)
@@ -158,7 +161,7 @@ def test_without_hidden_layer_hessian_and_ggn_laplace_are_the_same(spec):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_evidences_with_hessian_and_ggn_differ_by_half_the_log_ratio_of_determinants(likelihood):
-    """Identity G31."""
+    """Identity G31. Eq. (hessian-or-ggn)."""
     case = Spec((2, 3, 2), "tanh", likelihood).build()
     mode = optimize.maximize(case.posterior, case.theta)
     H, G, P0 = case.loss.hessian(mode.theta), case.loss.ggn(mode.theta), oracles.dense(case.prior.precision)
@@ -170,6 +173,7 @@ def test_evidences_with_hessian_and_ggn_differ_by_half_the_log_ratio_of_determin
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_the_log_evidence_is_the_log_joint_plus_the_log_volume(prior):
+    """Eq. (log-evidence)."""
     case = Spec((2, 3, 2), "tanh", "categorical", prior=prior).build()
     J, P0, G = dense_parts(case)
     p = case.net.num_params
@@ -181,6 +185,7 @@ def test_the_log_evidence_is_the_log_joint_plus_the_log_volume(prior):
 
 
 def test_the_laplace_posterior_is_centred_where_asked_with_the_matrix_asked_for():
+    """Eq. (laplace)."""
     case = Spec((2, 3, 2)).build()
     P = case.loss.ggn(case.theta) + oracles.dense(case.prior.precision)
     for precision in (P, case.prior.precision + case.loss.ggn(case.theta), case.prior.precision):
@@ -198,7 +203,10 @@ def test_a_precision_that_is_not_positive_definite_is_refused_with_its_smallest_
 
 
 def test_the_error_of_the_laplace_evidence_falls_as_one_over_the_number_of_data():
-    """One-parameter logistic regression, data replicated: exact evidence by quadrature, slope −1 (identity G25)."""
+    """One-parameter logistic regression, data replicated: exact evidence by quadrature, slope −1 (identity G25).
+
+    Eq. (laplace-error-rate).
+    """
     from refbnn import Mlp, Posterior, activations, likelihoods
     from scipy.integrate import quad
 
