@@ -217,7 +217,9 @@ LAWS = {
 
 @pytest.mark.parametrize("law, name", [(law, name) for law, (_, names) in LAWS.items() for name in names])
 def test_the_law_holds(law, name):
-    """On every family: Eqs. (normal), (normal-full), (heteroscedastic), (heteroscedastic-natural), (heteroscedastic-precision), (bernoulli),
+    """On every family.
+
+    Eqs. (normal), (normal-full), (heteroscedastic), (heteroscedastic-natural), (heteroscedastic-precision), (bernoulli),
     (bernoulli-probit), (bernoulli-cloglog), (categorical), (ordinal), (poisson), (poisson-softplus), (poisson-square),
     (negative-binomial), (negative-binomial-dispersion), (student-t), (student-t-scale), (gamma) and (gamma-shape).
     """
