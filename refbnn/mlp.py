@@ -192,6 +192,10 @@ class Evaluation:
         inside = None if M is None else np.moveaxis(M, -3, -1)
         return self.layout.flatten(second_order_product(self.signals, directions, inside, seed))
 
+    def bend(self, u: Parameters) -> Outputs:
+        """d²/dt² f(x_n, θ + t u), the second derivative of f along u, Eq. (jet): (*s n k)."""
+        return transpose(jets.second_order_tangents(self.signals, self._directions(u))[0][-1][1])
+
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
         """d²/dt² Σ_n J_nᵀ r_n at θ + t u, for r (n k) with derivatives M (n k k), T (n k k k) in f, Eq. (jet): (*s p)."""
         directions = self.layout.unflatten(u)

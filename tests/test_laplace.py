@@ -1,4 +1,4 @@
-"""The Laplace approximation (identities G1, G5 to G8, G13, G14, G23, G25, G30, G31, G33, E12), with every structure."""
+"""The Laplace approximation (identities G1, G5 to G8, G13 to G15, G23, G25, G30, G31, G33, E12), with every structure."""
 
 import functools
 import math
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Linearised, Posterior, kronecker, laplace, low_rank, optimize, predict, priors
+from refbnn import Gaussian, Linearised, Posterior, curvature, kronecker, laplace, low_rank, optimize, predict, priors
 from refbnn.blocks import BlockDiagonal, Blocks, layer_blocks
 from refbnn.kronecker import KroneckerPrecision
 from refbnn.likelihoods import Tempered
@@ -16,8 +16,8 @@ from refbnn.low_rank import LowRankPlusDiagonal
 from refbnn.precision import Dense, Diagonal
 from refbnn.subnetwork import Subnetwork
 from tests import oracles
-from tests.judge import agree
-from tests.zoo import LIKELIHOODS, PRIORS, Spec, law
+from tests.judge import agree, norm_or_one
+from tests.zoo import LIKELIHOODS, PRIORS, SMOOTH, Spec, law
 
 VARIANCE = 0.37
 
@@ -148,6 +148,39 @@ def test_the_evidence_does_not_change_under_affine_maps_of_the_parameters(spec):
     after = laplace.log_evidence(log_joint, laplace.at(phi, prior.precision + T.T @ G @ T))
     kappa = conditioning(P0 + G) * conditioning(T) ** 2
     agree(after, before, terms=case.terms, condition=kappa, scale=1 + abs(before))
+
+
+@law(activation=SMOOTH)
+def test_functional_variances_do_not_depend_on_coordinates_if_the_prior_precision_moves_along(spec):
+    """Identity G15: θ = ψ(φ), P₀ → ψ'ᵀP₀ψ' at the point; the Jacobian in φ by the complex step through ψ."""
+    case = spec.build()
+    rng, p = np.random.default_rng(2), case.net.num_params
+    B = np.eye(p) + 0.3 * rng.normal(size=(p, p)) / np.sqrt(p)
+    phi = np.arcsinh(np.linalg.solve(B, case.theta))  # θ = B sinh φ
+
+    def outputs(points, X):
+        return oracles.forward(spec, np.sinh(points) @ B.T, X)
+
+    slope, P0 = B * np.cosh(phi), oracles.dense(case.prior.precision)
+    J_data, J_new = (oracles.complex_step(lambda points: outputs(points, X), phi) for X in (case.X, case.X_new))
+    G = curvature.congruence(J_data, case.likelihood.curvature(case.net.forward(case.theta, case.X), case.y))
+    q = laplace.at(case.theta, case.prior.precision + case.loss.ggn(case.theta))
+    expected = predict.moments(Linearised(case.net, at=case.theta), q, case.X_new).covariance
+    moved = laplace.at(phi, slope.T @ P0 @ slope + G).precision
+    kappa = conditioning(moved.matrix()) * conditioning(slope) ** 2
+    half = moved.scale_transposed_matvec(J_new)
+    agree(half @ np.swapaxes(half, 1, 2), expected, terms=case.terms, condition=kappa, scale=norm_or_one(expected))
+
+
+def test_with_an_isotropic_prior_kept_they_do_depend_on_coordinates():
+    """The other half of G15."""
+    case = Spec((2, 3, 1), prior="isotropic").build()
+    p = case.net.num_params
+    J, J_new = (case.net.jacobian(case.theta, X).reshape(-1, p) for X in (case.X, case.X_new))
+    slope = np.cosh(case.theta)  # θ = sinh φ
+    variances = [np.diag(D @ np.linalg.solve(1.3 * np.eye(p) + J.T @ J / VARIANCE * np.outer(s, s), D.T))
+                 for D, s in ((J_new, np.ones(p)), (J_new * slope, slope))]
+    assert np.abs(variances[1] / variances[0] - 1).max() > 0.01
 
 
 @law(hidden=(0, 0))

@@ -11,8 +11,8 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, blocks, curvature, evidence, gp, kronecker, laplace, likelihoods, low_rank, optimize, predict
-from refbnn import priors, quadrature, scores, third
+from refbnn import activations, blocks, curvature, evidence, expansion, gp, kronecker, laplace, likelihoods, low_rank, optimize
+from refbnn import predict, priors, quadrature, scores, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from refbnn.subnetwork import Subnetwork
@@ -65,7 +65,10 @@ def call_everything():
         refbnn.gaussian.kl(q, prior)
         call_processes(Linearised(net, at=theta), post, X_new, rng)
     call_quadrature_and_scores()
-    optimize.maximize(post, theta)
+    for network in (net, Linearised(net, at=theta), Subnetwork(net, theta, np.arange(p))):
+        expansion.sampling_bias(network, q, X_new)
+        network.evaluate(theta, X_new).bend(q.sample(rng, (17, DRAWS)))
+    expansion.second_order(post, optimize.maximize(post, theta).theta)
     priors.per_layer(net.layer_sizes, [1.0, 2.0])
     priors.per_parameter(np.ones(p))
     net.flatten(net.unflatten(theta))

@@ -235,7 +235,7 @@ def on(test, spec=SMALL):
     return lambda: statement(test)(spec)
 
 
-true_of, true_tangents = third._Point.of.__func__, jets._second_order_tangents
+true_of, true_tangents = third._Point.of.__func__, jets.second_order_tangents
 
 
 def without_third_slope(cls, loss, theta):
@@ -281,9 +281,9 @@ FAULTS = [
     ("T dropped", jets, "twice", lambda T, u: 0 * u,
      (*of_jets, *of_hessian, *of_ggn, log_det, on(test_in_a_linear_model_only_the_third_derivative_of_the_likelihood_is_left))),
     ("φ‴ dropped", third._Point, "of", classmethod(without_third_slope), (*of_jets, *of_hessian)),
-    ("V ȧ once in z̈", jets, "_second_order_tangents", one_crossing, (*of_jets, *of_hessian)),
-    ("φ″ ż² dropped from ä", jets, "_second_order_tangents", straight_activations, (*of_jets, *of_hessian)),
-    ("biases held", jets, "_second_order_tangents", biases_held, (*of_jets, *of_hessian)),
+    ("V ȧ once in z̈", jets, "second_order_tangents", one_crossing, (*of_jets, *of_hessian)),
+    ("φ″ ż² dropped from ä", jets, "second_order_tangents", straight_activations, (*of_jets, *of_hessian)),
+    ("biases held", jets, "second_order_tangents", biases_held, (*of_jets, *of_hessian)),
     ("C21 factor 1 for 2", third._Point, "ggn_along", ggn_with(1), (*of_ggn, log_det)),
     ("C21 G held but for Λ", third._Point, "ggn_along", ggn_with(0), (*of_ggn, log_det)),
     ("the Hessian's for the GGN's", third._Point, "ggn_along", third._Point.third, (*of_ggn, log_det)),
