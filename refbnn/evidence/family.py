@@ -50,5 +50,8 @@ class Family:
         return Posterior(self.net, self.likelihoods.likelihood(of_likelihood), self.precisions.prior(of_prior), self.X, self.y)
 
     def linearised(self, at: Vector) -> Family:
-        """The family of the network linearised at θ = `at`: another model, with modes and an evidence of its own."""
+        """The family of the network linearised at θ = `at`: another model, with its own modes.
+
+        The evidence that belongs to it is that at its own mode, Eq. (own-mode-evidence) (Antorán et al. 2022).
+        """
         return replace(self, net=Linearised(self.net, at))

@@ -17,7 +17,8 @@ from refbnn.shapes import Vector, as_count, as_positive, expect_methods
 class FixedPoint:
     """Where the updates ended: `change` is the last max |Δη|, `converged` that it fell below the tolerance.
 
-    `log_evidences` are those along the way. A fixed point need not be stationary: see `point.total_gradient`.
+    `log_evidences` are those along the way. In a network a fixed point of `mackay` has a `point.total_gradient` that does not
+    vanish, Eq. (mackay-not-stationary).
     """
 
     point: Evidence
@@ -29,8 +30,8 @@ class FixedPoint:
 def mackay(point: Evidence) -> Hyper:
     """MacKay's next η (1992, section 4.3): λ_g = γ_g/‖θ_g − μ_g‖² with γ_g = p_g − λ_g tr S_gg, σ² = SSE/(nk − Σγ_g).
 
-    It solves ∂F/∂η = 0 with the γ at hand; where it stays, the direct gradient vanishes and the total one need not. Raises
-    ValueError for a γ_g that is not positive, and for a likelihood without such a rule. (h)
+    It solves ∂F/∂η = 0 with the γ at hand, Eq. (mackay); where it stays, the direct gradient vanishes and the total one need
+    not. Raises ValueError for a γ_g that is not positive, and for a likelihood without such a rule. (h)
     """
     of_prior, of_likelihood = _split(point, "mackay")
     variances = np.diagonal(point.covariance)
@@ -42,7 +43,7 @@ def mackay(point: Evidence) -> Hyper:
 def em(point: Evidence) -> Hyper:
     """The η that maximises E_q[log p(y, θ|η)] in the linear model, q the Laplace approximation: never downhill where q is exact.
 
-    λ_g = p_g/(‖θ_g − μ_g‖² + tr S_gg), σ² = (SSE + tr(J S Jᵀ))/(nk). (h)
+    λ_g = p_g/(‖θ_g − μ_g‖² + tr S_gg), σ² = (SSE + tr(J S Jᵀ))/(nk), Eq. (em). (h)
     """
     of_prior, of_likelihood = _split(point, "em")
     spread = (point.covariance * point.curvatures.ggn.full()).sum()

@@ -63,7 +63,7 @@ class NoiseVariance:
         return Normal(np.exp(as_array("eta", eta, "h", h=1)[0]))
 
     def log_prob_derivatives(self, eta: Hyper, f: Outputs, y: Targets) -> HyperValues:
-        """∂ log p/∂log σ² = Σ_k e²/(2σ²) − ½: (1 n)."""
+        """∂ log p/∂log σ² = Σ_k e²/(2σ²) − ½, Eq. (evidence-gradient-noise): (1 n)."""
         return self.likelihood(eta).log_variance_derivatives(f, y)[0][None]
 
     def residual_derivatives(self, eta: Hyper, f: Outputs, y: Targets) -> HyperOutputs:
@@ -90,7 +90,7 @@ class Temperature:
     """Tempered(member, T) with η = log T: h = 1.
 
     p(y|f)^(1/T) is no density of y and its normaliser is left out, so that the evidence has no reason to prefer one T: for labels
-    it grows with T without end. The gradient is exact; a maximum means something only with a prior over T.
+    it grows with T without end, Eq. (temperature-monotone). The gradient is exact; a maximum needs a prior over T.
     """
 
     member: object

@@ -22,7 +22,7 @@ DIFFERENCE = 1e-3  # of η, for the second derivative that only sets the scale o
 
 @dataclass(frozen=True)
 class Marginal:
-    """log ∫ exp E(η) p(η) dη and a mixture over η: `points` with `weights` that sum to 1.
+    """log ∫ exp E(η) p(η) dη, Eq. (hyper-marginal), and a mixture over η: `points` with `weights` that sum to 1.
 
     `error` estimates the absolute error of `log_evidence` that comes from the rule: |rule − rule with every second node| plus the
     share of the nodes on the border. It says nothing of the error of the Laplace evidence itself.

@@ -15,7 +15,10 @@ from refbnn.shapes import Vector, as_array, as_positive
 
 @dataclass(frozen=True)
 class Maximum:
-    """Where the search ended: `converged` says that ‖total gradient‖ fell below the tolerance, in nats per unit of log."""
+    """Where the search ended: `converged` says that ‖total gradient‖ fell below the tolerance, in nats per unit of log.
+
+    A precision that is better the larger it is (a group that the data do not need) also ends there, at a large value.
+    """
 
     point: Evidence
     gradient_norm: float

@@ -37,7 +37,7 @@ ggn = Curvature(lambda at: at.ggn, lambda at, M, v: at.pullback(M), third.trace_
 
 @dataclass(frozen=True)
 class Evidence:
-    """F(θ, η) = log p(y, θ|η) + ½ p log 2π − ½ log |C(θ, η) + P₀(η)| and its derivatives.
+    """F(θ, η) = log p(y, θ|η) + ½ p log 2π − ½ log |C(θ, η) + P₀(η)|, Eq. (evidence-function), and its derivatives.
 
     At a mode θ*(η) this is the Laplace evidence. Raises NotPositiveDefinite where C + P₀ is not.
     """
@@ -83,7 +83,7 @@ class Evidence:
 
     @cached_property
     def direct_gradient(self) -> Hyper:
-        """∂F/∂η with θ frozen: ∂ log p(y, θ)/∂η − ½ tr(S ∂(C + P₀)/∂η): (h)."""
+        """∂F/∂η with θ frozen: ∂ log p(y, θ)/∂η − ½ tr(S ∂(C + P₀)/∂η), Eq. (direct-gradient): (h)."""
         return self._log_joint_derivatives() - 0.5 * self._traces()
 
     @cached_property
@@ -101,7 +101,7 @@ class Evidence:
 
     @cached_property
     def mode_derivatives(self) -> HyperGradients:
-        """dθ*/dη = (H + P₀)⁻¹ ∂ ∇_θ log p(y, θ)/∂η by the implicit function theorem, at a mode: (h p).
+        """dθ*/dη = (H + P₀)⁻¹ ∂ ∇_θ log p(y, θ)/∂η by the implicit function theorem, Eq. (mode-derivative), at a mode: (h p).
 
         H is the Hessian of the loss whatever curvature the evidence uses: the mode knows nothing of the approximation.
         """
@@ -109,7 +109,7 @@ class Evidence:
 
     @cached_property
     def total_gradient(self) -> Hyper:
-        """dF(θ*(η), η)/dη = ∂F/∂η − ½ (dθ*/dη)ᵀ t, at a mode: (h)."""
+        """dF(θ*(η), η)/dη = ∂F/∂η − ½ (dθ*/dη)ᵀ t, Eq. (total-gradient), at a mode: (h)."""
         return self.direct_gradient - 0.5 * self.mode_derivatives @ self.trace_gradient
 
     @property

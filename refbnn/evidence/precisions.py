@@ -52,7 +52,7 @@ class Precisions:
         return priors.per_parameter(np.exp(self._hyper(eta))[self.groups], self.mean)
 
     def log_prob_derivatives(self, eta: Hyper, theta: Vector) -> Hyper:
-        """∂ log p(θ)/∂log λ_g = ½(p_g − λ_g ‖θ_g − μ_g‖²): (h)."""
+        """∂ log p(θ)/∂log λ_g = ½(p_g − λ_g ‖θ_g − μ_g‖²), Eq. (evidence-gradient-precision): (h)."""
         return 0.5 * (self.sizes - np.exp(self._hyper(eta)) * self.sums((theta - self.mean) ** 2))
 
     def gradient_derivatives(self, eta: Hyper, theta: Vector) -> HyperGradients:
@@ -61,7 +61,7 @@ class Precisions:
         return -members * np.exp(self._hyper(eta))[:, None] * (theta - self.mean)
 
     def traces(self, eta: Hyper, variances: Vector) -> Hyper:
-        """tr(S ∂P₀/∂log λ_g) = λ_g tr S_gg from the diagonal of S: (h)."""
+        """tr(S ∂P₀/∂log λ_g) = λ_g tr S_gg from the diagonal of S, Eq. (direct-gradient-precision): (h)."""
         return np.exp(self._hyper(eta)) * self.sums(variances)
 
     def mackay(self, eta: Hyper, theta: Vector, variances: Vector) -> Hyper:
