@@ -31,7 +31,7 @@ def online(
 ) -> Online:
     """Rounds of `theta_steps` Gauss-Newton steps up log p(y, θ|η) and `eta_steps` gradient steps up F(θ, ·), Eq. (online-blocks).
 
-    Step sizes are found by backtracking. Each block goes up its own function. They are two functions: the θ steps do not see log |C + P₀|. The scheme is
+    Step sizes are found by backtracking. The blocks go up two functions: the θ steps do not see log |C + P₀|. The scheme is
     block-coordinate ascent of F where C does not depend on θ (a linear model with Normal noise), and elsewhere it comes to rest
     where the direct gradient vanishes, as MacKay's rule does, not at a maximum of E(η).
     """
