@@ -208,7 +208,7 @@ def orders_of(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_error_of_evidence_and_mean_is_of_order_one_and_with_the_correction_two(name):
-    """Identities G25 and G26."""
+    """Identities G25 and G26. Eq. (laplace-second-order)."""
     assert np.abs(np.array(orders_of(name)) - [1, 2, 1, 2]).max() < 0.1
 
 
