@@ -51,7 +51,7 @@ class Gaussian:
         return self.precision.scale_matvec(np.eye(self.num_params)).T
 
     def from_normals(self, z: Parameters) -> Parameters:
-        """mean + C z for given standard normals z: (*s p)."""
+        """mean + C z for given standard normals z: (*s p). Eq. (laplace-sampling)."""
         return self.mean + self.precision.scale_matvec(as_array("z", z, "*s p", p=self.num_params))
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...] = ()) -> Parameters:

@@ -24,7 +24,7 @@ def second_derivative_of_gradient(signals: Signals, directions: Layers, r: np.nd
     Backward: u = Wᵀδ, u̇ = Wᵀδ̇ + Vᵀδ, ü = Wᵀδ̈ + 2Vᵀδ̇, δ̇ = φ″ż u + φ′u̇, δ̈ = (φ‴ż² + φ″z̈) u + 2φ″ż u̇ + φ′ü.
     A layer's part is Σ_n δ̈aᵀ + 2δ̇ȧᵀ + δäᵀ.
     """
-    z, a = _second_order_tangents(signals, directions)
+    z, a = second_order_tangents(signals, directions)
     f_dot, f_ddot = (transpose(value) for value in z[-1])
     delta_dot = transpose(times(M, f_dot))
     delta_ddot = transpose(twice(T, f_dot) + times(M, f_ddot))
@@ -44,7 +44,7 @@ def second_derivative_of_gradient(signals: Signals, directions: Layers, r: np.nd
     return products[::-1]
 
 
-def _second_order_tangents(signals: Signals, directions: Layers) -> tuple[list, list]:
+def second_order_tangents(signals: Signals, directions: Layers) -> tuple[list, list]:
     """[(ż_l, z̈_l)] and [(ȧ_{l-1}, ä_{l-1})] along directions (V, c)."""
     a_dot = a_ddot = np.zeros_like(signals.inputs[0])
     z, a = [], []

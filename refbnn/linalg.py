@@ -19,7 +19,7 @@ def gram(A: np.ndarray) -> np.ndarray:
 
 def symmetric_part(A: np.ndarray) -> np.ndarray:
     """(A + Aᵀ)/2, exactly symmetric; for products whose two halves differ by round-off alone."""
-    return 0.5 * (A + A.T)
+    return 0.5 * (A + np.swapaxes(A, -1, -2))
 
 
 def as_symmetric(name: str, value: object) -> np.ndarray:
@@ -79,3 +79,18 @@ def semidefinite_root(M: np.ndarray) -> np.ndarray:
         return np.sqrt(M)
     values, vectors = np.linalg.eigh(M)
     return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+
+
+def symmetric_root(name: str, M: np.ndarray) -> np.ndarray:
+    """The only R = Rᵀ ⪰ 0 with R R = M for positive-semidefinite matrices (..., k k), singular ones too.
+
+    Raises NotPositiveDefinite for an eigenvalue below −30·k·u·‖M‖, which round-off does not make, and ValueError for asymmetry.
+    """
+    allowed = 30 * M.shape[-1] * np.finfo(float).eps / 2 * np.abs(M).max((-1, -2), initial=0.0, keepdims=True)
+    asymmetry = np.abs(M - np.swapaxes(M, -1, -2))
+    if (asymmetry > allowed).any():
+        raise ValueError(f"{name}: expected a symmetric matrix, got one with max |A - Aᵀ| = {asymmetry.max():.3g}")
+    values, vectors = np.linalg.eigh(symmetric_part(M))
+    if (values < -allowed[..., 0]).any():
+        raise NotPositiveDefinite(f"{name}: expected no negative eigenvalue, got one of {values.min():.6g}")
+    return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)

@@ -121,6 +121,10 @@ class LinearisedEvaluation:
         v = as_array("v", v, "*s n k", n=self.base.num_data, k=self.base.num_outputs)
         return np.broadcast_to(product, np.broadcast_shapes(product.shape, (*v.shape[:-2], 1)))
 
+    def bend(self, u: Parameters) -> Outputs:
+        """Zero: (*s n k)."""
+        return np.zeros_like(self.jvp(u))
+
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
         """Σ_n J_nᵀ T_n[J_n u, J_n u]: r and M play no part, because the second derivative of the outputs is zero. (*s p)."""
         return self.vjp(jets.twice(T, self.jvp(u)))

@@ -69,7 +69,10 @@ class Loss:
         return self.at(theta).hessian.full()
 
     def hessian_vector_product(self, theta: Parameters, v: Parameters) -> Parameters:
-        """H v without H: Jᵀ Λ J v and the second derivatives of the network along v (Pearlmutter 1994): (*s p)."""
+        """H v without H: Jᵀ Λ J v and the second derivatives of the network along v (Pearlmutter 1994): (*s p).
+
+        Eq. (r-operator).
+        """
         at = self.net.evaluate(theta, self.X)
         curvature, residual = self.likelihood.curvature(at.f, self.y), self.likelihood.residual(at.f, self.y)
         return at.second_order_product(v, curvature, residual)
@@ -79,7 +82,10 @@ class Loss:
         return self.at(theta).fisher.full()
 
     def sampled_fisher(self, theta: Vector, labels: Targets) -> Matrix:
-        """Σ_n g_n g_nᵀ with g_n at one given draw of y_n from the model: unbiased for F when the labels are such draws. (p p)."""
+        """Σ_n g_n g_nᵀ with g_n at one given draw of y_n from the model: unbiased for F when the labels are such draws. (p p).
+
+        Eq. (fisher-sampled).
+        """
         return self.at(theta).sampled_fisher(labels).full()
 
     def empirical_fisher(self, theta: Vector) -> Matrix:

@@ -92,7 +92,7 @@ class Mlp(Network):
         return Layout(self.sizes, self.bias)
 
     def unflatten(self, theta: Parameters) -> Layers:
-        """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views, nothing is copied."""
+        """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views, nothing is copied. Eq. (parameter-order)."""
         theta = np.asarray(theta)
         expect_shape("theta", theta, "*s p", p=self.num_params)
         return self.layout.unflatten(theta)
@@ -198,6 +198,10 @@ class Evaluation:
         seed = None if v is None else self._seed(v)
         inside = None if M is None else M.swapaxes(-3, -1).swapaxes(-3, -2)
         return self.layout.flatten(second_order_product(self.signals, directions, inside, seed))
+
+    def bend(self, u: Parameters) -> Outputs:
+        """d²/dt² f(x_n, θ + t u), the second derivative of f along u, Eq. (jet): (*s n k)."""
+        return transpose(jets.second_order_tangents(self.signals, self._directions(u))[0][-1][1])
 
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
         """d²/dt² Σ_n J_nᵀ r_n at θ + t u, for r (n k) with derivatives M (n k k), T (n k k k) in f, Eq. (jet): (*s p)."""

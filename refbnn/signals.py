@@ -78,7 +78,10 @@ class Signals:
         return deltas[::-1]
 
     def tangents(self, directions: Layers) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """(ż_l, ȧ_{l-1}) along directions (V, c): ż_l = V_l a_{l-1} + W_l ȧ_{l-1} + c_l, ȧ_l = φ′(z_l) ⊙ ż_l; ȧ_0 = 0 is None."""
+        """(ż_l, ȧ_{l-1}) along directions (V, c): ż_l = V_l a_{l-1} + W_l ȧ_{l-1} + c_l, ȧ_l = φ′(z_l) ⊙ ż_l; ȧ_0 = 0 is None.
+
+        Eq. (jvp).
+        """
         a_dot, tangents = None, []
         for l, ((W, _), (V, c)) in enumerate(zip(self.layers, directions)):
             z_dot = apply(V, self.inputs[l])
@@ -96,7 +99,7 @@ class Signals:
 
         The function has Hessian M (k k n) and gradient v (k n) in f; M or v may be None for zero. B_L = M,
         B_l = D W_{l+1}ᵀ B_{l+1} W_{l+1} D + diag(φ″(z_l) ⊙ W_{l+1}ᵀ δ_{l+1}), D = diag φ′(z_l); without v the last term is
-        absent. B is (d_l d_l n), or (d_l n) where it is a diagonal matrix, or None where it is zero.
+        absent. B is (d_l d_l n), or (d_l n) where it is a diagonal matrix, or None where it is zero. Eq. (second-back-signal).
         """
         deltas = None if v is None else self.backward(v)
         B = M

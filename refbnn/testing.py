@@ -66,7 +66,7 @@ def check_zero(label: str, value, *, scale: float, terms: int = 100, condition: 
 def taylor_order(remainder: Callable[[float], float], steps: Sequence[float] = tuple(2.0**-j for j in range(3, 8))) -> float:
     """The observed order q of remainder(h) = O(h^q): the least-squares slope of log |remainder| against log h.
 
-    Raises AssertionError when a remainder is zero or not finite, so that a vacuous claim cannot pass.
+    Raises AssertionError when a remainder is zero or not finite, so that a vacuous claim cannot pass. Eq. (taylor).
     """
     sizes = np.array([np.linalg.norm(remainder(h)) for h in steps])
     assert np.isfinite(sizes).all() and (sizes > 0).all(), f"remainders must be positive and finite, got {sizes}"

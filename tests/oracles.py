@@ -16,7 +16,7 @@ import autograd.scipy.special as asp
 import numpy as np
 from scipy import special
 
-from tests.zoo import SLOPE
+from tests.zoo import CUTS, DISPERSION, SHAPE, SLOPE
 
 STEP = 1e-30
 
@@ -113,8 +113,32 @@ def log_prob(likelihood, f, y, variance=0.37):
         "bernoulli": lambda: y * f - np.log(1 + np.exp(f)),
         "poisson": lambda: y * f - np.exp(f) - special.gammaln(y + 1),
         "probit": lambda: np.log(special.erfc((1 - 2 * y) * f / math.sqrt(2)) / 2),
+        "cloglog": lambda: y * np.log(-np.expm1(-np.exp(f))) - (1 - y) * np.exp(f),
+        "softplus": lambda: _log_poisson(np.log1p(np.exp(f)), y),
+        "negative_binomial": lambda: (
+            special.gammaln(y + DISPERSION) - special.gammaln(DISPERSION) - special.gammaln(y + 1)
+            + y * f + DISPERSION * math.log(DISPERSION) - (y + DISPERSION) * np.log(DISPERSION + np.exp(f))),
+        "ordinal": lambda: sum(np.where(y == j, term, 0) for j, term in enumerate(_log_levels(f))),
+        "gamma": lambda: (
+            SHAPE * (math.log(SHAPE) - f) - special.gammaln(SHAPE) + (SHAPE - 1) * np.log(y) - SHAPE * y * np.exp(-f)),
     }
     return terms[likelihood]().sum(-1)
+
+
+def _log_poisson(rate, y):
+    return y * np.log(rate) - rate - special.gammaln(y + 1)
+
+
+def _log_levels(f):
+    """log p_j of the ordinal levels; log (σ(b) − σ(a)) = log σ(b) + log σ(−a) + log (1 − exp(a − b))."""
+    up, down = [-np.log1p(np.exp(f - c)) for c in CUTS], [-np.log1p(np.exp(c - f)) for c in CUTS]
+    inner = [b + a + math.log(-math.expm1(low - high)) for b, a, low, high in zip(up[1:], down, CUTS, CUTS[1:])]
+    return [up[0], *inner, down[-1]]
+
+
+def _ordinal_residual(f, y):
+    above = [0, *[_logistic(c - f) for c in CUTS], 1]
+    return sum(np.where(y == j, 1 - a - b, 0) for j, (a, b) in enumerate(zip(above, above[1:])))
 
 
 def residual(likelihood, f, y, variance=0.37):
@@ -127,6 +151,11 @@ def residual(likelihood, f, y, variance=0.37):
         "bernoulli": lambda: _logistic(f) - y,
         "poisson": lambda: np.exp(f) - y,
         "probit": lambda: (1 - 2 * y) * _density(f) / (special.erfc((1 - 2 * y) * f / math.sqrt(2)) / 2),
+        "cloglog": lambda: np.where(y == 1, -np.exp(f) / np.expm1(np.exp(f)), np.exp(f)),
+        "softplus": lambda: _logistic(f) * (1 - y / np.log1p(np.exp(f))),
+        "negative_binomial": lambda: DISPERSION * (np.exp(f) - y) / (DISPERSION + np.exp(f)),
+        "ordinal": lambda: _ordinal_residual(f, y),
+        "gamma": lambda: SHAPE * (1 - y * np.exp(-f)),
     }
     return terms[likelihood]()
 
@@ -232,6 +261,11 @@ def support(likelihood, f, variance=0.37):
         "poisson": lambda m: _poisson_grid(math.exp(m)),
         "probit": lambda m: (np.array([0.0, 1.0]), np.array([special.ndtr(-m), special.ndtr(m)])),
         "normal": lambda m: _normal_grid(m, variance),
+        "cloglog": lambda m: (np.array([0.0, 1.0]), np.array([math.exp(-math.exp(m)), -math.expm1(-math.exp(m))])),
+        "softplus": lambda m: _poisson_grid(math.log1p(math.exp(m))),
+        "negative_binomial": lambda m: _negative_binomial_grid(m),
+        "ordinal": lambda m: (np.arange(len(CUTS) + 1.0), np.exp([term for term in _log_levels(np.float64(m))])),
+        "gamma": lambda m: _gamma_grid(math.exp(m)),
     }
     rules = [grids[likelihood](m) for m in f]
     points = np.array(list(itertools.product(*[values for values, _ in rules])))
@@ -248,6 +282,19 @@ def _normal_grid(mean, variance):
     std = math.sqrt(variance)
     offsets = np.linspace(-14, 14, 85)
     return mean + std * offsets, np.exp(-(offsets**2) / 2) / math.sqrt(2 * math.pi) * (offsets[1] - offsets[0])
+
+
+def _negative_binomial_grid(m):
+    """Counts until the ratio of neighbouring probabilities, which tends to μ/(ρ + μ), has left nothing above u."""
+    counts = np.arange(0, 60 + int(50 * (1 + math.exp(m) / DISPERSION)))
+    return counts.astype(float), np.exp(log_prob("negative_binomial", np.full((len(counts), 1), m), counts[:, None] * 1.0))
+
+
+def _gamma_grid(mean):
+    """Trapezoid in u = log(y/mean), in which the density falls off doubly exponentially to the right."""
+    u = np.linspace(-28, 5, 400)
+    log_density = SHAPE * math.log(SHAPE) - special.gammaln(SHAPE) + SHAPE * (u - np.exp(u))
+    return mean * np.exp(u), np.exp(log_density) * (u[1] - u[0])
 
 
 # -- autograd ---------------------------------------------------------------------------------------------------------------
@@ -282,6 +329,12 @@ def autograd_forward(spec, theta, X):
     return a
 
 
+def _autograd_level(f, bound):
+    """P(level < bound), 0 below the first level and 1 above the last."""
+    inner = sum((np.floor(bound) == j) * 0.5 * (anp.tanh(0.5 * (c - f)) + 1) for j, c in enumerate(CUTS))
+    return inner + (bound > len(CUTS))
+
+
 def autograd_loss(case) -> Callable:
     """θ -> loss, in autograd's numpy."""
     y = case.y
@@ -291,6 +344,14 @@ def autograd_loss(case) -> Callable:
         "categorical": lambda f: anp.sum(asp.logsumexp(f, axis=1) - f[anp.arange(len(y)), y]),
         "poisson": lambda f: anp.sum(anp.exp(f) - y * f + special.gammaln(y + 1)),
         "probit": lambda f: -anp.sum(anp.log(0.5 * asp.erfc((1 - 2 * y) * f / anp.sqrt(2.0)))),
+        "cloglog": lambda f: anp.sum((1 - y) * anp.exp(f) - y * anp.log(-anp.expm1(-anp.exp(f)))),
+        "softplus": lambda f: anp.sum(anp.logaddexp(f, 0.0) - y * anp.log(anp.logaddexp(f, 0.0)) + special.gammaln(y + 1)),
+        "negative_binomial": lambda f: anp.sum(
+            special.gammaln(DISPERSION) + special.gammaln(y + 1) - special.gammaln(y + DISPERSION)
+            + DISPERSION * anp.logaddexp(0.0, f - anp.log(DISPERSION)) + y * anp.logaddexp(0.0, anp.log(DISPERSION) - f)),
+        "ordinal": lambda f: -anp.sum(anp.log(_autograd_level(f, y + 0.5) - _autograd_level(f, y - 0.5))),
+        "gamma": lambda f: anp.sum(
+            SHAPE * (f - math.log(SHAPE)) + special.gammaln(SHAPE) - (SHAPE - 1) * anp.log(y) + SHAPE * y * anp.exp(-f)),
     }[case.spec.likelihood]
     return lambda theta: of_outputs(autograd_forward(case.spec, theta, case.X))
 

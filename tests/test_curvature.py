@@ -39,6 +39,7 @@ def size(case):
 
 @law()
 def test_the_ggn_is_the_plain_loop_over_data_and_outputs(spec):
+    """Eq. (ggn)."""
     case = spec.build()
     J, _, Lambda = parts(case)
     expected = oracles.loop_congruence(J, Lambda)
@@ -69,7 +70,7 @@ def test_every_matrix_is_symmetric_to_the_last_bit(spec):
 
 @law()
 def test_the_residual_part_is_linear_in_the_residual(spec):
-    """Identity C5: H − G = Σ_nk r_nk ∇²f_nk, with every ∇²f_nk from the complex step."""
+    """Identity C5: H − G = Σ_nk r_nk ∇²f_nk, with every ∇²f_nk from the complex step. Eq. (hessian-split)."""
     case = spec.build()
     _, r, _ = parts(case)
     R = np.zeros((case.net.num_params,) * 2)
@@ -84,7 +85,7 @@ def test_the_residual_part_is_linear_in_the_residual(spec):
 
 @law(activation=("relu", "leaky_relu", "identity"))
 def test_piecewise_linear_networks_have_hessian_and_ggn_with_equal_same_layer_blocks(spec):
-    """Identity C8: hence equal diagonals and traces."""
+    """Identity C8: hence equal diagonals and traces. Eq. (piecewise-linear-hessian)."""
     case = spec.build()
     H, G = case.loss.hessian(case.theta), case.loss.ggn(case.theta)
     stops = np.cumsum(case.net.layer_sizes)
@@ -95,6 +96,7 @@ def test_piecewise_linear_networks_have_hessian_and_ggn_with_equal_same_layer_bl
 
 @law()
 def test_the_last_layer_block_of_the_hessian_is_that_of_the_ggn(spec):
+    """Eq. (residual-last-layer)."""
     case = spec.build()
     last = case.net.layer_sizes[-1]
     H, G = case.loss.hessian(case.theta), case.loss.ggn(case.theta)
@@ -109,6 +111,7 @@ def test_without_hidden_layer_the_hessian_is_the_ggn(spec):
 
 @law(likelihood=("normal",))
 def test_at_interpolation_the_hessian_is_the_ggn_and_the_empirical_fisher_vanishes(spec):
+    """Eq. (interpolation)."""
     case = spec.build()
     loss = with_targets(case, case.net.forward(case.theta, case.X))
     H, G = loss.hessian(case.theta), loss.ggn(case.theta)
@@ -118,7 +121,10 @@ def test_at_interpolation_the_hessian_is_the_ggn_and_the_empirical_fisher_vanish
 
 @law(likelihood=("bernoulli", "categorical"))
 def test_the_hessian_averaged_over_targets_from_the_model_is_the_ggn(spec):
-    """Identity C12, by enumeration of the targets of every datum: E_y[H(y)] = G for canonical likelihoods."""
+    """Identity C12, by enumeration of the targets of every datum: E_y[H(y)] = G for canonical likelihoods.
+
+    Eq. (expected-hessian).
+    """
     case = spec.build()
     total, f = np.zeros((case.net.num_params,) * 2), case.net.forward(case.theta, case.X)
     for n in range(len(case.X)):
@@ -132,6 +138,7 @@ def test_the_hessian_averaged_over_targets_from_the_model_is_the_ggn(spec):
 
 @law()
 def test_the_ggn_is_positive_semi_definite_with_rank_bounded_by_that_of_the_curvatures(spec):
+    """Eq. (ggn-psd)."""
     case = spec.build()
     G, (_, _, Lambda) = case.loss.ggn(case.theta), parts(case)
     smallest_eigenvalue_is_not_negative(G, terms=case.terms)
@@ -153,7 +160,10 @@ def test_eigenvalues_of_the_hessian_obey_weyl(spec):
 
 @law(hidden=(1, 3))
 def test_a_single_datum_has_same_layer_hessian_blocks_of_kronecker_form(spec):
-    """Identity C15: H_ll = B_l ⊗ ā āᵀ with B_l = ∂²ℓ/∂z_l∂z_l, read off the bias block, weights in row-major order."""
+    """Identity C15: H_ll = B_l ⊗ ā āᵀ with B_l = ∂²ℓ/∂z_l∂z_l, read off the bias block, weights in row-major order.
+
+    Eq. (diagonal-block).
+    """
     case = spec.build()
     loss = Loss(case.net, case.likelihood, case.X[:1], case.y[:1])
     H, (a, _) = loss.hessian(case.theta), oracles.states(spec, case.theta, case.X[:1])
@@ -170,7 +180,7 @@ def test_a_single_datum_has_same_layer_hessian_blocks_of_kronecker_form(spec):
 
 @law(activation=HOMOGENEOUS, bias=(False,))
 def test_homogeneous_networks_obey_euler_in_gradient_ggn_and_residual_part(spec):
-    """Identity C17: θᵀg = L r·f, θᵀGθ = L² Σ fᵀΛf, θᵀRθ = L(L − 1) r·f."""
+    """Identity C17: θᵀg = L r·f, θᵀGθ = L² Σ fᵀΛf, θᵀRθ = L(L − 1) r·f. Eq. (euler-second-order)."""
     case = spec.build()
     theta, L = case.theta, len(case.net.layer_sizes)
     f, (_, r, Lambda) = case.net.forward(theta, case.X), parts(case)
@@ -187,6 +197,7 @@ def test_homogeneous_networks_obey_euler_in_gradient_ggn_and_residual_part(spec)
 
 @law(likelihood=CANONICAL)
 def test_the_fisher_matrix_is_the_ggn_for_canonical_likelihoods(spec):
+    """Eq. (canonical)."""
     case = spec.build()
     F = case.loss.fisher(case.theta)
     kappa = condition(case, lambda c: c.loss.ggn(c.theta))
@@ -195,7 +206,10 @@ def test_the_fisher_matrix_is_the_ggn_for_canonical_likelihoods(spec):
 
 @law()
 def test_the_fisher_matrix_is_the_enumerated_expectation_of_squared_gradients_and_of_the_ggn(spec):
-    """Identities D1, D2 and D14: Σ_n E_{y ~ model}[g_n g_nᵀ] over every target, and E_y[G(y)], whatever the likelihood."""
+    """Identities D1, D2 and D14: Σ_n E_{y ~ model}[g_n g_nᵀ] over every target, and E_y[G(y)], whatever the likelihood.
+
+    Eqs. (fisher) and (fisher-sampled).
+    """
     few = spec.sizes[-1] <= 2 or spec.likelihood not in ("normal", "poisson")
     case = (spec if few else dataclasses.replace(spec, sizes=(*spec.sizes[:-1], 2))).build()
     F, f, J = case.loss.fisher(case.theta), case.net.forward(case.theta, case.X), case.net.jacobian(case.theta, case.X)
@@ -213,6 +227,7 @@ def test_the_fisher_matrix_is_the_enumerated_expectation_of_squared_gradients_an
 
 
 def test_the_ggn_of_a_likelihood_that_is_not_canonical_depends_on_the_targets_and_is_not_the_fisher_matrix():
+    """Eq. (probit)."""
     case = Spec((2, 3, 2), likelihood="probit").build()
     F, G, other = case.loss.fisher(case.theta), case.loss.ggn(case.theta), with_targets(case, 1 - case.y).ggn(case.theta)
     assert np.linalg.norm(F - G) > 0.01 * np.linalg.norm(F) and np.linalg.norm(G - other) > 0.01 * np.linalg.norm(F)
@@ -220,6 +235,7 @@ def test_the_ggn_of_a_likelihood_that_is_not_canonical_depends_on_the_targets_an
 
 @law()
 def test_the_empirical_fisher_is_the_loop_over_squared_gradients_not_centred(spec):
+    """Eq. (empirical-fisher)."""
     case = spec.build()
     J, r, _ = parts(case)
     expected = sum(np.outer(Jn.T @ rn, Jn.T @ rn) for Jn, rn in zip(J, r))
@@ -238,7 +254,7 @@ def test_the_empirical_fisher_differs_from_the_fisher_matrix():
 
 @law(likelihood=("normal",), hidden=(0, 2))
 def test_the_gaussian_empirical_fisher_weights_each_datum_by_its_squared_error(spec):
-    """Identity D3 for one output: Σ_n (e_n²/σ⁴) j_n j_nᵀ."""
+    """Identity D3 for one output: Σ_n (e_n²/σ⁴) j_n j_nᵀ. Eq. (normal-empirical-fisher)."""
     case = Spec(**{**vars(spec), "sizes": (*spec.sizes[:-1], 1)}).build()
     e, j = case.y - case.net.forward(case.theta, case.X), case.net.jacobian(case.theta, case.X)[:, 0]
     expected = np.einsum("n,np,nq->pq", (e[:, 0] / 0.37) ** 2, j, j)
@@ -247,7 +263,10 @@ def test_the_gaussian_empirical_fisher_weights_each_datum_by_its_squared_error(s
 
 @law(likelihood=("categorical",))
 def test_the_ggn_depends_on_where_loss_and_network_are_split(spec):
-    """Identity D4: with the softmax in the network, −log f̃_y has the empirical Fisher as its GGN, not the Fisher matrix."""
+    """Identity D4: with the softmax in the network, −log f̃_y has the empirical Fisher as its GGN, not the Fisher matrix.
+
+    Eq. (split-dependence).
+    """
     case = spec.build()
     J, _, _ = parts(case)
     p = case.likelihood.mean(case.net.forward(case.theta, case.X))
@@ -260,7 +279,10 @@ def test_the_ggn_depends_on_where_loss_and_network_are_split(spec):
 
 @law()
 def test_curvatures_are_tensors_and_the_hessian_picks_up_the_gradient_times_the_bend_of_the_map(spec):
-    """Identity D6 with θ = ψ(φ) = φ + ½ (aᵀφ)² b: M_φ = Tᵀ M_θ T for G, F, EF; H_φ = TᵀHT + (g·b) a aᵀ."""
+    """Identity D6 with θ = ψ(φ) = φ + ½ (aᵀφ)² b: M_φ = Tᵀ M_θ T for G, F, EF; H_φ = TᵀHT + (g·b) a aᵀ.
+
+    Eqs. (tensor-law) and (hessian-reparametrised).
+    """
     case = spec.build()
     rng = np.random.default_rng(1)
     p = case.net.num_params
@@ -285,7 +307,7 @@ def test_curvatures_are_tensors_and_the_hessian_picks_up_the_gradient_times_the_
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_kullback_leibler_divergence_to_a_nearby_model_is_half_the_fisher_form(likelihood):
-    """Identity D7: KL(p_θ ‖ p_{θ+εv}) − ½ε² vᵀFv falls as ε³, KL by enumeration of the targets."""
+    """Identity D7: KL(p_θ ‖ p_{θ+εv}) − ½ε² vᵀFv falls as ε³, KL by enumeration of the targets. Eq. (kl-taylor)."""
     case = Spec((2, 3, 2), likelihood=likelihood, num_data=3).build()
     v = case.vector / np.linalg.norm(case.vector)
     f, F = case.net.forward(case.theta, case.X), case.loss.fisher(case.theta)
@@ -324,7 +346,10 @@ def test_the_sampled_fisher_is_the_empirical_one_at_the_given_labels(likelihood)
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_sampled_fisher_is_unbiased(likelihood):
-    """Identity D8 along one direction, from 4000 draws of all targets: sees a bias of half of vᵀFv, false alarms 1e-6."""
+    """Identity D8 along one direction, from 4000 draws of all targets: sees a bias of half of vᵀFv, false alarms 1e-6.
+
+    Eq. (fisher-sampled).
+    """
     case = Spec((2, 2, 2), likelihood=likelihood, num_data=3).build()
     X = np.tile(case.X, (4000, 1))
     labels = case.likelihood.sample(case.net.forward(case.theta, X), np.random.default_rng(4))

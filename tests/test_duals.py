@@ -38,6 +38,7 @@ def scale_of(J, J_new, inverse):
 
 @law()
 def test_the_tangent_kernel_of_two_sets_of_inputs_is_the_plain_loop_over_pairs(spec):
+    """Eq. (ntk)."""
     case = spec.build()
     (left, right), (J, J_new) = both_sides(case)
     identity = np.eye(case.net.num_params)
@@ -99,7 +100,7 @@ def test_the_gram_dual_is_the_plain_product_of_factored_jacobians(spec):
 
 @law()
 def test_the_gram_dual_has_the_nonzero_eigenvalues_of_the_curvature(spec):
-    """Identity D11, for the GGN and for the empirical Fisher."""
+    """Identity D11, for the GGN and for the empirical Fisher. Eq. (gram-dual)."""
     case = spec.build()
     for pullback in (case.loss.at(case.theta).ggn, case.loss.at(case.theta).empirical_fisher):
         small, large = (np.linalg.eigvalsh(A)[::-1] for A in (duals.gram_dual(pullback), pullback.full()))
@@ -111,7 +112,7 @@ def test_the_gram_dual_has_the_nonzero_eigenvalues_of_the_curvature(spec):
 
 @law()
 def test_the_determinant_of_the_posterior_is_that_of_its_dual(spec):
-    """Identity G5: log|G + λI| − p log λ = log|I + SᵀJJᵀS/λ|."""
+    """Identity G5: log|G + λI| − p log λ = log|I + SᵀJJᵀS/λ|. Eq. (gram-dual-determinant)."""
     case = spec.build()
     pullback, precision = case.loss.at(case.theta).ggn, 1.3
     small, large = duals.gram_dual(pullback), pullback.full()

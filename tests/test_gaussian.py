@@ -49,6 +49,7 @@ def test_the_gradient_is_the_complex_step_of_the_log_density(drawn):
 
 @given(gaussians)
 def test_the_covariance_is_the_inverse_of_the_precision_and_the_scale_its_upper_triangular_root(drawn):
+    """Eq. (wrong-triangle)."""
     q, P, _ = draw(*drawn)
     kappa = np.linalg.cond(P)
     agree(q.covariance() @ P, np.eye(len(P)), terms=len(P) ** 2, condition=kappa)
@@ -58,7 +59,7 @@ def test_the_covariance_is_the_inverse_of_the_precision_and_the_scale_its_upper_
 
 @given(gaussians)
 def test_given_normals_become_draws_by_one_linear_map_whose_square_is_the_covariance(drawn):
-    """Identity G33: M = from_normals(unit vectors) − mean, M Mᵀ P = I."""
+    """Identity G33: M = from_normals(unit vectors) − mean, M Mᵀ P = I. Eq. (laplace-sampling)."""
     q, P, rng = draw(*drawn)
     M = (q.from_normals(np.eye(len(P))) - q.mean).T
     agree(M @ M.T @ P, np.eye(len(P)), terms=len(P) ** 2, condition=np.linalg.cond(P), scale=len(P))

@@ -91,6 +91,7 @@ def log_size(case, value):
 
 @law()
 def test_the_process_of_a_gaussian_over_weights_has_its_mean_and_its_kernel(spec):
+    """Eq. (weight-process)."""
     case = spec.build()
     process, w = prior_process(case), weight_space(case)
     J_new = oracles.jacobian(case, case.X_new)
@@ -107,7 +108,7 @@ def test_the_process_of_a_gaussian_over_weights_has_its_mean_and_its_kernel(spec
 
 @law(activation=HOMOGENEOUS, bias=(False,))
 def test_the_prior_mean_of_a_homogeneous_network_is_not_zero_but_minus_depth_less_one_times_the_outputs(spec):
-    """Identity G16."""
+    """Eq. (homogeneous-prior-mean), identity G16."""
     case = replace(spec.build(), prior=priors.isotropic(spec.build().net.num_params, 1.3))
     f, L = case.net.forward(case.theta, case.X), len(case.net.layer_sizes)
     scale = norm_or_one(case.net.jacobian(case.theta, case.X)) * np.linalg.norm(case.theta)
@@ -118,8 +119,24 @@ def test_the_prior_mean_of_a_homogeneous_network_is_not_zero_but_minus_depth_les
 
 
 @law()
+def test_sites_are_the_log_likelihood_to_second_order(spec):
+    """Eq. (sites): value, slope −r and curvature Λ at the point of expansion, read off polarised differences of a quadratic."""
+    case = spec.build()
+    f, y, v = case.net.forward(case.theta, case.X), case.loss.y, case.weights
+    sites = gp.expand(case.likelihood, f, case.y)
+    at, up, down = (sites.log_value(f + t * v) for t in (0.0, 1.0, -1.0))
+    scale = np.abs(at).max() + np.abs(up).max() + np.abs(down).max()
+    agree(at, case.likelihood.log_prob(f, y), terms=case.terms, scale=scale)
+    agree(0.5 * (up - down), -(case.likelihood.residual(f, y) * v).sum(-1), terms=case.terms, scale=scale)
+    agree(2 * at - up - down, np.einsum("nk,nkl,nl->n", v, case.likelihood.curvature(f, y), v), terms=case.terms, scale=scale)
+
+
+@law()
 def test_the_posterior_over_functions_is_that_over_weights(spec):
-    """Identities G2, G4: any point of linearisation, any likelihood, Λ singular or not, and θ̄ = θ* − A⁻¹∇U."""
+    """Eqs. (site-posterior), (dual-weights), identities G2, G4: any point, any likelihood, Λ singular or not.
+
+    θ̄ = θ* − A⁻¹∇U.
+    """
     case = spec.build()
     posterior, w = posterior_process(case), weight_space(case)
     step = -np.linalg.solve(w.A, w.gradient)
@@ -151,7 +168,10 @@ def test_the_process_of_the_posterior_over_weights_is_the_posterior_process(spec
 
 @law()
 def test_the_evidence_at_any_point_of_linearisation_has_half_the_squared_gradient_more_than_the_usual_formula(spec):
-    """Identities G5, G7, H12, H13: log p(y, θ*) + ½ ∇ᵀA⁻¹∇ + ½ p log 2π − ½ log |A|, for every likelihood expanded at θ*."""
+    """Eqs. (site-evidence), (evidence-anywhere). Identities G5, G7, H12, H13.
+
+    log p(y, θ*) + ½ ∇ᵀA⁻¹∇ + ½ p log 2π − ½ log |A|, for every likelihood expanded at θ*.
+    """
     case = spec.build()
     w = weight_space(case)
     usual = case.posterior.log_prob(case.theta) + 0.5 * len(w.A) * np.log(2 * np.pi) - 0.5 * np.linalg.slogdet(w.A)[1]
@@ -179,7 +199,7 @@ def test_the_evidence_of_regression_is_the_density_of_the_targets_under_the_proc
 
 @law(likelihood=("normal", "poisson", "bernoulli", "probit"))
 def test_regression_on_pseudo_targets_has_the_mean_and_the_covariance_of_the_gauss_newton_step(spec):
-    """Identity G6 (Khan et al. 2019): targets f − Λ⁻¹r with noise Λ⁻¹, through a plain solve with K + Λ⁻¹."""
+    """Eq. (pseudo-data). Identity G6 (Khan et al. 2019): targets f − Λ⁻¹r with noise Λ⁻¹, through a plain solve with K + Λ⁻¹."""
     case = spec.build()
     process, sites, w = prior_process(case), expanded(case), weight_space(case)
     noisy = w.K + stacked(sites.pseudo_noise())
@@ -255,7 +275,7 @@ def test_the_order_of_the_data_does_not_matter(spec):
 
 @law()
 def test_the_effective_number_of_parameters_agrees_in_all_its_forms(spec):
-    """Identity G13: tr(I − B⁻¹) = tr(S G) = Σ tr(Λ_n V_n), between 0 and min(p, Σ rank Λ)."""
+    """Eq. (dual-gamma). Identity G13: tr(I − B⁻¹) = tr(S G) = Σ tr(Λ_n V_n), between 0 and min(p, Σ rank Λ)."""
     case = spec.build()
     posterior, w = posterior_process(case), weight_space(case)
     gamma = posterior.effective_parameters()
@@ -270,7 +290,7 @@ def test_the_effective_number_of_parameters_agrees_in_all_its_forms(spec):
 
 @law()
 def test_laplace_over_functions_is_laplace_over_the_weights_of_the_linearised_network(spec):
-    """Identities G27 and the duality of the whole approximation: mode, covariance and evidence; α = −r."""
+    """Eq. (dual-mode). Identity G27 and the duality of the whole approximation: mode, covariance and evidence; α = −r."""
     case = spec.build()
     found = gp.laplace(prior_process(case), case.likelihood, case.X, case.y)
     post = Posterior(prior_process(case).net, case.likelihood, case.prior, case.X, case.y)
@@ -293,7 +313,7 @@ def test_laplace_over_functions_is_laplace_over_the_weights_of_the_linearised_ne
 
 @law()
 def test_what_newton_reports_is_true(spec):
-    """‖α + r‖ at the outputs that α has, and the decrement of weight space, √(∇ᵀA⁻¹∇) at the same θ."""
+    """Eqs. (dual-newton), (dual-mode): ‖α + r‖, the decrement of weight space √(∇ᵀA⁻¹∇) and its Newton step, at the same θ."""
     case = spec.build()
     process = prior_process(case)
     found = gp.laplace(process, case.likelihood, case.X, case.y)
@@ -310,6 +330,10 @@ def test_what_newton_reports_is_true(spec):
     expected = np.sqrt(gradient @ np.linalg.solve(A, gradient))
     kappa = np.linalg.cond(A) * np.linalg.cond(oracles.dense(case.prior.precision))
     agree(point.decrement, expected, terms=case.terms, condition=kappa, scale=expected + norm_or_one(gradient))
+    step = case.prior.precision.solve(case.net.vjp(case.theta, case.X, point.step))
+    newton_step = np.linalg.solve(A, gradient)  # upwards
+    agree(step, newton_step, terms=case.terms, condition=kappa,
+          scale=norm_or_one(newton_step) + norm_or_one(gradient) + norm_or_one(case.theta))
     agree(point.gradient_norm, np.linalg.norm(alpha + case.likelihood.residual(f, case.loss.y)), terms=case.terms,
           scale=norm_or_one(alpha) + norm_or_one(case.likelihood.residual(f, case.loss.y)))
 
@@ -384,7 +408,7 @@ def test_a_likelihood_that_is_not_log_concave_is_refused():
 
 @law()
 def test_leaving_one_datum_out_in_closed_form_is_leaving_it_out(spec):
-    """Identity G10, for sites of every likelihood, with the evidence that the datum adds."""
+    """Eq. (leave-one-out). Identity G10, for sites of every likelihood, with the evidence that the datum adds."""
     case = spec.build()
     sites, w, posterior = expanded(case), weight_space(case), posterior_process(case)
     left_out = gp.leave_one_out(posterior)
@@ -418,7 +442,7 @@ def test_the_left_out_density_of_a_normal_is_that_of_the_textbook(spec):
 
 @law()
 def test_the_evidence_is_the_sum_of_what_each_datum_says_after_those_before_it(spec):
-    """Identity G9: one term a datum, each that of conditioning on the data before it."""
+    """Eq. (chain-rule). Identity G9: one term a datum, each that of conditioning on the data before it."""
     case = spec.build()
     sites, w, posterior = expanded(case), weight_space(case), posterior_process(case)
     terms = gp.prequential(posterior)
@@ -435,7 +459,10 @@ def test_the_evidence_is_the_sum_of_what_each_datum_says_after_those_before_it(s
 
 @law()
 def test_draws_are_an_affine_map_of_normals_with_the_covariance_of_the_posterior(spec):
-    """Identity G21, without Monte Carlo: the map's matrix times its transpose is (G + P₀)⁻¹, at 0 it gives the mean."""
+    """Eq. (sample-then-optimise), identity G21, without Monte Carlo.
+
+    The map's matrix times its transpose is (G + P₀)⁻¹, and at 0 it gives the mean.
+    """
     case = spec.build()
     posterior, w = posterior_process(case), weight_space(case)
     p, (n, _, c) = case.net.num_params, posterior.sites.S.shape
@@ -461,7 +488,7 @@ def test_a_draw_minimises_the_loss_with_disturbed_targets_and_a_disturbed_prior_
 
 @law()
 def test_influence_is_the_derivative_of_the_mean_in_what_each_datum_says(spec):
-    """Identity G28: the mean is affine in r, and its slope is minus the posterior covariance."""
+    """Eq. (influence). Identity G28: the mean is affine in r, and its slope is minus the posterior covariance."""
     case = spec.build()
     sites, w = expanded(case), weight_space(case)
     posterior = posterior_process(case)
@@ -494,7 +521,7 @@ def with_precisions(case, values):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_total_gradient_in_the_log_precisions_is_the_slope_of_the_evidence(likelihood):
-    """Its central remainder falls as h³, the mode found anew at every step; the direct part's does so for a Normal only."""
+    """Eq. (dual-total-gradient): its central remainder falls as h³, that of the part with fixed sites for a Normal only."""
     case = Spec((2, 3, 2), "tanh", likelihood, num_data=6).build()
     log_precision, direction = 0.3 * case.vector, np.random.default_rng(1).normal(size=case.net.num_params)
     found = with_precisions(case, np.exp(log_precision))
@@ -515,7 +542,7 @@ def test_the_total_gradient_in_the_log_precisions_is_the_slope_of_the_evidence(l
 
 @law()
 def test_the_gradient_with_fixed_sites_is_that_of_weight_space(spec):
-    """Identities H5, H10, H11: ½ (1 − λ_i Σ_ii − λ_i (θ̄_i − μ_i)²) for a diagonal prior."""
+    """Eq. (dual-hyper-gradient). Identities H5, H10, H11: ½ (1 − λ_i Σ_ii − λ_i (θ̄_i − μ_i)²) for a diagonal prior."""
     case = replace(spec, prior="per_parameter").build()
     posterior, w = posterior_process(case), weight_space(case)
     precision = np.diagonal(w.P0)
@@ -538,6 +565,7 @@ def test_the_gradient_of_a_prior_with_full_precision_adds_up_to_that_of_a_common
 
 
 def test_the_gradient_in_the_log_variance_is_the_slope_of_the_evidence_of_regression():
+    """Eq. (dual-noise-gradient)."""
     case = REGRESSION.build()
 
     def evidence(t):
@@ -553,7 +581,7 @@ def test_the_gradient_in_the_log_variance_is_the_slope_of_the_evidence_of_regres
 
 @given(st.integers(2, 5), st.integers(1, 7), st.integers(0, 2**16))
 def test_the_determinant_class_by_class_is_the_determinant(k, n, seed):
-    """Identity G22; without the last term (algorithm 3.3 as it circulates) it is another number."""
+    """Eq. (multiclass-determinant). Identity G22; without the last term (algorithm 3.3 as it circulates) it is another number."""
     rng = np.random.default_rng(seed)
     roots = rng.normal(size=(k, n, n))
     kernels = roots @ roots.transpose(0, 2, 1) / n

@@ -125,6 +125,7 @@ def is_exact(case, approximation, kind="ggn", layers=slice(None)):
 
 @law()
 def test_kfac_is_the_plain_loop_over_data_for_every_curvature(spec):
+    """Eq. (kfac)."""
     case = spec.build()
     for kind, (pullback, M) in curvatures(case).items():
         matrix = kronecker.kfac(pullback).matrix()
@@ -149,7 +150,7 @@ def test_kfac_with_split_biases_keeps_the_two_blocks_of_joint_kfac_and_nothing_b
 
 @law()
 def test_what_kfac_leaves_out_is_the_covariance_of_its_factors_over_data(spec):
-    """Identity E6: G_ll − B ⊗ A = Σ_n (B_n − B̄) ⊗ (A_n − Ā)."""
+    """Identity E6: G_ll − B ⊗ A = Σ_n (B_n − B̄) ⊗ (A_n − Ā). Eqs. (kfac-error) and (kronecker-sum)."""
     case = spec.build()
     for kind, (pullback, M) in curvatures(case).items():
         matrix = kronecker.kfac(pullback).matrix()
@@ -162,7 +163,7 @@ def test_what_kfac_leaves_out_is_the_covariance_of_its_factors_over_data(spec):
 
 @law()
 def test_with_one_datum_every_approximation_is_exact(spec):
-    """Identity E1."""
+    """Identity E1. Eq. (kfac-exact)."""
     case = replace(spec, num_data=1).build()
     for kind in curvatures(case):
         for approximation in APPROXIMATIONS:
@@ -183,7 +184,7 @@ def test_kfac_of_the_last_layer_is_exact_for_a_normal_likelihood(spec):
 
 @law()
 def test_kfac_of_the_ggn_is_exact_when_all_inputs_are_equal(spec):
-    """Identity E4; of the exact Fisher, because Λ may depend on y and y is not the same for all."""
+    """Identity E4; of the exact Fisher, because Λ may depend on y and y is not the same for all. Eq. (kfac-exact)."""
     case = spec.build()
     case = replace(case, X=np.repeat(case.X[:1], len(case.X), axis=0))
     is_exact(case, kronecker.kfac, "fisher")
@@ -203,7 +204,7 @@ def test_kfac_is_not_exact_in_general(spec):
     Spec((2, 4, 1), "tanh", "bernoulli", num_data=7, seed=1), Spec((2, 4, 2), "tanh", "categorical", num_data=7, seed=2),
 ])
 def test_the_last_layer_of_two_classes_is_a_kronecker_product_that_kfac_misses(spec):
-    """Identity E7: B_n = s_n B₀ with one B₀ for all data, so that G = B₀ ⊗ Σ s_n ā āᵀ."""
+    """Identity E7: B_n = s_n B₀ with one B₀ for all data, so that G = B₀ ⊗ Σ s_n ā āᵀ. Eq. (one-factor)."""
     case = spec.build()
     pullback = case.loss.at(case.theta).ggn
     is_exact(case, kronecker.nearest_kronecker, layers=slice(-1, None))
@@ -215,6 +216,7 @@ def test_the_last_layer_of_two_classes_is_a_kronecker_product_that_kfac_misses(s
 
 @law()
 def test_kfra_is_the_recursion_with_averages_as_plain_loops(spec):
+    """Eq. (kfra)."""
     case = spec.build()
     _, z = oracles.states(case.spec, case.theta, case.X)
     for kind, (pullback, M) in curvatures(case).items():
@@ -252,6 +254,7 @@ def test_kfra_is_not_kfac_behind_an_activation():
 
 @law()
 def test_ekfac_is_the_diagonal_of_the_block_in_the_eigenbasis_of_kfac(spec):
+    """Eq. (ekfac)."""
     case = spec.build()
     for kind, (pullback, _) in curvatures(case).items():
         blocks, kfac = kronecker.ekfac(pullback).blocks, kronecker.kfac(pullback).blocks
@@ -275,7 +278,7 @@ def order_of_rows(basis, block):
 
 @law()
 def test_ekfac_keeps_the_trace_and_is_nearer_than_kfac(spec):
-    """Identity E8."""
+    """Identity E8. Eq. (ekfac-optimal)."""
     case = spec.build()
     for kind, (pullback, _) in curvatures(case).items():
         slack = tolerance(case.terms) * sizes(case)[kind]
@@ -286,7 +289,7 @@ def test_ekfac_keeps_the_trace_and_is_nearer_than_kfac(spec):
 
 @law()
 def test_the_nearest_kronecker_product_is_the_truncated_svd_of_the_rearranged_block(spec):
-    """Van Loan & Pitsianis (1993): the squared error is the sum of all squared singular values but the first."""
+    """Van Loan & Pitsianis (1993): the squared error is the sum of all squared singular values but the first. Eq. (van-loan)."""
     case = spec.build()
     for kind, (pullback, M) in curvatures(case).items():
         found = errors(case, kronecker.nearest_kronecker, pullback)
@@ -373,6 +376,7 @@ each_block = pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block
 
 @each_block
 def test_a_block_is_its_factors_entry_by_entry(block):
+    """Eq. (vec-kronecker)."""
     expected = in_theta_order(block.B, block.A, block.bias)
     v = np.random.default_rng(0).normal(size=(2, 3, block.num_params))
     for other in (block, block.eigen()):
@@ -384,14 +388,14 @@ def test_a_block_is_its_factors_entry_by_entry(block):
 
 @each_block
 def test_the_log_determinant_with_a_prior_is_that_of_the_full_matrix(block):
-    """Identity E9: log|B ⊗ A + λI| = Σ log(β_i α_j + λ), exactly: no damping."""
+    """Identity E9: log|B ⊗ A + λI| = Σ log(β_i α_j + λ), exactly: no damping. Eq. (kronecker-log-det)."""
     expected = np.linalg.slogdet(block.matrix() + PRECISION * np.eye(block.num_params))[1]
     agree(block.plus(PRECISION).log_det(), expected, terms=block.num_params, scale=10 * block.num_params)
 
 
 @each_block
 def test_products_solutions_and_scales_with_a_prior_are_those_of_the_full_matrix(block):
-    """Identity E15 among them: C Cᵀ = P⁻¹ for the map C that samples are made with."""
+    """Identity E15 among them: C Cᵀ = P⁻¹ for the map C that samples are made with. Eq. (kronecker-inverse)."""
     expected = block.matrix() + PRECISION * np.eye(block.num_params)
     P, inverse, kappa = block.plus(PRECISION), np.linalg.inv(expected), np.linalg.cond(expected)
     v = np.random.default_rng(1).normal(size=(2, block.num_params))
@@ -406,7 +410,10 @@ def test_products_solutions_and_scales_with_a_prior_are_those_of_the_full_matrix
 
 @each_block
 def test_a_damped_block_exceeds_the_exact_one_by_the_kronecker_sum(block):
-    """Identity E10: (B + √λ) ⊗ (A + √λ) − (B ⊗ A + λI) = √λ (B ⊗ I + I ⊗ A) ⪰ 0: damping under-states the variance."""
+    """Identity E10: (B + √λ) ⊗ (A + √λ) − (B ⊗ A + λI) = √λ (B ⊗ I + I ⊗ A) ⪰ 0: damping under-states the variance.
+
+    Eq. (damping).
+    """
     root = np.sqrt(PRECISION)
     exact, damped = block.plus(PRECISION), block.damped(root)
     excess = damped.matrix() - exact.matrix()
@@ -470,7 +477,10 @@ def test_a_gaussian_works_over_a_kronecker_precision():
 
 @law()
 def test_leaving_out_blocks_can_only_raise_the_determinant(spec):
-    """Identity E12 (Hadamard, Fischer): log|P| <= log|layers of P| <= Σ log P_ii: a coarser structure lowers the evidence."""
+    """Identity E12 (Hadamard, Fischer): log|P| <= log|layers of P| <= Σ log P_ii: a coarser structure lowers the evidence.
+
+    Eq. (fischer).
+    """
     case = spec.build()
     pullback = case.loss.at(case.theta).ggn
     full = Dense(pullback.full() + PRECISION * np.eye(case.net.num_params))
@@ -482,7 +492,7 @@ def test_leaving_out_blocks_can_only_raise_the_determinant(spec):
 
 @law()
 def test_the_marginal_variance_of_a_parameter_is_at_least_its_conditional_one(spec):
-    """Identity E13: 1/P_ii <= [P⁻¹]_ii, and [P⁻¹]_ll ⪰ (P_ll)⁻¹ for a layer."""
+    """Identity E13: 1/P_ii <= [P⁻¹]_ii, and [P⁻¹]_ll ⪰ (P_ll)⁻¹ for a layer. Eq. (block-variance)."""
     case = spec.build()
     pullback = case.loss.at(case.theta).ggn
     P = pullback.full() + PRECISION * np.eye(case.net.num_params)
@@ -505,7 +515,10 @@ def test_a_block_diagonal_posterior_can_over_state_the_variance_of_a_function():
 
 @law()
 def test_a_subset_of_the_parameters_never_gives_more_variance_than_all(spec):
-    """Identity E14: J_s (P_ss)⁻¹ J_sᵀ ⪯ J P⁻¹ Jᵀ at every input, for the last layer and for any subset, with one prior."""
+    """Identity E14: J_s (P_ss)⁻¹ J_sᵀ ⪯ J P⁻¹ Jᵀ at every input, for the last layer and for any subset, with one prior.
+
+    Eq. (subnetwork).
+    """
     case = spec.build()
     pullback, p = case.loss.at(case.theta).ggn, case.net.num_params
     J = case.net.jacobian(case.theta, case.X_new)

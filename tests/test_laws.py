@@ -40,7 +40,10 @@ def signed_permutation(case):
 
 @law(activation=ODD, hidden=(1, 3))
 def test_permuting_and_flipping_units_moves_every_curvature_along(spec):
-    """Identity F1: f(Qθ) = f(θ), H(Qθ) = Q H(θ) Qᵀ, and so for G, F, the empirical Fisher and the gradient."""
+    """Identity F1: f(Qθ) = f(θ), H(Qθ) = Q H(θ) Qᵀ, and so for G, F, the empirical Fisher and the gradient.
+
+    Eqs. (symmetry) and (symmetry-derivatives).
+    """
     case = spec.build()
     Q = signed_permutation(case)
     moved = Q @ case.theta
@@ -60,7 +63,7 @@ def test_permuting_and_flipping_units_moves_every_curvature_along(spec):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_evidence_and_predictive_are_the_same_at_every_point_of_an_orbit(likelihood):
-    """Identity F2, for an isotropic prior with mean zero."""
+    """Identity F2, for an isotropic prior with mean zero. Eq. (orbit)."""
     case = Spec((2, 3, 2), "tanh", likelihood).build()
     prior = priors.isotropic(case.net.num_params, 1.3)
     post = Posterior(case.net, case.likelihood, prior, case.X, case.y)
@@ -79,7 +82,10 @@ def test_evidence_and_predictive_are_the_same_at_every_point_of_an_orbit(likelih
 
 @law(activation=HOMOGENEOUS, hidden=(1, 3))
 def test_rescaling_a_unit_is_a_null_direction_of_the_ggn_and_turns_the_gradient_in_the_hessian(spec):
-    """Identity F3, X = +1 on in-weights and bias of unit 0, −1 on its out-weights: gᵀXθ = 0, JXθ = 0, GXθ = 0, HXθ = −Xg."""
+    """Identity F3, X = +1 on in-weights and bias of unit 0, −1 on its out-weights: gᵀXθ = 0, JXθ = 0, GXθ = 0, HXθ = −Xg.
+
+    Eq. (generator).
+    """
     case = spec.build()
     signs = [(np.zeros_like(W), None if b is None else np.zeros_like(b)) for W, b in case.net.unflatten(case.theta)]
     signs[0][0][0], signs[1][0][:, 0] = 1.0, -1.0
@@ -99,7 +105,7 @@ def test_rescaling_a_unit_is_a_null_direction_of_the_ggn_and_turns_the_gradient_
 
 @law(likelihood=("categorical",), bias=(True,))
 def test_shifting_all_output_biases_is_a_null_direction_of_ggn_and_hessian(spec):
-    """Identity F8."""
+    """Identity F8. Eq. (gauge)."""
     case = spec.build()
     shift = np.zeros(case.net.num_params)
     shift[-case.net.num_outputs:] = 1.0
@@ -111,7 +117,7 @@ def test_shifting_all_output_biases_is_a_null_direction_of_ggn_and_hessian(spec)
 
 
 def test_the_softmax_mode_under_an_isotropic_prior_has_output_weights_that_sum_to_zero():
-    """Identity F9."""
+    """Identity F9. Eq. (gauge-balance)."""
     case = Spec((2, 3, 4), "tanh", "categorical").build()
     post = Posterior(case.net, case.likelihood, priors.isotropic(case.net.num_params, 0.8), case.X, case.y)
     mode = optimize.maximize(post, case.theta)
@@ -219,7 +225,10 @@ def test_leverages_are_a_projection_of_trace_rank(spec):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_one_natural_gradient_step_is_one_newton_step_on_the_linearised_model(likelihood):
-    """Identity D13: with G + P₀ the two steps solve the same system; Newton's decrement then predicts the gain to third order."""
+    """Identity D13: with G + P₀ the two steps solve the same system; Newton's decrement then predicts the gain to third order.
+
+    Eq. (natural-gradient).
+    """
     case = Spec((2, 3, 2), "tanh", likelihood).build()
     linear = Posterior(Linearised(case.net, at=case.theta), case.likelihood, case.prior, case.X, case.y)
     gradient = linear.value_and_gradient(case.theta)[1]
@@ -242,7 +251,7 @@ def test_one_natural_gradient_step_is_one_newton_step_on_the_linearised_model(li
 
 
 def test_a_strong_prior_leaves_the_likelihood_at_the_prior_mean():
-    """Identity G29: λ → ∞ gives log evidence → log p(y|μ₀), with an error of order 1/λ."""
+    """Identity G29: λ → ∞ gives log evidence → log p(y|μ₀), with an error of order 1/λ. Eq. (firm-prior)."""
     case = Spec((2, 3, 2), "tanh", "categorical").build()
     p, mean = case.net.num_params, case.prior.mean
 

@@ -14,10 +14,10 @@ ROOT = Path(refbnn.__file__).parent
 LAYER = {
     "shapes": 0, "linalg": 0,
     "activations": 1, "signals": 1, "assembly": 1, "pullback": 1, "jets": 1, "network": 1, "mlp": 1,
-    "likelihoods": 1, "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1,
+    "likelihoods": 1, "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1, "quadrature": 1, "scores": 1,
     "loss": 2, "linearised": 2, "subnetwork": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
-    "optimize": 3, "laplace": 3,
-    "gp": 4, "predict": 4,
+    "optimize": 3, "laplace": 3, "expansion": 3,
+    "gp": 4, "predict": 4, "evidence": 4,
     "__init__": 5,  # the map of the package: modules below
     "conform": 6,
     "testing": 7, "cli": 7, "__main__": 7,

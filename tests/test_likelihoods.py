@@ -56,6 +56,7 @@ def slopes_bends_and_third_derivatives_match(drawn):
 
 @given(outputs)
 def test_residual_curvature_and_third_are_the_derivatives_of_the_loss(drawn):
+    """Eqs. (normal), (bernoulli), (categorical) and (poisson)."""
     slopes_bends_and_third_derivatives_match(drawn)
 
 
@@ -70,6 +71,7 @@ def test_curvature_and_third_are_totally_symmetric(drawn):
 
 @given(outputs)
 def test_the_factor_is_a_root_of_the_curvature(drawn):
+    """Eq. (categorical-root)."""
     likelihood, f, y, _ = draw(*drawn)
     S, bend = likelihood.factor(f, y), likelihood.curvature(f, y)
     agree(S @ np.swapaxes(S, -1, -2), bend, terms=10)
@@ -114,6 +116,7 @@ def test_the_density_integrates_to_one(drawn):
 
 @given(small)
 def test_the_expected_residual_is_zero(drawn):
+    """Eq. (bartlett-1)."""
     likelihood, fs, ys, weights = at_every_target(drawn)
     r = likelihood.residual(fs, ys)
     agree(weights @ r, np.zeros(fs.shape[1]), terms=len(weights), scale=np.sqrt(weights @ (r**2).sum(-1)))
@@ -121,6 +124,7 @@ def test_the_expected_residual_is_zero(drawn):
 
 @given(small)
 def test_the_fisher_matrix_is_both_the_expected_square_of_the_residual_and_the_expected_curvature(drawn):
+    """Eq. (bartlett-2)."""
     likelihood, fs, ys, weights = at_every_target(drawn)
     r = likelihood.residual(fs, ys)
     F = likelihood.fisher(fs)[0]
@@ -130,7 +134,7 @@ def test_the_fisher_matrix_is_both_the_expected_square_of_the_residual_and_the_e
 
 @given(small)
 def test_third_derivatives_obey_the_third_bartlett_identity(drawn):
-    """E[T_abc] = E[Λ_ab r_c] + E[Λ_bc r_a] + E[Λ_ca r_b] − E[r_a r_b r_c]."""
+    """E[T_abc] = E[Λ_ab r_c] + E[Λ_bc r_a] + E[Λ_ca r_b] − E[r_a r_b r_c]. Eq. (bartlett-3)."""
     likelihood, fs, ys, weights = at_every_target(drawn)
     r, bend, T = likelihood.residual(fs, ys), likelihood.curvature(fs, ys), likelihood.third(fs, ys)
     mixed = sum(np.einsum(f"y,{i},{j}->abc", weights, bend, r) for i, j in (("yab", "yc"), ("ybc", "ya"), ("yca", "yb")))
@@ -160,7 +164,10 @@ def test_canonical_likelihoods_have_curvature_free_of_the_targets_equal_to_the_f
 
 @given(small_canonical)
 def test_canonical_cumulants_are_derivatives_curvature_scales_variance_and_third_scales_the_third_cumulant(drawn):
-    """With natural parameter f (f/σ² for the normal): Λ = Cov(t), T = κ₃(t), t the sufficient statistic."""
+    """With natural parameter f (f/σ² for the normal): Λ = Cov(t), T = κ₃(t), t the sufficient statistic.
+
+    Eq. (exponential-family).
+    """
     likelihood, fs, ys, weights = at_every_target(drawn)
     coded = np.eye(fs.shape[1])[ys] if drawn[0] == "categorical" else ys
     statistic = coded / VARIANCE if drawn[0] == "normal" else coded
@@ -178,6 +185,7 @@ categorical = st.tuples(st.just("categorical"), st.integers(1, 4), st.integers(2
 
 @given(categorical)
 def test_the_categorical_curvature_is_singular_along_ones_and_has_rank_one_less_than_outputs(drawn):
+    """Eqs. (softmax-null) and (softmax-pseudo-inverse)."""
     likelihood, f, y, _ = draw(*drawn)
     p = likelihood.mean(f)
     agree(p.sum(-1), np.ones(len(f)), terms=10)
@@ -192,6 +200,7 @@ def test_the_categorical_curvature_is_singular_along_ones_and_has_rank_one_less_
 
 @given(categorical, st.floats(-30, 30))
 def test_a_constant_added_to_all_outputs_changes_nothing(drawn, constant):
+    """Eq. (softmax-null)."""
     likelihood, f, y, _ = draw(*drawn)
     condition = 1 + abs(constant)
     agree(likelihood.log_prob(f + constant, y), likelihood.log_prob(f, y), terms=10, condition=condition,
@@ -201,6 +210,7 @@ def test_a_constant_added_to_all_outputs_changes_nothing(drawn, constant):
 
 @given(st.integers(0, 2**16))
 def test_two_classes_are_a_bernoulli_of_the_difference(seed):
+    """Eq. (two-classes)."""
     rng = np.random.default_rng(seed)
     f, y = rng.normal(size=(5, 2)), rng.integers(0, 2, 5)
     g, t = f[:, 1:] - f[:, :1], y[:, None].astype(float)
@@ -215,6 +225,7 @@ def test_two_classes_are_a_bernoulli_of_the_difference(seed):
 
 
 def test_saturated_bernoulli_outputs_keep_all_digits():
+    """Eq. (saturation)."""
     bernoulli, f, y = likelihoods.Bernoulli(), np.array([[40.0], [-40.0]]), np.array([[1.0], [0.0]])
     tiny = math.exp(-40)
     agree(bernoulli.log_prob(f, y), [-tiny, -tiny], terms=4)
@@ -224,6 +235,7 @@ def test_saturated_bernoulli_outputs_keep_all_digits():
 
 
 def test_saturated_categorical_outputs_keep_all_digits():
+    """Eq. (saturation)."""
     categorical, f, y = likelihoods.Categorical(), np.array([[40.0, 0.0, -1.0]]), np.array([0])
     a, b = math.exp(-40), math.exp(-41)
     agree(categorical.log_prob(f, y), [-(a + b)], terms=4)

@@ -11,6 +11,7 @@ from tests.zoo import HOMOGENEOUS, LIKELIHOODS, Spec, law
 
 @law()
 def test_outputs_are_the_tangent_of_the_network_at_its_point(spec):
+    """Eq. (linearised)."""
     case = spec.build()
     linear, J = Linearised(case.net, at=case.theta), oracles.jacobian(case)
     theta = case.theta + case.vector
@@ -38,7 +39,10 @@ def test_its_derivatives_are_those_of_the_network_at_its_point_whatever_theta(sp
 
 @law()
 def test_the_hessian_of_the_linearised_model_is_the_ggn_of_the_network(spec):
-    """Identity C22, the central theorem, and what follows: gradients, Fisher and empirical Fisher agree as well."""
+    """Identity C22, the central theorem, and what follows: gradients, Fisher and empirical Fisher agree as well.
+
+    Eqs. (ggn-is-linearised-hessian) and (ggn-laplace-is-laplace-of-linear-model).
+    """
     case = spec.build()
     linear = Loss(Linearised(case.net, at=case.theta), case.likelihood, case.X, case.y)
     for ours, theirs in (("hessian", "ggn"), ("ggn", "ggn"), ("fisher", "fisher"), ("empirical_fisher", "empirical_fisher"),
@@ -73,7 +77,7 @@ def test_batched_calls_equal_loops_over_single_ones(spec):
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu"])
 def test_one_gauss_newton_step_lands_on_the_posterior_mean_of_the_linearised_regression(activation):
-    """Identity G2: for any θ*, the mean is θ* − A⁻¹∇U(θ*) with A = G + P₀."""
+    """Identity G2: for any θ*, the mean is θ* − A⁻¹∇U(θ*) with A = G + P₀. Eq. (natural-gradient)."""
     case = Spec((2, 4, 2), activation, "normal").build()
     linear = Posterior(Linearised(case.net, at=case.theta), case.likelihood, case.prior, case.X, case.y)
     A = case.loss.ggn(case.theta) + oracles.dense(case.prior.precision)

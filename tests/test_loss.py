@@ -55,6 +55,7 @@ def test_per_datum_gradients_are_jacobian_times_residual_and_sum_to_the_gradient
 
 @law()
 def test_the_hessian_is_the_complex_step_of_the_gradient(spec):
+    """Eqs. (assembly) and (pre-activation-hessian)."""
     case = spec.build()
     expected = oracles.hessian(case)
     kappa = condition(case, lambda c: c.loss.hessian(c.theta), norm_or_one(expected))
@@ -71,6 +72,7 @@ def test_the_hessian_is_what_autograd_finds(spec):
 
 @law()
 def test_the_hessian_vector_product_is_that_of_the_matrix(spec):
+    """Eq. (r-operator)."""
     case = spec.build()
     H, product = case.loss.hessian(case.theta), case.loss.hessian_vector_product(case.theta, case.vector)
     scale = norm_or_one(H) * np.linalg.norm(case.vector)

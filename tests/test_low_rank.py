@@ -47,7 +47,7 @@ def test_the_leading_pairs_are_those_of_the_full_matrix(spec):
 
 @law()
 def test_what_a_low_rank_leaves_out_is_the_rest_of_the_spectrum(spec):
-    """Eckart & Young (1936): no matrix of rank r is nearer than the one with the r leading pairs."""
+    """Eckart & Young (1936): no matrix of rank r is nearer than the one with the r leading pairs. Eq. (eckart-young)."""
     case = spec.build()
     pullback = case.loss.at(case.theta).ggn
     G = pullback.full()
@@ -124,6 +124,7 @@ each_size = pytest.mark.parametrize("p, r", SIZES)
 
 @each_size
 def test_every_method_is_that_of_the_full_matrix(p, r):
+    """Eq. (low-rank)."""
     P, expected = random_precision(p, r, 0)
     inverse, kappa = np.linalg.inv(expected), np.linalg.cond(expected)
     v = np.random.default_rng(1).normal(size=(2, 3, p))

@@ -15,6 +15,7 @@ from tests.zoo import ACTIVATIONS, HOMOGENEOUS, ODD, Spec, law
 
 
 def test_theta_holds_each_layer_as_W_in_row_major_order_and_then_b():
+    """Eq. (parameter-order)."""
     net = Mlp((2, 3, 1), activations.tanh)
     (W1, b1), (W2, b2) = net.unflatten(np.arange(13.0))
     assert W1.tolist() == [[0, 1], [2, 3], [4, 5]] and b1.tolist() == [6, 7, 8]
@@ -52,6 +53,7 @@ def test_one_activation_serves_all_hidden_layers_or_each_has_its_own():
 
 @law()
 def test_forward_equals_plain_loops(spec):
+    """Eq. (forward)."""
     case = spec.build()
     looped = np.array([oracles.loop_forward(spec, case.theta, x) for x in case.X])
     kappa = condition(case, lambda c: c.net.forward(c.theta, c.X))
@@ -60,6 +62,7 @@ def test_forward_equals_plain_loops(spec):
 
 @law()
 def test_the_jacobian_is_the_complex_step_of_the_outputs(spec):
+    """Eqs. (layer-jacobian) and (complex-step)."""
     case = spec.build()
     J = oracles.jacobian(case)
     kappa = condition(case, lambda c: c.net.jacobian(c.theta, c.X))
@@ -68,6 +71,7 @@ def test_the_jacobian_is_the_complex_step_of_the_outputs(spec):
 
 @law()
 def test_products_with_the_jacobian_are_those_of_the_full_matrix(spec):
+    """Eqs. (backward), (vjp) and (jvp)."""
     case = spec.build()
     net, theta, X, u, v = case.net, case.theta, case.X, case.vector, case.weights
     J = net.jacobian(theta, X)
@@ -81,6 +85,7 @@ def test_products_with_the_jacobian_are_those_of_the_full_matrix(spec):
 
 @law()
 def test_forward_and_backward_mode_are_adjoint(spec):
+    """Eq. (adjoint)."""
     case = spec.build()
     net, theta, X, u, v = case.net, case.theta, case.X, case.vector, case.weights
     scale = norm_or_one(net.jacobian(theta, X)) * np.linalg.norm(u) * np.linalg.norm(v)
@@ -89,6 +94,7 @@ def test_forward_and_backward_mode_are_adjoint(spec):
 
 @law()
 def test_the_last_layer_block_of_the_jacobian_is_identity_kron_features(spec):
+    """Eq. (last-layer)."""
     case = spec.build()
     features = oracles.states(spec, case.theta, case.X)[0][-1]
     k, last = case.net.num_outputs, case.net.layer_sizes[-1]
@@ -104,6 +110,7 @@ def test_the_last_layer_block_of_the_jacobian_is_identity_kron_features(spec):
 
 @law(bias=(True,))
 def test_the_first_bias_columns_times_W_give_the_derivative_by_the_input(spec):
+    """Eq. (input-jacobian)."""
     case = spec.build()
     W, b = case.net.unflatten(case.theta)[0]
     J = case.net.jacobian(case.theta, case.X)  # the condition number below is relative to all of it
@@ -116,6 +123,7 @@ def test_the_first_bias_columns_times_W_give_the_derivative_by_the_input(spec):
 
 @law(activation=HOMOGENEOUS, bias=(False,))
 def test_every_layer_of_a_homogeneous_network_obeys_euler(spec):
+    """Eq. (euler)."""
     case = spec.build()
     J, f = case.net.jacobian(case.theta, case.X), case.net.forward(case.theta, case.X)
     scale = norm_or_one(J) * np.linalg.norm(case.theta)
@@ -151,6 +159,7 @@ def test_a_new_unit_with_zero_outgoing_weights_changes_nothing_but_its_own_colum
 
 @pytest.mark.parametrize("spec", ONE_HIDDEN)
 def test_splitting_a_unit_leaves_the_outputs_and_makes_the_two_halves_exchangeable(spec):
+    """Eq. (duplicate)."""
     case = spec.build()
     (W, b), (V, c) = case.net.unflatten(case.theta)
     d, h, k = spec.sizes
@@ -207,6 +216,7 @@ def test_everything_is_finite_for_pre_activations_of_a_thousand(activation):
 
 @law()
 def test_the_contracted_hessian_is_the_complex_step_of_the_vector_jacobian_product(spec):
+    """Eqs. (contracted-hessian), (forward-signal) and (second-back-signal)."""
     case = spec.build()
     expected = oracles.contracted_hessian(case, case.weights)
     scale = norm_or_one(expected)
@@ -223,6 +233,7 @@ def test_the_contracted_hessian_is_symmetric_to_the_last_bit(spec):
 
 @law()
 def test_the_product_with_the_contracted_hessian_is_that_of_the_matrix(spec):
+    """Eq. (contracted-hessian-product)."""
     case = spec.build()
     H = case.net.contracted_hessian(case.theta, case.X, case.weights)
     product = case.net.contracted_hessian_product(case.theta, case.X, case.weights, case.vector)
@@ -245,7 +256,10 @@ def test_the_contracted_hessian_is_linear_in_the_weights_and_additive_over_data(
 
 @law(hidden=(1, 3))
 def test_the_contracted_hessian_has_its_structure_in_terms_of_hidden_states(spec):
-    """Identity C6: Σ_l J_{z_l}ᵀ diag(φ″ ⊙ W_{l+1}ᵀ δ_{l+1}) J_{z_l} + C + Cᵀ; J_{z_l} of the network up to z_l."""
+    """Identity C6: Σ_l J_{z_l}ᵀ diag(φ″ ⊙ W_{l+1}ᵀ δ_{l+1}) J_{z_l} + C + Cᵀ; J_{z_l} of the network up to z_l.
+
+    Eq. (hessian-structure).
+    """
     case = spec.build()
     main, C = state_form(case)
     expected = main + C + C.T
@@ -256,7 +270,7 @@ def test_the_contracted_hessian_has_its_structure_in_terms_of_hidden_states(spec
 
 @law(hidden=(1, 3))
 def test_the_trace_of_the_contracted_hessian_comes_from_the_bends_alone(spec):
-    """Identity C7: tr C = 0, hence tr R = Σ_l tr of the φ″ part."""
+    """Identity C7: tr C = 0, hence tr R = Σ_l tr of the φ″ part. Eq. (trace-cross)."""
     case = spec.build()
     main, C = state_form(case)
     trace = np.trace(case.net.contracted_hessian(case.theta, case.X, case.weights))
@@ -289,6 +303,7 @@ def state_form(case):
 
 @law(activation=("relu", "leaky_relu", "identity"))
 def test_same_layer_blocks_of_the_contracted_hessian_vanish_for_piecewise_linear_networks(spec):
+    """Eq. (piecewise-linear)."""
     case = spec.build()
     H = case.net.contracted_hessian(case.theta, case.X, case.weights)
     stops = np.cumsum(case.net.layer_sizes)

@@ -1,4 +1,4 @@
-"""The notebooks: every one runs, every labelled equation is executed, every citation resolves, stored outputs are whole."""
+"""The notebooks: every one runs, every labelled equation is executed and leads to code and tests, stored outputs are whole."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import refbnn
+from tests import equations
+from tests.equations import REPOSITORY, read, source, tags
 
-REPOSITORY = Path(__file__).parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "derivations").glob("*.ipynb"))
 
 # Wrapped around the code of a notebook: notes the label of every check that passed.
@@ -38,16 +39,6 @@ open(_sys.argv[1], "w").write(_json.dumps(sorted(_labels)))
 def cells(notebook: dict, kind: str) -> list[dict]:
     """The cells of a kind."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
-
-
-def source(cell: dict) -> str:
-    """The text of a cell."""
-    return "".join(cell["source"])
-
-
-def tags(notebook: dict) -> list[str]:
-    """The labels of the equations, in order."""
-    return re.findall(r"\\tag\{([^}]*)\}", "\n".join(source(cell) for cell in cells(notebook, "markdown")))
 
 
 def run(notebook: dict, folder: Path) -> set[str]:
@@ -84,17 +75,17 @@ def faults_of_run(notebook: dict, executed: set[str]) -> list[str]:
 
 
 def citations(root: Path) -> dict[str, str]:
-    """Every label in an `Eq. (label)` of the package, with the file that cites it."""
+    """Every label that the package cites, comments included, with the file that does."""
     return {
         label: str(path.relative_to(root))
         for path in sorted(root.rglob("*.py"))
-        for label in re.findall(r"Eqs?\.\s+\(([^)]*)\)", path.read_text(encoding="utf-8"))
+        for label in equations.cited(path.read_text(encoding="utf-8"))
     }
 
 
-def read(path: Path) -> dict:
-    """A notebook as JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def needs_map(path: Path) -> bool:
+    """Whether a notebook must end with the map to code and tests: chapters 1 to 6, and all that have one."""
+    return path.stem < "07" or equations.map_of(read(path)) is not None
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -134,6 +125,16 @@ def test_every_equation_that_the_package_cites_is_labelled_in_a_notebook():
     cited = citations(Path(refbnn.__file__).parent)
     assert len(cited) > 10
     assert {label: path for label, path in cited.items() if label not in labels} == {}
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if needs_map(path)], ids=lambda path: path.stem)
+def test_every_equation_leads_to_the_function_and_the_test_that_cite_it(path):
+    assert equations.faults_of_map(read(path), equations.in_code(), equations.in_tests()) == []
+
+
+def test_whatever_cites_an_equation_in_a_test_file_is_run():
+    places = [place for found in equations.in_tests().values() for place in found]
+    assert [place for place in places if equations.unused(REPOSITORY / place[0], place[1])] == []
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------
@@ -189,3 +190,85 @@ def test_a_tag_used_twice_is_caught():
 def test_citations_are_read_from_docstrings(tmp_path):
     (tmp_path / "module.py").write_text('"""G, Eq. (ggn), and\nEq.\n(two-lines)."""\n')
     assert citations(tmp_path) == {"ggn": "module.py", "two-lines": "module.py"}
+
+
+# -- planted faults of the map ----------------------------------------------------------------------------------------------
+
+CODE = {"one": [("refbnn/sum.py", "add")]}
+TESTS = {"one": [("tests/test_sum.py", "test_add"), ("tests/test_sum.py", "test_more")]}
+
+
+def mapped_notebook(text=None, markdown=r"$$1+1=2 \tag{one}$$ $$2+2=4 \tag{two}$$", lemmas="(two)"):
+    """A notebook with a map, as the tool writes it unless `text` says otherwise."""
+    notebook = {"cells": [{"cell_type": "markdown", "source": [markdown]},
+                          {"cell_type": "markdown", "source": [f"**Lemmas:** {lemmas}."]}]}
+    notebook["cells"][-1]["source"] = [text or equations.generated(notebook, CODE, TESTS)]
+    return notebook
+
+
+def faults(notebook, code=CODE, tests=TESTS):
+    return equations.faults_of_map(notebook, code, tests)
+
+
+def test_a_true_map_has_no_faults():
+    assert faults(mapped_notebook()) == []
+    row = equations.map_of(mapped_notebook()).splitlines()[-2]
+    assert row == ("| (one) | [`sum.add`](../refbnn/sum.py) | "
+                   "[`test_add`](../tests/test_sum.py)<br>[`test_more`](../tests/test_sum.py) |")
+
+
+def test_a_map_may_lag_behind_a_further_citation():
+    more = {"one": [*CODE["one"], ("refbnn/sum.py", "Sum.add")]}
+    assert faults(mapped_notebook(), code=more) == []
+    assert faults(mapped_notebook(), tests={**TESTS, "two": [("tests/test_sum.py", "test_two")]}) == []
+
+
+def test_an_equation_that_nothing_cites_is_caught_unless_it_is_a_lemma():
+    assert faults(mapped_notebook(lemmas="none")) == ["two: no docstring of refbnn cites it, and it is not named a lemma"]
+
+
+def test_a_lemma_that_is_implemented_is_caught():
+    assert faults(mapped_notebook(lemmas="(one), (two)")) == ["one: named a lemma, but cited by ('refbnn/sum.py', 'add')"]
+
+
+def test_a_lemma_without_an_equation_is_caught():
+    assert faults(mapped_notebook(lemmas="(two), (three)")) == ["three: named a lemma, but no equation"]
+
+
+def test_an_implemented_equation_without_a_test_is_caught():
+    assert "one: no test cites what ('refbnn/sum.py', 'add') implements" in faults(mapped_notebook(), tests={})
+
+
+@pytest.mark.parametrize("moved", [
+    {"code": {"one": [("refbnn/sum.py", "plus")]}}, {"tests": {"one": [("tests/test_sum.py", "test_plus")]}}])
+def test_a_function_or_test_that_was_renamed_is_caught(moved):
+    assert faults(mapped_notebook(), **moved) == ["one: its row is not what the docstrings say: run python -m tests.equations"]
+
+
+def test_a_missing_row_is_caught():
+    lines = equations.map_of(mapped_notebook()).splitlines()
+    assert faults(mapped_notebook("\n".join(lines[:-1]))) == [
+        "two: its row is not what the docstrings say: run python -m tests.equations"]
+
+
+def test_a_notebook_without_a_map_is_caught():
+    assert faults(small_notebook()) == ["one: its row is not what the docstrings say: run python -m tests.equations"]
+
+
+def test_citations_in_docstrings_are_found_with_the_function_that_makes_them(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        'class A:\n    def f(self):\n        """Eqs. (a), (b) and\n        (c)."""\n\n\ndef helper():\n    """Eq. (d)."""\n'
+        '\n\ndef test_it():\n    text = "Eq. (e)"\n')
+    found = equations.citations(tmp_path, "*.py", tmp_path)
+    assert found == {label: [("test_it.py", "A.f")] for label in "abc"} | {"d": [("test_it.py", "helper")]}
+    assert equations.unused(tmp_path / "test_it.py", "helper") and not equations.unused(tmp_path / "test_it.py", "test_it")
+
+
+def test_the_tool_adds_a_map_and_keeps_the_line_of_lemmas(tmp_path):
+    path = tmp_path / "notebook.ipynb"
+    notebook = mapped_notebook()
+    path.write_text(json.dumps({"cells": notebook["cells"][:1]}))
+    equations.update(path, CODE, TESTS)
+    assert faults(read(path)) == [] and equations.lemmas(read(path)) == ["two"]
+    equations.update(path, {**CODE, "two": CODE["one"]}, TESTS)
+    assert equations.lemmas(read(path)) == ["two"]

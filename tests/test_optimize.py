@@ -100,6 +100,7 @@ def trivial_point(activation, precision, width=3):
 
 @pytest.mark.parametrize("activation", ODD)
 def test_the_trivial_point_of_an_odd_network_has_the_smallest_eigenvalue_of_theory(activation):
+    """Eq. (saddle-spectrum)."""
     post, theta, critical = trivial_point(activation, precision=0.7)
     A = post.negative_hessian(theta)
     scale = np.linalg.norm(A, 2)
@@ -118,6 +119,7 @@ def test_a_search_that_starts_at_a_saddle_is_refused_there(activation):
 
 @pytest.mark.parametrize("activation", ODD)
 def test_the_same_point_is_a_mode_once_the_prior_is_strong_enough(activation):
+    """Eq. (critical-precision)."""
     precision = 3 * trivial_point(activation, precision=0.7)[2]
     post, theta, critical = trivial_point(activation, precision)
     assert critical < precision

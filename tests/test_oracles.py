@@ -38,6 +38,7 @@ def test_the_vectorised_forward_oracle_equals_plain_loops(activation):
 
 @pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name not in KINKED])
 def test_the_slope_oracle_is_the_complex_step_of_the_activation_oracle(activation):
+    """Eq. (complex-step)."""
     phi, slope = oracles.PHI[activation]
     z = np.linspace(-3, 3, 41)
     agree(phi(z + 1j * oracles.STEP).imag / oracles.STEP, slope(z), terms=10)
@@ -51,6 +52,7 @@ def test_the_support_of_every_likelihood_has_total_probability_one(likelihood):
 
 
 def test_cauchys_integral_differentiates_a_known_function():
+    """Eq. (cauchy)."""
     values = oracles.cauchy_derivatives(lambda t: np.exp(2 * t), 3, radius=0.5)
     for m, value in enumerate(values):
         agree(value, 2.0**m, terms=64, condition=6 * np.e / 0.5**m)

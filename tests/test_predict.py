@@ -24,6 +24,7 @@ def glm(case):
 
 @law()
 def test_the_glm_predictive_is_the_loop_over_inputs_with_the_inverse_precision(spec):
+    """Eq. (glm-predictive)."""
     case = spec.build()
     found, P = glm(case)
     J = oracles.jacobian(case, case.X_new)
@@ -113,7 +114,10 @@ def gauss_hermite(q, points=8):
 
 
 def test_averaging_the_network_itself_differs_from_the_linearised_mean_by_half_the_trace_of_its_bend():
-    """Identities G18 and G19: E f = f + ½ε² tr(Σ∇²f) + O(ε⁴), Var f = ε² JΣJᵀ + O(ε⁴), for q = N(θ, ε²Σ)."""
+    """Identities G18 and G19: E f = f + ½ε² tr(Σ∇²f) + O(ε⁴), Var f = ε² JΣJᵀ + O(ε⁴), for q = N(θ, ε²Σ).
+
+    Eqs. (network-sampling-bias) and (network-sampling-variance).
+    """
     net, X = Mlp((1, 1, 1), activations.tanh), np.array([[0.7]])
     theta = np.array([0.5, -0.2, 1.5, 0.3])
     A = np.random.default_rng(0).normal(size=(4, 4))
@@ -149,6 +153,7 @@ def test_moments_refuse_a_network_that_is_not_linear_and_say_what_to_do():
 
 @law()
 def test_the_monte_carlo_predictive_is_the_loop_over_draws_by_total_variance(spec):
+    """Eq. (monte-carlo-predictive)."""
     case = spec.build()
     thetas = case.theta * (1 + 0.2 * np.random.default_rng(0).normal(size=(4, case.net.num_params)))
     found = predict.monte_carlo(case.net, case.likelihood, thetas, case.X_new)
@@ -185,7 +190,10 @@ def test_one_draw_has_no_spread_between_draws():
 
 
 def test_draws_at_the_nodes_of_a_gaussian_reproduce_the_linearised_moments_plus_noise():
-    """Over ± √p columns of the scale, Monte Carlo of the linearised normal model has the moments of `moments`, plus σ²."""
+    """Over ± √p columns of the scale, Monte Carlo of the linearised normal model has the moments of `moments`, plus σ².
+
+    Eq. (noise).
+    """
     case = Spec((2, 3, 2), likelihood="normal").build()
     linear = Linearised(case.net, at=case.theta)
     q = laplace.at(case.theta, case.prior.precision + case.loss.ggn(case.theta))

@@ -11,7 +11,8 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, blocks, curvature, gp, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, third
+from refbnn import activations, blocks, curvature, evidence, expansion, gp, kronecker, laplace, likelihoods, low_rank, optimize
+from refbnn import predict, priors, quadrature, scores, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from refbnn.subnetwork import Subnetwork
@@ -23,8 +24,11 @@ D, HIDDEN, K, N, M, DRAWS = 2, 5, 3, 11, 7, 13
 NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init__"]]
 MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
 MEMBERS += [f"priors.{name}" for name in ("gaussian", "independent")]
+MEMBERS += [f"evidence.{name}" for name in ("precisions", "likelihoods", "family", "point", "fixed_points", "maximum",
+                                            "alternating")]  # not marginal: there a Gaussian is over η, another p
 MEMBERS += [f"gp.{name}" for name in ("process", "sites", "at_data", "conditioned", "newton", "left_out", "gradients", "weights",
                                       "multiclass")]
+MEMBERS += [f"predict.{name}" for name in ("functions", "targets", "binary", "classes", "bridge", "entropy")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
 TARGETS = {
     "Normal": (lambda rng: rng.normal(size=(N, K))),
@@ -57,15 +61,82 @@ def call_everything():
         call_posterior(post, rng, targets(rng))
         q = laplace.at(theta, prior.precision + post.loss.ggn(theta))
         laplace.log_evidence(post.log_prob(theta), q)
-        predict.moments(Linearised(net, at=theta), q, X_new)
-        predict.monte_carlo(net, likelihood, q.sample(rng, (DRAWS,)), X_new)
+        call_predict(Linearised(net, at=theta), likelihood, q, X_new)
         refbnn.gaussian.kl(q, prior)
         call_processes(Linearised(net, at=theta), post, X_new, rng)
-    optimize.maximize(post, theta)
+    call_quadrature_and_scores()
+    for network in (net, Linearised(net, at=theta), Subnetwork(net, theta, np.arange(p))):
+        expansion.sampling_bias(network, q, X_new)
+        network.evaluate(theta, X_new).bend(q.sample(rng, (17, DRAWS)))
+    expansion.second_order(post, optimize.maximize(post, theta).theta)
     priors.per_layer(net.layer_sizes, [1.0, 2.0])
     priors.per_parameter(np.ones(p))
     net.flatten(net.unflatten(theta))
     activations.leaky_relu(0.1)
+    call_evidence(rng)
+
+
+def call_predict(linear, likelihood, q, X_new):
+    """Predictions of f and of targets, class probabilities and their entropies."""
+    thetas = q.sample(np.random.default_rng(3), (DRAWS,))
+    for function in (predict.targets.monte_carlo, predict.targets.unbiased_monte_carlo):
+        function(linear, likelihood, thetas, X_new)
+    moments, joint = predict.functions.moments(linear, q, X_new), predict.functions.joint(linear, q, X_new)
+    joint.from_normals(np.ones((DRAWS, q.num_params)))
+    for function in (joint.marginals, predict.targets.poisson, predict.binary.probit, predict.binary.bernoulli_probit,
+                     predict.classes.probit, predict.classes.mean_field_0, predict.classes.mean_field_1,
+                     predict.classes.mean_field_2, predict.classes.zero_sum, predict.classes.conditioned,
+                     predict.bridge.rescaled):
+        function(*[moments] * (function != joint.marginals))
+    predict.targets.with_noise(moments, likelihoods.Normal(0.37))
+    predict.targets.under(moments, likelihood, quadrature.gauss_hermite(K, 4))
+    predict.binary.probabilities(moments, quadrature.gauss_hermite(1, 4))
+    for function in (predict.classes.probabilities, predict.entropy.under):
+        function(moments, quadrature.gauss_hermite(K - 1, 4))
+    even = predict.Moments(moments.mean[:, :2], moments.covariance[:, :2, :2])
+    predict.targets.heteroscedastic(even)
+    alpha = predict.bridge.dirichlet(predict.classes.zero_sum(moments))
+    predict.bridge.gaussian(alpha)
+    predict.bridge.probabilities(alpha)
+    predict.entropy.of_draws(likelihoods.Categorical().mean(linear.forward(thetas, X_new)))
+
+
+def call_quadrature_and_scores():
+    """Rules, and every score of seven data."""
+    rng, rule = np.random.default_rng(4), quadrature.gauss_hermite(2, 5)
+    for made in (rule, quadrature.trapezoid(2, 13), quadrature.sobol(2, 8, 3, rng), quadrature.draws(np.ones((DRAWS, 2)))):
+        made.integrate(lambda z: z)
+    y, draws, p, labels = rng.normal(size=(N, K)), rng.normal(size=(DRAWS, N, K)), rng.dirichlet(np.ones(K), N), np.arange(N) % K
+    for score in (scores.crps_of_normal, scores.pit_of_normal):
+        score(y, y**2 + 1, y + 1)
+    for score in (scores.brier, scores.log_score_of_classes, scores.confidence):
+        score(p, labels)
+    for score in (scores.crps_of_draws, scores.fair_crps_of_draws):
+        score(draws, y)
+    scores.pit_of_draws(draws, y, np.ones((N, K)))
+    scores.log_score_of_draws(draws[..., 0])
+    scores.log_score_of_normal(y, np.broadcast_to(np.eye(K), (N, K, K)), y)
+    scores.reliability(p[:, 0], (labels == 0).astype(float), scores.equal_mass(p[:, 0], 3))
+    below, at = scores.tail(np.ones((DRAWS, N)), np.full((DRAWS, N), 1 / DRAWS), y[:, 0])
+    scores.coverage(scores.pit_of_discrete(below, at, np.ones(N)), [0.5, 0.9])
+
+
+def call_evidence(rng):
+    """Hyper-parameters, of a small network: learned noise, none but a precision, a temperature."""
+    net, X, labels = Mlp((D, K), ()), rng.normal(size=(N, D)), rng.integers(0, 2, (N, K))
+    start = np.zeros(net.num_params)
+    families = [evidence.Family(net, evidence.NoiseVariance(), evidence.per_layer(net.layer_sizes), X, rng.normal(size=(N, K))),
+                evidence.Family(net, evidence.Fixed(likelihoods.Bernoulli()), evidence.one(net.num_params), X, labels),
+                evidence.Family(net, evidence.Temperature(likelihoods.Bernoulli()), evidence.one(net.num_params), X, labels)]
+    for family in families:
+        found = evidence.at(family.linearised(start), evidence.ggn, np.zeros(family.num_hyper), start)
+        assert found.total_gradient.shape == found.direct_gradient.shape == (family.num_hyper,)
+    for family in families[:2]:
+        evidence.iterate(evidence.mackay, family, evidence.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
+        evidence.iterate(evidence.em, family, evidence.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
+    evidence.per_parameter(net.num_params)
+    evidence.maximize(families[0], evidence.ggn, np.zeros(2), start)
+    evidence.online(families[0], evidence.ggn, np.zeros(2), start, 2)
 
 
 def call_network(net, rng, batch, X):

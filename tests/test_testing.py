@@ -88,6 +88,7 @@ def test_vacuous_or_broken_claims_of_zero_are_refused(value, scale):
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_the_order_of_a_remainder_is_measured(order):
+    """Eq. (taylor)."""
     assert abs(taylor_order(lambda h: np.array([3 * h**order, -h**order])) - order) < 1e-10
 
 

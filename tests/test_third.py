@@ -78,7 +78,7 @@ def second_derivative_of_the_gradient(case, v, radius):
 
 @law(activation=SMOOTH)
 def test_a_jet_is_the_second_derivative_of_the_gradient_along_a_line(spec):
-    """Identity C19."""
+    """Identity C19. Eq. (jet)."""
     case = spec.build()
     v = unit(case.vector)
     radius = radius_for(case, v)
@@ -101,7 +101,7 @@ def test_beside_a_kink_a_jet_is_the_derivative_of_the_hessian_product(spec):
 
 @law()
 def test_a_jet_is_quadratic_and_symmetric_in_its_directions(spec):
-    """The form behind ∇³L[v, v] is symmetric: w · ∇³L[u, v] = u · ∇³L[w, v], by polarisation."""
+    """The form behind ∇³L[v, v] is symmetric: w · ∇³L[u, v] = u · ∇³L[w, v], by polarisation. Eq. (polarisation)."""
     case = spec.build()
     u, v, w = rows_for(case)
 
@@ -147,7 +147,7 @@ def test_in_a_linear_model_only_the_third_derivative_of_the_likelihood_is_left(s
 
 @law(activation=SMOOTH)
 def test_the_trace_gradient_of_the_hessian_is_the_slope_of_the_trace(spec):
-    """Identity C20."""
+    """Identity C20. Eq. (trace-gradient)."""
     case = spec.build()
     V = unit(rows_for(case))
     gradient = third.trace_gradient_of_hessian(case.loss, case.theta, V)
@@ -156,7 +156,7 @@ def test_the_trace_gradient_of_the_hessian_is_the_slope_of_the_trace(spec):
 
 @law(activation=SMOOTH)
 def test_the_trace_gradient_of_the_ggn_is_the_slope_of_the_trace(spec):
-    """Identity C21."""
+    """Identity C21. Eq. (trace-gradient)."""
     case = spec.build()
     V = unit(rows_for(case))
     gradient = third.trace_gradient_of_ggn(case.loss, case.theta, V)
@@ -235,7 +235,7 @@ def on(test, spec=SMALL):
     return lambda: statement(test)(spec)
 
 
-true_of, true_tangents = third._Point.of.__func__, jets._second_order_tangents
+true_of, true_tangents = third._Point.of.__func__, jets.second_order_tangents
 
 
 def without_third_slope(cls, loss, theta):
@@ -281,9 +281,9 @@ FAULTS = [
     ("T dropped", jets, "twice", lambda T, u: 0 * u,
      (*of_jets, *of_hessian, *of_ggn, log_det, on(test_in_a_linear_model_only_the_third_derivative_of_the_likelihood_is_left))),
     ("φ‴ dropped", third._Point, "of", classmethod(without_third_slope), (*of_jets, *of_hessian)),
-    ("V ȧ once in z̈", jets, "_second_order_tangents", one_crossing, (*of_jets, *of_hessian)),
-    ("φ″ ż² dropped from ä", jets, "_second_order_tangents", straight_activations, (*of_jets, *of_hessian)),
-    ("biases held", jets, "_second_order_tangents", biases_held, (*of_jets, *of_hessian)),
+    ("V ȧ once in z̈", jets, "second_order_tangents", one_crossing, (*of_jets, *of_hessian)),
+    ("φ″ ż² dropped from ä", jets, "second_order_tangents", straight_activations, (*of_jets, *of_hessian)),
+    ("biases held", jets, "second_order_tangents", biases_held, (*of_jets, *of_hessian)),
     ("C21 factor 1 for 2", third._Point, "ggn_along", ggn_with(1), (*of_ggn, log_det)),
     ("C21 G held but for Λ", third._Point, "ggn_along", ggn_with(0), (*of_ggn, log_det)),
     ("the Hessian's for the GGN's", third._Point, "ggn_along", third._Point.third, (*of_ggn, log_det)),

@@ -15,6 +15,7 @@ from hypothesis import example, given, strategies as st
 from refbnn import Gaussian, Loss, Mlp, Posterior, activations, likelihoods, priors
 
 SLOPE = 0.13
+DISPERSION, SHAPE, CUTS = 2.6, 1.7, np.array([-1.1, 0.3, 0.9])
 ACTIVATIONS = {**activations.BY_NAME, "leaky_relu": activations.leaky_relu(SLOPE)}
 KINKED = ("relu", "leaky_relu")
 SMOOTH = tuple(name for name in ACTIVATIONS if name not in KINKED)
@@ -27,9 +28,15 @@ LIKELIHOODS = {
     "categorical": (likelihoods.Categorical(), lambda rng, n, k: rng.integers(0, k, n)),
     "poisson": (likelihoods.Poisson(), lambda rng, n, k: rng.poisson(2.0, (n, k)).astype(float)),
     "probit": (likelihoods.BernoulliProbit(), lambda rng, n, k: rng.integers(0, 2, (n, k)).astype(float)),
+    "cloglog": (likelihoods.BernoulliCloglog(), lambda rng, n, k: rng.integers(0, 2, (n, k)).astype(float)),
+    "softplus": (likelihoods.PoissonSoftplus(), lambda rng, n, k: rng.poisson(2.0, (n, k)).astype(float)),
+    "negative_binomial": (likelihoods.NegativeBinomial(DISPERSION), lambda rng, n, k: rng.poisson(2.0, (n, k)).astype(float)),
+    "ordinal": (likelihoods.Ordinal(CUTS), lambda rng, n, k: rng.integers(0, len(CUTS) + 1, (n, k)).astype(float)),
+    "gamma": (likelihoods.Gamma(SHAPE), lambda rng, n, k: rng.gamma(2.0, size=(n, k)) + 0.1),
 }
-CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # the probit stands for those where GGN and Fisher differ
-FACTORISED = ("normal", "bernoulli", "poisson", "probit")
+CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # for the others the GGN is not the Fisher matrix
+FACTORISED = tuple(name for name in LIKELIHOODS if name != "categorical")
+REAL = ("normal", "gamma")  # targets that can be moved a little
 
 PRIORS = {
     "isotropic": lambda rng, net: priors.isotropic(net.num_params, 1.3, mean=0.2),
@@ -113,7 +120,7 @@ class Case:
         def move(values):
             return values * (1 + size * rng.choice([-1.0, 1.0], values.shape))
 
-        y = move(self.y) if self.spec.likelihood == "normal" else self.y
+        y = move(self.y) if self.spec.likelihood in REAL else self.y
         return replace(self, theta=move(self.theta), X=move(self.X), y=y)
 
 

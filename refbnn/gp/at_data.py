@@ -49,12 +49,12 @@ class AtData:
 
     @cached_property
     def alpha(self) -> DataOutputs:
-        """α, with which the posterior mean is mean + K α: (n k). At a mode it is −r."""
+        """α, with which the posterior mean is mean + K α: (n k). At a mode it is −r, Eq. (dual-mode)."""
         return self.coefficients(self.sites.f - self.mean, self.sites.r)
 
     @cached_property
     def log_evidence(self) -> float:
-        """log ∫ Π t_n(f_n) N(f; mean, K) df: the integrand at its maximum and −½ log |B|."""
+        """log ∫ Π t_n(f_n) N(f; mean, K) df: the integrand at its maximum and −½ log |B|, Eq. (site-evidence)."""
         change = self.times_kernel(self.alpha)
         at_maximum = self.sites.log_value(self.mean + change).sum() - 0.5 * (self.alpha * change).sum()
         return float(at_maximum - 0.5 * linalg.log_det_from_cholesky(self.L))
@@ -83,7 +83,7 @@ class AtData:
         return (v.reshape(*v.shape[:-2], -1) @ self.K).reshape(v.shape)
 
     def coefficients(self, shift: Outputs, r: Outputs) -> Outputs:
-        """−r + S B⁻¹ Sᵀ(d + K r): α for sites with residual r at mean + d. (*s n k)."""
+        """−r + S B⁻¹ Sᵀ(d + K r): α for sites with residual r at mean + d, Eq. (site-posterior). (*s n k)."""
         u = transposed_times(self.sites.S, shift + self.times_kernel(r))
         solved = linalg.solve_lower_transposed(self.L, linalg.solve_lower(self.L, u.reshape(-1, len(self.L)).T))
         return times(self.sites.S, solved.T.reshape(u.shape)) - r

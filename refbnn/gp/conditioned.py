@@ -18,7 +18,7 @@ Influence = Annotated[np.ndarray, "m k n k"]
 
 @dataclass(frozen=True)
 class Conditioned:
-    """The posterior of `process` given sites at X: a process again. Made by `condition`.
+    """The posterior of `process` given sites at X, Eq. (site-posterior): a process again. Made by `condition`.
 
     Mean m(x) + K(x, X) α, kernel K(x, x') − K(x, X) S B⁻¹ Sᵀ K(X, x') with B = I + SᵀKS: exact for the sites, no inverse of K or
     Λ = S Sᵀ is taken. The price is the cube of the number of data times outputs.
@@ -40,16 +40,16 @@ class Conditioned:
 
     @property
     def alpha(self) -> DataOutputs:
-        """α: (n k). At a mode it is −r."""
+        """α: (n k). At a mode it is −r, Eq. (dual-mode)."""
         return self.at_data.alpha
 
     @property
     def log_evidence(self) -> float:
-        """log ∫ Π t_n(f(x_n)) dp(f), every constant kept."""
+        """log ∫ Π t_n(f(x_n)) dp(f), every constant kept, Eq. (site-evidence)."""
         return self.at_data.log_evidence
 
     def effective_parameters(self) -> float:
-        """γ = Σ_n tr(Λ_n Cov f(x_n)) = tr(I − B⁻¹): how many parameters the data fix (MacKay 1992)."""
+        """γ = Σ_n tr(Λ_n Cov f(x_n)) = tr(I − B⁻¹): how many parameters the data fix (MacKay 1992), Eq. (dual-gamma)."""
         inverse = self.at_data.reduced_inverse()
         return float(len(inverse) - np.trace(inverse))
 
@@ -70,7 +70,7 @@ class Conditioned:
         return prior - explained @ np.swapaxes(explained, -1, -2)
 
     def influence(self, X: NewInputs) -> Influence:
-        """−∂ E f(x)/∂r_n = Cov[f(x), f(x_n)] given the data: (m k n k).
+        """−∂ E f(x)/∂r_n = Cov[f(x), f(x_n)] given the data, Eq. (influence): (m k n k).
 
         For a Normal, dividing by σ² gives ∂ E f(x)/∂y_n; for a canonical likelihood at its mode it is ∂f̂(x)/∂y_n itself.
         """

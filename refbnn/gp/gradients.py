@@ -11,7 +11,7 @@ from refbnn.shapes import Vector, expect_methods
 
 
 def log_precision_gradient(posterior: Conditioned) -> Vector:
-    """∂ log evidence/∂ log λ_i with the sites fixed: (p). The whole gradient for a Normal.
+    """∂ log evidence/∂ log λ_i with the sites fixed, Eq. (dual-hyper-gradient): (p). The whole gradient for a Normal.
 
     ½ ‖L⁻¹Sᵀh_i‖² − ½ (h_iᵀα)², h_i a column of J C. With a diagonal prior λ_i is the precision of parameter i, and the gradient
     in a precision that several share is the sum over them; with any prior the sum over all is the gradient in a common factor.
@@ -23,7 +23,7 @@ def log_precision_gradient(posterior: Conditioned) -> Vector:
 
 
 def laplace_log_precision_gradient(found: Laplace, likelihood: object, y: np.ndarray) -> Vector:
-    """The total ∂ log evidence/∂ log λ_i of a Laplace approximation, the mode moving along: (p).
+    """The total ∂ log evidence/∂ log λ_i of a Laplace approximation, the mode moving along, Eq. (dual-total-gradient): (p).
 
     To the gradient with fixed sites comes ½ (h_iᵀα) h_iᵀ(I + ΛK)⁻¹t with t_na = Σ_bc V_n,bc T_n,bca (Rasmussen & Williams 2006,
     section 5.5.1, here for singular Λ too). The point of linearisation stays.
@@ -38,7 +38,7 @@ def laplace_log_precision_gradient(found: Laplace, likelihood: object, y: np.nda
 
 
 def log_variance_gradient(posterior: Conditioned, likelihood: object, y: np.ndarray) -> float:
-    """∂ log evidence/∂ log σ² for a Normal likelihood with one variance.
+    """∂ log evidence/∂ log σ² for a Normal likelihood with one variance, Eq. (dual-noise-gradient).
 
     Σ_n ∂ log p(y_n|f̄_n)/∂ log σ² + ½ γ at the posterior mean f̄, γ the effective number of parameters.
     """

@@ -26,7 +26,7 @@ class LeftOut:
 
 
 def leave_one_out(posterior: Conditioned) -> LeftOut:
-    """f(x_n) without datum n, for all n at the price of one posterior; exact for the sites.
+    """f(x_n) without datum n, for all n at the price of one posterior, Eq. (leave-one-out); exact for the sites.
 
     V₋ = V + V S [B⁻¹]_nn⁻¹ Sᵀ V and μ₋ = μ − V₋ α. For a Normal, μ₋ = y − [K_y⁻¹(y − m)]/[K_y⁻¹]_nn with K_y = K + σ²I. For other
     likelihoods the sites stay where the mode of all the data put them.
@@ -43,7 +43,7 @@ def leave_one_out(posterior: Conditioned) -> LeftOut:
 
 
 def prequential(posterior: Conditioned) -> PerDatum:
-    """log ∫ t_n(f) p(f | data before n) df, one datum after the other: (n). Their sum is the log evidence.
+    """log ∫ t_n(f) p(f | data before n) df, one datum after the other, Eq. (chain-rule): (n). Their sum is the log evidence.
 
     For a Normal: log p(y_n | y_1, ..., y_{n−1}).
     """

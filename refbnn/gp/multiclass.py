@@ -14,7 +14,7 @@ Probabilities = Annotated[np.ndarray, "n k"]
 
 
 def log_det_one_plus_kernel_curvature(kernels: ClassKernels, p: Probabilities) -> float:
-    """log |I + K Λ| for K block-diagonal over classes and Λ_n = diag p_n − p_n p_nᵀ.
+    """log |I + K Λ| for K block-diagonal over classes and Λ_n = diag p_n − p_n p_nᵀ, Eq. (multiclass-determinant).
 
     Σ_c log |B_c| + log |Σ_c E_c|, B_c = I + D^½ K_c D^½, E_c = D^½ B_c⁻¹ D^½, D = diag p_c: k Cholesky factors of size n in
     place of one of size n·k. Without the last term it is no determinant; the evidence of algorithm 3.3 in Rasmussen & Williams

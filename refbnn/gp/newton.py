@@ -20,7 +20,7 @@ HALVINGS = 60
 class Laplace:
     """The Laplace approximation of a process: `posterior` (its sites expanded at the mode) and what was reached.
 
-    `gradient_norm` is ‖α + r‖, zero at a mode; `decrement` is the distance to the exact mode in posterior
+    `gradient_norm` is ‖α + r‖, zero at a mode, Eq. (dual-mode); `decrement` is the distance to the exact mode in posterior
     standard deviations, the same number as in weight space; `num_iterations` counts the steps tried.
     """
 
@@ -31,7 +31,7 @@ class Laplace:
 
 
 def laplace(process: object, likelihood: object, X: Inputs, y: np.ndarray, max_iterations: int = 100) -> Laplace:
-    """The mode of p(f|y) under `process`, and the sites there: exact for a Normal.
+    """The mode of p(f|y) under `process`, and the sites there, Eq. (dual-newton): exact for a Normal.
 
     Damped Newton steps α ← −r + S B⁻¹ Sᵀ K (α + r), which take a singular Λ as it is; near the mode full steps, until round-off
     stops them. Raises NotAMode without convergence, ValueError for a likelihood that is not log-concave.

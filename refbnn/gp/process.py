@@ -19,7 +19,7 @@ Covariances = Annotated[np.ndarray, "m k k"]
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """f(x, θ) under θ ~ N(m, Σ), for a network affine in θ: mean f(x, m), kernel J(x) Σ J(x')ᵀ.
+    """f(x, θ) under θ ~ N(m, Σ), for a network affine in θ: mean f(x, m), kernel J(x) Σ J(x')ᵀ, Eq. (weight-process).
 
     Prior and posterior are the same type. Raises ValueError for a network that is not affine in θ or of another number of
     parameters.

@@ -18,7 +18,7 @@ Reduced = Annotated[np.ndarray, "*s n c"]
 
 @dataclass(frozen=True)
 class Sites:
-    """log t_n(f) = log_prob_n − r_nᵀ(f − f_n) − ½ ‖S_nᵀ(f − f_n)‖²: f (n k), log_prob (n), r (n k), S (n k c).
+    """log t_n(f) = log_prob_n − r_nᵀ(f − f_n) − ½ ‖S_nᵀ(f − f_n)‖², Eq. (sites): f (n k), log_prob (n), r (n k), S (n k c).
 
     Λ_n = S_n S_nᵀ may be singular. Made by `expand`, or by hand with any other S (of a Fisher matrix, say).
     """
@@ -58,7 +58,7 @@ class Sites:
         return self.S @ np.swapaxes(self.S, -1, -2)
 
     def pseudo_targets(self) -> DataOutputs:
-        """f − Λ⁻¹ r, what a regression with noise covariance Λ⁻¹ would have to observe: (n k).
+        """f − Λ⁻¹ r, what a regression with noise covariance Λ⁻¹ would have to observe, Eq. (pseudo-data): (n k).
 
         For a network linearised at θ* that is J θ* − Λ⁻¹ r (Khan et al. 2019) after adding f(θ*) − J θ* to both sides. Raises
         NotPositiveDefinite where Λ is singular, as for a Categorical: then no pseudo-target exists, but the sites do.
@@ -83,7 +83,7 @@ class Sites:
 
 
 def expand(likelihood: object, f: DataOutputs, y: np.ndarray) -> Sites:
-    """log p(y|f') to second order in f' at f, exact for a Normal wherever f is.
+    """log p(y|f') to second order in f' at f, exact for a Normal wherever f is, Eq. (sites).
 
     Raises ValueError where Λ is indefinite (naming the datum), for y of the wrong shape and what else the likelihood refuses.
     """

@@ -10,7 +10,7 @@ from refbnn.shapes import Parameters, Vector, as_array, expect_methods
 
 
 def mean_weights(posterior: Conditioned) -> Vector:
-    """θ̄ = μ₀ + P₀⁻¹Jᵀα, whose outputs are the posterior mean: (p). At a mode −P₀⁻¹Jᵀr for μ₀ = 0.
+    """θ̄ = μ₀ + P₀⁻¹Jᵀα, whose outputs are the posterior mean, Eq. (dual-weights): (p). At a mode −P₀⁻¹Jᵀr for μ₀ = 0.
 
     Raises ValueError unless `posterior` conditions a GaussianProcess.
     """
@@ -18,7 +18,7 @@ def mean_weights(posterior: Conditioned) -> Vector:
 
 
 def draws(posterior: Conditioned, z_prior: Parameters, z_sites: Reduced) -> Parameters:
-    """Draws of θ from the posterior by given standard normals (*s p) and (*s n c): (*s p).
+    """Draws of θ from the posterior by given standard normals (*s p) and (*s n c), Eq. (sample-then-optimise): (*s p).
 
     Draw θ₀ from the prior and disturb r by −S z, which for a Normal is noise on y; then solve the regularised regression that has
     θ₀ for its prior mean (Papandreou & Yuille 2010; Matheron's rule). The covariance is exactly (JᵀΛJ + P₀)⁻¹.

@@ -15,7 +15,7 @@ from refbnn.likelihoods.independent import IndependentOutputs
 class Bernoulli(IndependentOutputs):
     """y_k in {0, 1}, P(y_k = 1) = p = σ(f_k): ℓ = log(1 + exp((1 − 2y) f)). Canonical.
 
-    Every formula is written in σ(f) and σ(−f), never in 1 − p, so that saturated outputs keep all their digits.
+    Every formula is written in σ(f) and σ(−f), never in 1 − p, Eq. (saturation), so that saturated outputs keep all their digits.
     """
 
     def check_targets(self, y, num_data, num_outputs):

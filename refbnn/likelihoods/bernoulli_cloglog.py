@@ -1,4 +1,4 @@
-"""Bernoulli likelihood with complementary log-log link."""
+"""Bernoulli likelihood with complementary log-log link, Eq. (bernoulli-cloglog)."""
 
 from __future__ import annotations
 

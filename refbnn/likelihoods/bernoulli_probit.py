@@ -1,4 +1,4 @@
-"""Bernoulli likelihood with probit link."""
+"""Bernoulli likelihood with probit link, Eq. (bernoulli-probit)."""
 
 from __future__ import annotations
 

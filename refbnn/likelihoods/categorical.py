@@ -15,8 +15,8 @@ from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Ta
 class Categorical:
     """y in {0, ..., k − 1}, P(y = c) = p_c = softmax(f)_c: ℓ = −f_y + log Σ_c exp f_c. Canonical.
 
-    Λ = diag p − p pᵀ is singular along (1, ..., 1): adding a constant to all outputs changes nothing. 1 − p_c is computed as
-    the sum of the other probabilities, so that saturated outputs keep all their digits.
+    Λ = diag p − p pᵀ is singular along (1, ..., 1): adding a constant to all outputs changes nothing, Eq. (softmax-null).
+    1 − p_c is computed as the sum of the other probabilities, Eq. (saturation), so that saturated outputs keep all their digits.
     """
 
     log_concave = True  # Λ is never indefinite

@@ -17,7 +17,7 @@ from refbnn.shapes import as_positive
 class Gamma(IndependentOutputs):
     """y_k > 0 with mean m = exp f_k and variance m²/α, α the shape. Not canonical (that would be the link −α/m); Λ > 0.
 
-    With x = log y − f: ℓ = log y + α (exp x − 1 − x) − ½ log(α/2π) + c(α), c Stirling's remainder: the textbook form
+    Eq. (gamma). With x = log y − f: ℓ = log y + α (exp x − 1 − x) − ½ log(α/2π) + c(α), c Stirling's remainder: the textbook form
     (α − 1) log y − αy/m + α log(α/m) − log Γ(α) without its cancellation for large α.
     """
 
@@ -71,8 +71,8 @@ class Gamma(IndependentOutputs):
 class HeteroscedasticGamma(PairedOutputs):
     """The Gamma likelihood with outputs (log m_1, log α_1, log m_2, log α_2, ...). Not canonical; Λ may be indefinite.
 
-    With M = exp x − 1 − x: ℓ_a = −α (exp x − 1), ℓ_b = αM − ½ + c′ (a = log m, b = log α, primes of c by log α). The Fisher
-    matrix is diag(α, α² (ψ₁(α) − 1/α)), mean and shape being orthogonal; its second entry is ½ + c″ − c′.
+    Eq. (gamma-shape). With M = exp x − 1 − x: ℓ_a = −α (exp x − 1), ℓ_b = αM − ½ + c′ (a = log m, b = log α, primes of c by b).
+    The Fisher matrix is diag(α, α² (ψ₁(α) − 1/α)), mean and shape being orthogonal; its second entry is ½ + c″ − c′.
     """
 
     def check_targets(self, y, num_data, num_outputs):

@@ -1,4 +1,4 @@
-"""Normal likelihood whose mean and log variance are both outputs."""
+"""Normal likelihood whose mean and log variance are both outputs, Eq. (heteroscedastic)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from refbnn.likelihoods.pairs import PairedOutputs
 class Heteroscedastic(PairedOutputs):
     """y_t ~ N(μ_t, exp s_t), outputs (μ_1, s_1, μ_2, s_2, ...): ℓ = ½ e² exp(−s) + ½ s + ½ log 2π, e = y − μ.
 
-    Not canonical: det Λ = −½ e² exp(−2s) is negative wherever y ≠ μ, so Λ is indefinite at almost every datum and `factor`
-    raises ValueError; the Fisher matrix diag(exp(−s), ½) is positive definite.
+    Not canonical: det Λ = −½ e² exp(−2s), Eq. (heteroscedastic-indefinite), is negative wherever y ≠ μ, so Λ is indefinite at
+    almost every datum and `factor` raises ValueError; the Fisher matrix diag(exp(−s), ½) is positive definite.
     """
 
     def log_density(self, mu, s, y):

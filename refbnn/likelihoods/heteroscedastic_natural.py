@@ -14,9 +14,9 @@ from refbnn.likelihoods.pairs import PairedOutputs
 class HeteroscedasticNatural(PairedOutputs):
     """y_t ~ N(μ, v), outputs the natural parameters η₁ = μ/v, η₂ = −1/(2v), interleaved (η₁, η₂, η₁, η₂, ...). Canonical.
 
-    ℓ = −η₁ y − η₂ y² − η₁²/(4η₂) − ½ log(−2η₂) + ½ log 2π, so that Λ = F = Cov(y, y²) and T, the third cumulant of (y, y²),
-    do not depend on y. η₂ < 0 is a constraint on the network: a plain Mlp does not obey it (see HeteroscedasticPrecision);
-    every method raises ValueError where it is broken.
+    Eq. (heteroscedastic-natural): ℓ = −η₁ y − η₂ y² − η₁²/(4η₂) − ½ log(−2η₂) + ½ log 2π, so that Λ = F = Cov(y, y²) and T, the
+    third cumulant of (y, y²), do not depend on y. η₂ < 0 is a constraint on the network: a plain Mlp does not obey it (see
+    HeteroscedasticPrecision); every method raises ValueError where it is broken.
     """
 
     log_concave = True  # Λ is never indefinite
@@ -73,10 +73,11 @@ class HeteroscedasticNatural(PairedOutputs):
 class HeteroscedasticPrecision(PairedOutputs):
     """y_t ~ N(η/τ, 1/τ), τ = exp b, outputs (η, b) interleaved: the natural parameters with the link η₂ = −½ exp b.
 
-    ℓ = ½ (τy − η)²/τ − ½ b + ½ log 2π. Any network may give these outputs. The link is not linear, so Λ is not the Fisher matrix:
-    det Λ = ½ (y² − μ²) is negative where |y| < |μ|, and `factor` raises ValueError there. The Fisher matrix
-    [[1/τ, −μ], [−μ, τμ² + ½]] (μ = η/τ) is F_f = hᵀ F_η h with h = diag(1, −½ τ): the Gauss-Newton matrix split at the natural
-    parameters (Immer et al. 2023), link counted as part of the network, is the Fisher matrix of this likelihood.
+    Eq. (heteroscedastic-precision): ℓ = ½ (τy − η)²/τ − ½ b + ½ log 2π. Any network may give these outputs. The link is not
+    linear, so Λ is not the Fisher matrix: det Λ = ½ (y² − μ²) is negative where |y| < |μ|, and `factor` raises ValueError there.
+    The Fisher matrix [[1/τ, −μ], [−μ, τμ² + ½]] (μ = η/τ) is F_f = hᵀ F_η h with h = diag(1, −½ τ): the Gauss-Newton matrix
+    split at the natural parameters (Immer et al. 2023), link counted as part of the network, is the Fisher matrix of this
+    likelihood.
     """
 
     def log_density(self, eta, b, y):

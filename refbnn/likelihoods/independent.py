@@ -1,4 +1,6 @@
-"""What likelihoods with independent outputs share: scalar formulas become vectors, diagonal matrices and diagonal tensors."""
+"""What likelihoods with independent outputs share: scalar formulas become vectors, diagonal matrices and diagonal tensors.
+
+Eq. (independent-outputs)."""
 
 from __future__ import annotations
 

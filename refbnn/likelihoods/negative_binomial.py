@@ -18,8 +18,8 @@ from refbnn.shapes import as_positive
 class NegativeBinomial(IndependentOutputs):
     """Counts with mean μ = exp f_k and variance μ + μ²/ρ, ρ the dispersion: a Poisson whose rate has a Gamma(ρ) factor of mean 1.
 
-    ℓ = −log [Γ(y + ρ)/(Γ(ρ) y!)] − ρ log(ρ/(ρ + μ)) − y log(μ/(ρ + μ)). Not canonical; Λ > 0. Written in σ = μ/(ρ + μ) and
-    1 − σ, logistic functions of f − log ρ, it is finite for all f. ρ -> ∞ is the Poisson likelihood.
+    Eq. (negative-binomial): ℓ = −log [Γ(y + ρ)/(Γ(ρ) y!)] − ρ log(ρ/(ρ + μ)) − y log(μ/(ρ + μ)). Not canonical; Λ > 0. Written
+    in σ = μ/(ρ + μ) and 1 − σ, logistic functions of f − log ρ, it is finite for all f. ρ -> ∞ is the Poisson likelihood.
     """
 
     dispersion: float
@@ -79,10 +79,10 @@ class NegativeBinomial(IndependentOutputs):
 class HeteroscedasticNegativeBinomial(PairedOutputs):
     """The negative binomial with outputs (log μ_1, log ρ_1, log μ_2, log ρ_2, ...). Not canonical; Λ may be indefinite.
 
-    With σ = μ/(ρ + μ), x = log((ρ + y)/(ρ + μ)), t = exp(x) − 1 and Δ = c(ρ + y) − c(ρ), c Stirling's remainder:
-    ℓ_a = ρσ − y(1 − σ), ℓ_b = ρ(t − x) − Δ′ − ½ y/(ρ + y) (a = log μ, b = log ρ, primes by b): terms of the size of the result,
-    where the textbook form with digamma functions cancels as ρ grows. The Fisher matrix is diagonal (mean and dispersion are
-    orthogonal); its second entry is a sum over counts.
+    Eq. (negative-binomial-dispersion). With σ = μ/(ρ + μ), x = log((ρ + y)/(ρ + μ)), t = exp(x) − 1 and Δ = c(ρ + y) − c(ρ), c
+    Stirling's remainder: ℓ_a = ρσ − y(1 − σ), ℓ_b = ρ(t − x) − Δ′ − ½ y/(ρ + y) (a = log μ, b = log ρ, primes by b): terms of
+    the size of the result, where the textbook form with digamma functions cancels as ρ grows. The Fisher matrix is diagonal
+    (mean and dispersion are orthogonal); its second entry is a sum over counts.
     """
 
     def check_targets(self, y, num_data, num_outputs):

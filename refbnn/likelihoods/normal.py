@@ -59,7 +59,7 @@ class Normal(IndependentOutputs):
     def log_variance_derivatives(self, f, y):
         """∂ log p/∂log σ² = Σ_k e²/(2σ²) − ½ and ∂² log p/(∂log σ²)² = −Σ_k e²/(2σ²), e = y − f: (*s n) each.
 
-        For learned noise. The mixed derivative ∂² log p/∂f ∂log σ² is the residual r itself.
+        For learned noise, Eq. (learned-noise). The mixed derivative ∂² log p/∂f ∂log σ² is the residual r itself.
         """
         half_square = 0.5 * (f - aligned(f, y)) ** 2 / self.variance
         return (half_square - 0.5).sum(-1), -half_square.sum(-1)

@@ -1,4 +1,4 @@
-"""Normal likelihood with a full noise covariance."""
+"""Normal likelihood with a full noise covariance, Eq. (normal-full)."""
 
 from __future__ import annotations
 

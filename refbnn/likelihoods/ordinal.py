@@ -1,4 +1,4 @@
-"""Ordinal likelihood: cumulative logits with known cut-points."""
+"""Ordinal likelihood: cumulative logits with known cut-points, Eq. (ordinal)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What likelihoods with two outputs a target share: Λ, S, T and the Fisher matrix have one 2 x 2 (x 2) block a target."""
+"""What likelihoods with two outputs a target share: Λ, S, T and the Fisher matrix have one 2 x 2 (x 2) block a target.
+
+Eq. (paired-outputs)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poisson likelihood with softplus link."""
+"""Poisson likelihood with softplus link, Eq. (poisson-softplus)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poisson likelihood with square link."""
+"""Poisson likelihood with square link, Eq. (poisson-square)."""
 
 from __future__ import annotations
 

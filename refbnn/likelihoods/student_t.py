@@ -20,9 +20,10 @@ _NODES = 16
 class StudentT(IndependentOutputs):
     """y_k = f_k + s t, t with ν degrees of freedom, s the scale: ℓ = ½ (ν + 1) log(1 + e²/(νs²)) + const. Not canonical.
 
-    In Q = νs² + e², e = y − f, w = e²/Q, v = 1 − w = νs²/Q: r = −(ν + 1) e/Q, Λ = (ν + 1)(v − w)/Q, F = (ν + 1)/((ν + 3) s²).
-    Λ is negative wherever e² > νs²: there `factor` raises ValueError. Moments of y exist for ν > 1 (the variance is infinite up
-    to ν = 2); below, mean and covariance raise ValueError.
+    Eq. (student-t). In Q = νs² + e², e = y − f, w = e²/Q, v = 1 − w = νs²/Q:
+    r = −(ν + 1) e/Q, Λ = (ν + 1)(v − w)/Q, F = (ν + 1)/((ν + 3) s²).
+    Λ is negative wherever e² > νs², Eq. (student-t-negative): there `factor` raises ValueError. Moments of y exist for ν > 1
+    (the variance is infinite up to ν = 2); below, mean and covariance raise ValueError.
     """
 
     log_concave = False  # Λ is sometimes indefinite
@@ -83,8 +84,9 @@ class StudentT(IndependentOutputs):
 class HeteroscedasticStudentT(PairedOutputs):
     """y_t = μ_t + exp(τ_t) t, t with ν degrees of freedom, outputs (μ_1, τ_1, μ_2, τ_2, ...), s = exp τ. Not canonical.
 
-    Q, w, v as in StudentT; ∂w/∂μ = −2ve/Q, ∂w/∂τ = −2vw. det Λ = −2 (ν + 1)² v w/Q is negative for every y ≠ μ, so `factor`
-    raises ValueError at almost every datum; F = diag((ν + 1)/((ν + 3) s²), 2ν/(ν + 3)). As for moments of y, see StudentT.
+    Eq. (student-t-scale). Q, w, v as in StudentT; ∂w/∂μ = −2ve/Q, ∂w/∂τ = −2vw. det Λ = −2 (ν + 1)² v w/Q is negative for every
+    y ≠ μ, so `factor` raises ValueError at almost every datum; F = diag((ν + 1)/((ν + 3) s²), 2ν/(ν + 3)). As for moments of y,
+    see StudentT.
     """
 
     degrees_of_freedom: float

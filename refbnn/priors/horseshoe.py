@@ -19,7 +19,7 @@ class RegularisedHorseshoe(IndependentPrior):
     """θ_j | ω_j ~ N(0, 1/ω_j), ω_j = 1/c² + 1/(τλ_j)², λ_j half-Cauchy; τ = scale, c = slab, both given.
 
     Small parameters are drawn to 0, large ones have the Gaussian tail of the slab. λ_j is integrated out by a trapezoidal rule
-    that is exact to round-off; derivatives are exact moments of ω given θ: ∇ log p = −θ E[ω], −∇² log p = E[ω] − θ² Var[ω].
+    that is exact to round-off, Eq. (horseshoe-density); derivatives are exact moments of ω given θ.
     The density is infinite at 0 (as −log|θ|), so that every posterior with it is unbounded there and its other modes are local:
     log_prob, gradient and negative_hessian raise NoDerivative at an exact 0.
     """
@@ -37,11 +37,11 @@ class RegularisedHorseshoe(IndependentPrior):
         return top + np.log(np.exp(log_terms - top[..., None]).sum(-1))
 
     def score(self, theta):
-        """−θ E[ω|θ]."""
+        """−θ E[ω|θ], Eq. (scale-mixture-score)."""
         return -theta * self._moments(theta)[0]
 
     def bend(self, theta):
-        """E[ω|θ] − θ² Var[ω|θ]."""
+        """E[ω|θ] − θ² Var[ω|θ], Eq. (scale-mixture-curvature)."""
         mean, variance = self._moments(theta)
         return mean - theta**2 * variance
 

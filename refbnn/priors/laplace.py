@@ -15,7 +15,7 @@ class Laplace(IndependentPrior):
 
     At θ_j = 0 the density has a kink: log_prob is defined, gradient and negative_hessian raise NoDerivative. Elsewhere the
     negative Hessian is 0. A mode that lies on the kink (|∂ log p(y|θ)/∂θ_j| <= 1/b there) has no Laplace approximation, and
-    optimize.maximize raises NotAMode on the way to it.
+    optimize.maximize raises NotAMode on the way to it, Eq. (soft-threshold).
     """
 
     def log_density(self, theta):

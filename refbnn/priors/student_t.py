@@ -35,7 +35,7 @@ class StudentT(IndependentPrior):
         return -(self.degrees_of_freedom + 1) * theta / self._denominator(theta)
 
     def bend(self, theta):
-        """(ν + 1)(νs² − θ²)/(νs² + θ²)²."""
+        """(ν + 1)(νs² − θ²)/(νs² + θ²)², Eq. (student-prior-curvature)."""
         denominator = self._denominator(theta)
         return (self.degrees_of_freedom + 1) * (denominator - 2 * theta**2) / denominator**2
 

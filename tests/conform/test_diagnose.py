@@ -165,7 +165,7 @@ def test_no_fault_is_attributed_to_a_wrong_cause_on_a_single_problem(problem, fa
         assume(False)  # H + P₀ is not positive definite here
     assume(QUANTITIES[name].certified_by in LocalCase(problem).values)
     finding = diagnosed(problem, name, answer)
-    if finding is None or finding.cause is None:
+    if finding is None or finding.cause is None or not np.any(answer):  # one datum centred, say: nothing is left of it
         return
     expected, cause = planted.causes[name], finding.cause
     assert expected == cause.key or expected in cause.sentence or _equivalent(problem, name, expected, cause.key), finding
@@ -281,6 +281,7 @@ def test_answers_of_a_wrong_shape_are_read():
     ("prior_included+sign", "gradient", lambda s: -right.gradient(s) + s.posterior.prior.gradient(s.problem.theta)),
     ("factor:1/N^2", "ggn.full", lambda s: right.ggn_full(s) / len(s.problem.X) ** 2),
     ("fisher.gradients=mean", "fisher.empirical", lambda s: right.fisher_empirical(s) / len(s.problem.X) ** 2),
+    ("residual_part", "hessian.full", lambda s: right.hessian_full(s) - right.ggn_full(s)),
     ("outer_of_sum", "fisher.empirical", lambda s: np.outer(right.gradient(s), right.gradient(s))),
     ("mean_loss", "log_joint", lambda s: right.log_joint(s) + right.loss(s) * (1 - 1 / len(s.problem.X))),
     ("log_det_ratio", "laplace.log_det", lambda s: right.laplace_log_det(s) - np.linalg.slogdet(s.problem.prior_precision)[1]),

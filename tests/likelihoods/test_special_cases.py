@@ -33,6 +33,7 @@ def ordinal_with_one_cut_is_bernoulli(ordinal, cut):
 
 
 def test_ordinal_with_one_cut_point_is_bernoulli():
+    """Eq. (ordinal-two-grades)."""
     ordinal_with_one_cut_is_bernoulli(likelihoods.Ordinal([0.4]), 0.4)
 
 
@@ -49,6 +50,7 @@ def test_moving_the_output_and_all_cut_points_changes_nothing():
 
 
 def test_the_information_of_ordinal_data_is_a_third_of_one_minus_the_sum_of_cubes():
+    """Eq. (ordinal)."""
     ordinal, f, _ = row("ordinal")
     _, p = ordinal.outcomes(f)
     agree(ordinal.fisher(f)[..., 0, 0], (1 - (p**3).sum(0)) / 3, terms=30)
@@ -103,7 +105,10 @@ def test_a_constant_second_output_is_the_fixed_parameter(name, fixed, second):
 ])
 @pytest.mark.parametrize("method", ["log_prob", *METHODS])
 def test_the_limit_is_reached_at_first_order(limit, inner, outer, method):
-    """Negative binomial -> Poisson like 1/ρ and Student-t -> normal like 1/ν, in the density and in every derivative."""
+    """Negative binomial -> Poisson like 1/ρ and Student-t -> normal like 1/ν, in the density and in every derivative.
+
+    Eq. (negative-binomial-limit).
+    """
     _, f, y = row(limit)
     difference = lambda h: getattr(inner(h), method)(f, y) - getattr(outer, method)(f, y)
     order = taylor_order(difference, steps=tuple(2.0**-j for j in range(10, 18)))
@@ -147,6 +152,7 @@ DETERMINANTS = {  # name: (det Λ, the sign that it has for every y)
 
 @pytest.mark.parametrize("name", DETERMINANTS)
 def test_the_determinant_of_the_observed_curvature(name):
+    """Eqs. (heteroscedastic-indefinite) and (student-t-scale)."""
     formula, sign = DETERMINANTS[name]
     found = the_determinant_is(FAMILIES[name].likelihood, name, formula)
     assert sign == 0 and {-1, 1} == set(np.sign(found)) or set(np.sign(found)) == {sign}
@@ -160,6 +166,7 @@ def test_another_determinant_is_rejected(name):
 
 
 def test_student_curvature_is_negative_exactly_beyond_the_root_of_nu_scales():
+    """Eq. (student-t-negative)."""
     student = likelihoods.StudentT(SCALE, FREEDOM)
     edge = SCALE * np.sqrt(FREEDOM)
     y = edge * np.array([[0.5], [0.999], [1.001], [2.0], [-0.999], [-1.001]])
@@ -170,7 +177,7 @@ def test_student_curvature_is_negative_exactly_beyond_the_root_of_nu_scales():
 
 
 def test_student_weights_majorise_the_curvature():
-    """w = (ν + 1)/(νs² + e²): r = −w e, w − Λ = 2w²e²/(ν + 1) >= 0 (Lange, Little and Taylor 1989)."""
+    """w = (ν + 1)/(νs² + e²): r = −w e, w − Λ = 2w²e²/(ν + 1) >= 0 (Lange, Little and Taylor 1989). Eq. (em-majoriser)."""
     student, f, y = row("student_t")
     weight = (FREEDOM + 1) / (FREEDOM * SCALE**2 + (y - f) ** 2)
     agree(student.residual(f, y), -weight * (y - f), terms=10)
@@ -213,6 +220,7 @@ def test_in_other_families_it_is_not(name):
 
 
 def test_the_square_link_makes_the_poisson_information_four():
+    """Eq. (poisson-square)."""
     likelihood = likelihoods.PoissonSquare()
     f = np.array([[-3.0], [-0.2], [0.7], [5.0]])
     y, weights = likelihood.outcomes(f)
@@ -229,6 +237,7 @@ def links_transform_the_information(linked, base, f, eta, slope, bend, y):
 
 
 def test_a_change_of_link_transforms_fisher_as_a_tensor_and_curvature_with_a_residual_term():
+    """Eq. (link-change)."""
     _, f, y = row("poisson_square")
     linked, base, eta = likelihoods.PoissonSquare(), likelihoods.Poisson(), 2 * np.log(np.abs(f))
     links_transform_the_information(linked, base, f, eta, 2 / f, -2 / f**2, y)
@@ -237,7 +246,10 @@ def test_a_change_of_link_transforms_fisher_as_a_tensor_and_curvature_with_a_res
 
 
 def test_the_precision_link_carries_the_natural_information():
-    """η₂ = −½ exp b: F_f = hᵀ F_η h with h = diag(1, −½ exp b), and Λ_f = hᵀ Λ_η h + r_2 diag(0, −½ exp b)."""
+    """η₂ = −½ exp b: F_f = hᵀ F_η h with h = diag(1, −½ exp b), and Λ_f = hᵀ Λ_η h + r_2 diag(0, −½ exp b).
+
+    Eq. (heteroscedastic-precision).
+    """
     linked, f, y = row("heteroscedastic_precision")
     natural, tau = likelihoods.HeteroscedasticNatural(), np.exp(f[:, 1])
     eta = np.stack([f[:, 0], -0.5 * tau], axis=-1)
@@ -249,13 +261,14 @@ def test_the_precision_link_carries_the_natural_information():
 
 
 def test_mean_and_dispersion_are_orthogonal():
+    """Eqs. (negative-binomial-dispersion) and (gamma-shape)."""
     for name in ("heteroscedastic", "heteroscedastic_student_t", "heteroscedastic_negative_binomial", "heteroscedastic_gamma"):
         likelihood, f, _ = row(name)
         assert (likelihood.fisher(f)[..., 0, 1] == 0).all()
 
 
 def test_the_dispersion_information_of_counts_is_the_trigamma_sum():
-    """F_ρρ = ρ² (ψ₁(ρ) − E ψ₁(y + ρ) − μ/(ρ(ρ + μ))), at a ρ where that does not cancel."""
+    """F_ρρ = ρ² (ψ₁(ρ) − E ψ₁(y + ρ) − μ/(ρ(ρ + μ))), at a ρ where that does not cancel. Eq. (negative-binomial-dispersion)."""
     likelihood, f, _ = row("heteroscedastic_negative_binomial")
     y, weights = likelihood.outcomes(f)
     mu, rho = np.exp(f[:, 0]), np.exp(f[:, 1])
@@ -278,6 +291,7 @@ def the_noise_derivatives_are_those_of_the_density(normal):
 
 
 def test_learned_noise_has_the_derivatives_of_the_density():
+    """Eq. (learned-noise)."""
     the_noise_derivatives_are_those_of_the_density(likelihoods.Normal(0.37))
 
 
@@ -294,7 +308,10 @@ def test_the_derivative_by_the_variance_is_not_that_by_its_logarithm():
 
 
 def test_learned_noise_bends_the_residual_by_minus_itself():
-    """∂² log p/∂f ∂log σ² = r, measured by the residuals at nearby variances: a remainder of second order."""
+    """∂² log p/∂f ∂log σ² = r, measured by the residuals at nearby variances: a remainder of second order.
+
+    Eq. (learned-noise).
+    """
     _, f, y = row("normal")
     r = likelihoods.Normal(0.37).residual(f, y)
     remainder = lambda h: likelihoods.Normal(0.37 * np.exp(h)).residual(f, y) - r + h * r

@@ -32,4 +32,7 @@ write laplace-torch-0.3 laplace-torch
 write laplace-torch-0.3-float64 laplace-torch REFBNN_TORCH_DEFAULT_DTYPE=float64
 write laplace-torch-0.2.2.2 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.2.2"
 write laplace-torch-0.2.1 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.1"
+write curvlinops-3.0.1 curvlinops
+write curvlinops-2.0.1 curvlinops PYTHONPATH="$peers/curvlinops-2.0.1"
+write curvlinops-1.2.0 curvlinops PYTHONPATH="$peers/curvlinops-1.2.0"
 write laplace-torch-0.2.1-float64 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.1" REFBNN_TORCH_DEFAULT_DTYPE=float64

@@ -109,18 +109,10 @@ class Draws:
         return rows
 
 
-def _standard_normals(s):
-    """(y − f)√2 for the labels y, n k; of no use for class labels, and not asked for."""
-    return (s.labels.reshape(len(s.X), -1) - s.model(s.X).detach()) * math.sqrt(2)
-
-
 @contextmanager
-def labels_drawn(s):
-    """Inside, the random numbers that the package draws are those that make problem.labels.
-
-    Its squared error stands for y ~ N(f, ½): label y needs the standard normal (y − f)√2, which the package scales by itself.
-    """
-    labels, normals = Draws(s.labels), Draws(_standard_normals(s))
+def labels_drawn(labels, normals):
+    """Inside, curvlinops draws these labels, or for regression those that these standard normals make; a row a datum."""
+    labels, normals = Draws(labels), Draws(normals)
 
     def classes(probabilities, *_, **__):
         rows = probabilities.shape[:-1]
@@ -137,7 +129,9 @@ def labels_drawn(s):
 
 
 def _sampled(s, kind, **options):
-    with labels_drawn(s):
+    """The package's squared error stands for y ~ N(f, ½), so label y needs the standard normal (y − f)√2."""
+    normals = (s.labels.reshape(len(s.X), -1) - s.model(s.X).detach()) * math.sqrt(2)
+    with labels_drawn(s.labels, normals):
         return _dense(s.operator(kind, **options))
 
 

@@ -20,6 +20,7 @@ from laplace import Laplace
 from laplace.curvature import CurvlinopsEF, CurvlinopsGGN, CurvlinopsHessian
 from torch.utils.data import DataLoader, TensorDataset
 
+from refbnn.conform.adapters.curvlinops import labels_drawn
 from refbnn.conform.adapters.torch import network
 
 DTYPE = os.environ.get("REFBNN_TORCH_DEFAULT_DTYPE", "float32")
@@ -28,7 +29,7 @@ name = "laplace-torch"
 version = metadata.version(name) + ("" if DTYPE == "float32" else f" with torch default dtype {DTYPE}")
 # For regression the backends differentiate ½‖y − f‖² (their factor is 0.5), but `gradients` the bare sum of squares;
 # σ² enters only in what the Laplace object itself returns.
-conventions = {"loss.squared_error": "half", "loss.squared_error@gradient": "one"}
+conventions = {"loss.squared_error": "half", "loss.squared_error@gradient": "one", "kfac.bias": "split"}
 KINDS = {"normal": "regression", "categorical": "classification"}
 
 
@@ -52,12 +53,22 @@ class State:
     X_new: torch.Tensor
 
     def laplace(self, backend=CurvlinopsGGN):
-        """Laplace(...) at θ, not fitted."""
+        """Laplace(...) at θ with the problem's prior, not fitted."""
+        given = self.problem
+        return self.unfitted("all", "full", backend=backend, prior_precision=torch.tensor(given.prior_precision.diagonal()),
+                             prior_mean=torch.tensor(given.prior_mean))
+
+    def unfitted(self, subset, structure, **options):
+        """Laplace(...) at θ of these weights and this structure, not fitted."""
         given = self.problem
         noise = {} if given.variance is None else {"sigma_noise": math.sqrt(given.variance)}
-        return Laplace(network(given), KINDS[given.likelihood], subset_of_weights="all", hessian_structure="full",
-                       prior_precision=torch.tensor(given.prior_precision.diagonal()),
-                       prior_mean=torch.tensor(given.prior_mean), backend=backend, **noise)
+        return Laplace(network(given), KINDS[given.likelihood], subset_of_weights=subset, hessian_structure=structure,
+                       **noise, **options)
+
+    @property
+    def data(self):
+        """Batches of 4."""
+        return DataLoader(TensorDataset(self.X, self.y), batch_size=4)
 
     def backend(self, backend=CurvlinopsGGN):
         """The package's curvature backend for this model."""
@@ -66,8 +77,14 @@ class State:
     def fitted(self, backend=CurvlinopsGGN):
         """Laplace(...) after fit."""
         la = self.laplace(backend)
-        la.fit(DataLoader(TensorDataset(self.X, self.y), batch_size=4))
+        la.fit(self.data)
         return la
+
+    def curvature(self, structure, backend=CurvlinopsGGN, subset="all", **backend_options):
+        """The matrix that fit adds up, before any prior; of Kronecker products as it is before their decomposition."""
+        la = self.unfitted(subset, structure, backend=backend, backend_kwargs=backend_options)
+        la.fit(self.data)
+        return la.H_facs.to_matrix() if structure == "kron" else la.H
 
 
 @contextmanager
@@ -98,6 +115,13 @@ def _sample(s):
         return la.sample(len(s.problem.normals))
 
 
+def _drawn(s, structure):
+    """A curvature of sampled labels. The package's ½‖y − f‖² stands for y ~ N(f, 1): label y needs the normal y − f."""
+    labels = torch.tensor(s.problem.labels)
+    with labels_drawn(labels, labels.reshape(len(s.X), -1) - network(s.problem)(s.X).detach()):
+        return s.curvature(structure, stochastic=True)
+
+
 def _predictive_mc(s):
     """The package's own network-sampling predictive, its `sample` replaced by the given draws."""
     la, draws = s.fitted(), torch.tensor(s.problem.draws)
@@ -117,9 +141,14 @@ gradient = _answers(lambda s: s.backend().gradients(s.X, s.y)[0].sum(0))
 jacobian = _answers(lambda s: s.backend().jacobians(s.X)[0])
 ggn_full = _answers(lambda s: s.fitted().H)
 ggn_diag = _answers(lambda s: s.backend().diag(s.X, s.y)[1])
+ggn_lastlayer = _answers(lambda s: s.curvature("full", subset="last_layer"))
+ggn_kfac = _answers(lambda s: s.curvature("kron"))
 hessian_full = _answers(lambda s: s.fitted(CurvlinopsHessian).H)
 fisher_empirical = _answers(lambda s: s.fitted(CurvlinopsEF).H)
 fisher_empirical_diag = _answers(lambda s: s.backend(CurvlinopsEF).diag(s.X, s.y)[1])
+fisher_empirical_kfac = _answers(lambda s: s.curvature("kron", CurvlinopsEF))
+fisher_mc = _answers(lambda s: _drawn(s, "full"))
+fisher_mc_kfac = _answers(lambda s: _drawn(s, "kron"))
 laplace_precision = _answers(lambda s: s.fitted().posterior_precision)
 laplace_covariance = _answers(lambda s: s.fitted().posterior_covariance)
 laplace_scale = _answers(lambda s: s.fitted().posterior_scale)

@@ -211,19 +211,32 @@ class State:
 
     def ggn_product(self):
         """Jᵀ Λ J v without G."""
-        f, along = jvp(lambda theta: self.f(theta, self.X), (self.theta,), (self.vector,))
-        bent = torch.einsum("nij,nj->ni", vmap(hessian(self.likelihood.loss))(f, self.y), along)
+        _, along = jvp(lambda theta: self.f(theta, self.X), (self.theta,), (self.vector,))
+        bent = torch.einsum("nij,nj->ni", self.curvatures(), along)
         return vjp(lambda theta: self.f(theta, self.X), self.theta)[1](bent)[0]
 
+    def expected_outer_products(self):
+        """E[r rᵀ] of each datum, n k k."""
+        return vmap(self.likelihood.fisher)(self.f(self.theta, self.X))
+
+    def outer_products_at(self, y):
+        """r rᵀ of each datum at these targets, n k k."""
+        r = vmap(grad(self.likelihood.loss))(self.f(self.theta, self.X), y)
+        return torch.einsum("ni,nj->nij", r, r)
+
+    def curvatures(self):
+        """Λ of each datum, n k k."""
+        return vmap(hessian(self.likelihood.loss))(self.f(self.theta, self.X), self.y)
+
     def fisher(self):
-        return self.pulled_back(vmap(self.likelihood.fisher)(self.f(self.theta, self.X)))
+        return self.pulled_back(self.expected_outer_products())
 
     def kernel(self):
         J = self.jacobian(self.X)
         return torch.einsum("nip,mjp->nimj", J, J)
 
     def ggn(self):
-        return self.pulled_back(vmap(hessian(self.likelihood.loss))(self.f(self.theta, self.X), self.y))
+        return self.pulled_back(self.curvatures())
 
     def hessian(self):
         return hessian(self.loss)(self.theta)
@@ -235,6 +248,81 @@ class State:
     def log_evidence(self, curvature):
         volume = len(self.theta) * math.log(2 * math.pi) - torch.logdet(curvature + self.prior_precision)
         return self.log_joint() + 0.5 * volume
+
+
+def _pushed(model, offsets, x):
+    """The inputs of every linear layer at one x, and the outputs, when offsets are added to what the linear layers give."""
+    inputs, offsets = [], iter(offsets)
+    for module in model:
+        if isinstance(module, nn.Linear):
+            inputs.append(x)
+            x = module(x) + next(offsets)
+        else:
+            x = module(x)
+    return x, inputs
+
+
+def _factors(s, middle):
+    """A and B of each layer: (1/N) Σ ā āᵀ with ā = (a, 1), and Σ_n Δ_nᵀ M_n Δ_n, Δ = ∂f/∂z by automatic differentiation."""
+    linear = [module for module in s.model if isinstance(module, nn.Linear)]
+    zeros = tuple(torch.zeros(layer.out_features, dtype=torch.float64) for layer in linear)
+    signals, inputs = vmap(lambda x: jacrev(lambda z: _pushed(s.model, z, x), has_aux=True)(zeros))(s.X)
+    for layer, a, delta in zip(linear, inputs, signals):
+        a = torch.cat([a, torch.ones(len(a), 1, dtype=a.dtype)], 1) if layer.bias is not None else a
+        yield a.T @ a / len(a), torch.einsum("nka,nkl,nlb->ab", delta, middle, delta)
+
+
+def _kron(B, A):
+    """B ⊗ A; torch.kron of torch 2.13 raises for operands that are not contiguous."""
+    return torch.einsum("ij,ab->iajb", B, A).reshape(len(B) * len(A), -1)
+
+
+def _layer_order(B, A, bias):
+    """Where θ's entries of a layer, W row by row and then b, stand in B ⊗ A."""
+    at = torch.arange(len(B) * len(A)).view(len(B), len(A))
+    return torch.cat([at[:, :-1].flatten(), at[:, -1]]) if bias else at.flatten()
+
+
+def _products(s, factors):
+    """Per layer B ⊗ A, in θ's order."""
+    blocks = []
+    for A, B in factors:
+        order = _layer_order(B, A, s.model[0].bias is not None)
+        blocks.append(_kron(B, A)[order][:, order])
+    return torch.block_diag(*blocks)
+
+
+def _kfac(s, middle):
+    return _products(s, _factors(s, middle))
+
+
+def _kfra(s):
+    """N B̄ ⊗ A with B̄ = (1/N) Σ Λ_n at the output and, one layer further down each time, (Wᵀ B̄ W) ⊙ (1/N) Σ φ′φ′ᵀ."""
+    A = [A for A, _ in _factors(s, s.curvatures())]
+    average = [s.curvatures().mean(0)]
+    for at in range(len(s.model) - 1, 1, -2):
+        slopes = vmap(vmap(grad(s.model[at - 1])))(s.model[:at - 1](s.X))
+        W = s.model[at].weight
+        average.insert(0, (W.T @ average[0] @ W) * (slopes.T @ slopes) / len(s.X))
+    return _products(s, [(a, len(s.X) * b) for a, b in zip(A, average)])
+
+
+def _eigenvectors(s, joint):
+    """Orthogonal U in θ's order: per layer the eigenvectors of B ⊗ A, or of the two blocks that are left without bias terms."""
+    blocks, bias = [], s.model[0].bias is not None
+    for A, B in _factors(s, s.curvatures()):
+        U = torch.linalg.eigh(B).eigenvectors
+        if joint or not bias:
+            blocks.append(_kron(U, torch.linalg.eigh(A).eigenvectors)[_layer_order(B, A, bias)])
+        else:
+            blocks += [_kron(U, torch.linalg.eigh(A[:-1, :-1]).eigenvectors), U]
+    return torch.block_diag(*blocks)
+
+
+def _ekfac(s, joint):
+    """Σ_u (uᵀ G u) u uᵀ over the columns of U."""
+    U = _eigenvectors(s, joint)
+    return (U * torch.einsum("pi,pq,qi->i", U, s.ggn(), U)) @ U.T
 
 
 def _covariance(precision):
@@ -272,17 +360,24 @@ ggn_diag = _answers(lambda s: s.ggn().diagonal())
 ggn_vp = _answers(State.ggn_product)
 ggn_blockdiag = _answers(lambda s: s.layer_blocks(s.ggn()))
 ggn_lastlayer = _answers(lambda s: s.ggn()[-s.layer_sizes[-1]:, -s.layer_sizes[-1]:])
+ggn_kfac = _answers(lambda s: _kfac(s, s.curvatures()))
+ggn_kfra = _answers(_kfra)
+ggn_ekfac = _answers(lambda s: _ekfac(s, joint=True))
+ggn_ekfac_split = _answers(lambda s: _ekfac(s, joint=False))
 hessian_full = _answers(State.hessian)
 hessian_diag = _answers(lambda s: s.hessian().diagonal())
 hessian_blockdiag = _answers(lambda s: s.layer_blocks(s.hessian()))
 hessian_hvp = _answers(lambda s: jvp(grad(s.loss), (s.theta,), (s.vector,))[1])
 fisher_full = _answers(State.fisher)
 fisher_diag = _answers(lambda s: s.fisher().diagonal())
+fisher_kfac = _answers(lambda s: _kfac(s, s.expected_outer_products()))
 fisher_empirical = _answers(lambda s: s.outer_products(s.y))
 fisher_empirical_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.y).square().sum(0))
 fisher_empirical_centred = _answers(lambda s: s.outer_products(s.y, centred=True))
+fisher_empirical_kfac = _answers(lambda s: _kfac(s, s.outer_products_at(s.y)))
 fisher_mc = _answers(lambda s: s.outer_products(s.labels))
 fisher_mc_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.labels).square().sum(0))
+fisher_mc_kfac = _answers(lambda s: _kfac(s, s.outer_products_at(s.labels)))
 ntk = _answers(State.kernel)
 laplace_precision = _answers(lambda s: s.ggn() + s.prior_precision)
 laplace_covariance = _answers(lambda s: _covariance(s.ggn() + s.prior_precision))

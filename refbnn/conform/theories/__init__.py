@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Callable, Mapping
 
 from ..quantities import Quantity
-from .curvature import curvature_plus_prior, empirical, prior_in_loss, products, sides
+from .curvature import curvature_plus_prior, empirical, hessian_parts, prior_in_loss, products, sides
 from .facts import Facts
 from .general import conventions_theories, other_quantities, parts
 from .predictive import glm_variance, means, monte_carlo
@@ -40,6 +40,7 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Quantity], list[Theory]]], ...
     ((*PRECISIONS, *COVARIANCES), curvature_plus_prior),
     (("laplace.scale", "laplace.sample"), sides),
     (("fisher.empirical",), empirical),
+    (("hessian.full", "hessian.diag", "hessian.blockdiag"), hessian_parts),
     (("hessian.hvp",), products),
     (("forward", "predictive.glm.mean"), means),
     (("predictive.mc",), monte_carlo),

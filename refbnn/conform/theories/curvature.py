@@ -157,6 +157,19 @@ def _root_basis(root: Callable[[Array, Array], Array]) -> MakeBasis:
     return basis
 
 
+def hessian_parts(quantity: Quantity) -> list[Theory]:
+    """αG + βR with R = H − G: the part of the loss's curvature and the part of the network's, scaled apart."""
+    ggn = quantity.name.replace("hessian", "ggn")
+
+    def rest(facts: Facts) -> Array | None:
+        whole, part = facts.value(quantity.name), facts.value(ggn)
+        return None if whole is None or part is None else whole - part
+    special = {("0", "1"): ("residual_part", "You return H − G, the Hessian without the GGN", "add the GGN")}
+    return [Theory("parts", "parts", 1, "The GGN part G and the residual part R = H − G of the Hessian are scaled apart",
+                   "H = G + R", pair(lambda facts: facts.value(ggn), rest), (quantity.name, ggn), terms=("G", "R"),
+                   special=special)]
+
+
 def empirical(quantity: Quantity) -> list[Theory]:
     """Σ g gᵀ − β (Σ g)(Σ g)ᵀ: centred, or the outer product of the sum."""
     def total(facts: Facts) -> Array | None:

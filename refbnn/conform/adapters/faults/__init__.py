@@ -160,6 +160,10 @@ FAULTS: dict[str, Fault] = {
         "laplace.hessian.covariance": right.laplace_covariance,
     }, {"hessian.full": "quantity:ggn.full", "hessian.diag": "quantity:ggn.diag",
         "laplace.hessian.precision": "curvature:ggn.full", "laplace.hessian.covariance": "curvature:ggn.full"}),
+    "scaled_ggn_part": Fault("the GGN within the Hessian is multiplied by the number of outputs", **_named("parts:C,1", {
+        f"hessian.{part}": lambda s, part=part: (
+            correct(f"hessian.{part}")(s) + (s.problem.num_outputs - 1) * correct(f"ggn.{part}")(s))
+        for part in ("full", "diag", "blockdiag")})),
     "centred_fisher": Fault("per-datum gradients are centred", **_named("centred", {"fisher.empirical": _centred})),
     "transposed_cholesky": Fault("L⁻¹ where L⁻ᵀ should be", **_named("transposed_cholesky", {
         "laplace.scale": _untransposed, "laplace.sample": _sampled(_untransposed)})),

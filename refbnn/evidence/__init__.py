@@ -1,0 +1,25 @@
+"""The Laplace evidence as a function of hyper-parameters, its gradients, and what is done with them.
+
+    family = evidence.Family(net, evidence.NoiseVariance(), evidence.per_layer(net.layer_sizes), X, y)
+    found = evidence.maximize(family, evidence.ggn, np.zeros(family.num_hyper), start)
+    found.point.posterior, found.point.q
+
+η is one vector of logarithms (h): prior precisions, then those of the likelihood. `family.at(eta)` is an ordinary Posterior, and
+`family.linearised(theta)` the family of the linear model, whose evidence at its own mode is another function of η. The curvature
+is `hessian` or `ggn`.
+"""
+
+from refbnn.evidence.alternating import Online, online
+from refbnn.evidence.family import Family
+from refbnn.evidence.fixed_points import FixedPoint, em, iterate, mackay
+from refbnn.evidence.likelihoods import Fixed, NoiseVariance, Temperature
+from refbnn.evidence.marginal import Marginal, marginalise
+from refbnn.evidence.maximum import Maximum, maximize
+from refbnn.evidence.point import Curvature, Evidence, at, ggn, hessian
+from refbnn.evidence.precisions import Precisions, one, per_layer, per_parameter
+
+__all__ = [
+    "Curvature", "Evidence", "Family", "Fixed", "FixedPoint", "Marginal", "Maximum", "NoiseVariance", "Online", "Precisions",
+    "Temperature", "at", "em", "ggn", "hessian", "iterate", "mackay", "marginalise", "maximize", "one", "online", "per_layer",
+    "per_parameter",
+]

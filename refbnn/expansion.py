@@ -1,0 +1,139 @@
+"""What a Laplace approximation leaves out at the next order: of the evidence, of the mean, of predictions through the network.
+
+Diagnostics. The series is asymptotic in the number of data: a correction that is not small says that Laplace is not to be trusted
+here, and neither is the correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from refbnn import third
+from refbnn.gaussian import Gaussian
+from refbnn.loss import Loss
+from refbnn.precision import Dense
+from refbnn.shapes import NewInputs, Vector, as_array, expect_methods
+
+AT_A_MODE = 1e-4  # posterior standard deviations; farther off, the first-order term that a mode lacks may not be small
+FIRST_STEP = 0.25  # of differences, in posterior standard deviations
+STEPS = 12  # at most, each half of the one before
+
+Functions = Annotated[np.ndarray, "m k"]
+
+
+@dataclass(frozen=True)
+class SecondOrder:
+    """The terms of order 1/N, Eq. (laplace-second-order), with U = −log p(y, θ) in coordinates where P = I.
+
+    `fourth` is −⅛ Σ U_iijj, with an estimate of the absolute error of its numerical differentiation; `third_joined` is
+    ⅛ Σ U_iij U_jkk and `third_crossed` 1/12 Σ U_ijk², both to round-off. `mean_shift` takes the mode to the posterior mean.
+    """
+
+    fourth: float
+    fourth_error: float
+    third_joined: float
+    third_crossed: float
+    mean_shift: Vector
+
+    @property
+    def log_evidence(self) -> float:
+        """log p(y) − log p(y)_Laplace up to O(1/N²), to be added to laplace.log_evidence."""
+        return self.fourth + self.third_joined + self.third_crossed
+
+    @property
+    def shift_in_deviations(self) -> float:
+        """√(shiftᵀ P shift), how many posterior standard deviations the mean is from the mode: √(2 third_joined)."""
+        return float(np.sqrt(2 * self.third_joined))
+
+
+def second_order(posterior: object, theta: Vector) -> SecondOrder:
+    """The next terms after Laplace with the Hessian at the mode θ (Tierney & Kadane 1986; Kass, Tierney & Kadane 1990).
+
+    Third derivatives are exact, by jets: p(p + 1)/2 of them. The contraction of the fourth is the derivative of one of the
+    third, Σ_j v_j · ∂/∂v_j Σ_i ∇³U[v_i, v_i], by central differences and Richardson's extrapolation: 2p² jets a step. On
+    Linearised it is the correction of Laplace with the GGN. Raises ValueError away from a mode, and for a prior that is not
+    Gaussian; NotPositiveDefinite at a saddle.
+    """
+    expect_methods("posterior", posterior, "loss", "prior", "value_and_gradient", "negative_hessian")
+    if not hasattr(posterior.prior, "precision"):
+        raise ValueError(f"prior: expected a Gaussian, which has no third derivatives, got a {type(posterior.prior).__name__}")
+    theta = as_array("theta", theta, "p", p=posterior.net.num_params)
+    P = Dense(posterior.negative_hessian(theta))
+    _refuse_away_from_a_mode(posterior, theta, P)
+    V = P.scale_matvec(np.eye(P.num_params))  # row i is column i of C, with C Cᵀ = P⁻¹
+    t = third.trace_gradient_of_hessian(posterior.loss, theta, V)
+    fourth, error = _derivative(lambda h: _central_difference(posterior.loss, theta, V, h))
+    return SecondOrder(
+        fourth=-fourth / 8,
+        fourth_error=error / 8,
+        third_joined=float(((V @ t) ** 2).sum()) / 8,
+        third_crossed=_sum_of_squares(posterior.loss, theta, V) / 12,
+        mean_shift=-0.5 * P.solve(t),
+    )
+
+
+def sampling_bias(net: object, q: Gaussian, X_new: NewInputs) -> Functions:
+    """½ tr(Σ ∇²f(x)), by how much the mean of f over θ ~ q differs from f at q's mean, to first order: (m k).
+
+    Eq. (network-sampling-bias). Zero for a network affine in θ: it is what sampling a network with the posterior of its
+    linearisation adds to the GLM predictive.
+    """
+    expect_methods("q", q, "mean", "precision")
+    bends = net.evaluate(q.mean, X_new).bend(q.precision.scale_matvec(np.eye(q.num_params)))
+    return 0.5 * bends.sum(0)
+
+
+def _refuse_away_from_a_mode(posterior, theta: np.ndarray, P: Dense) -> None:
+    gradient = posterior.value_and_gradient(theta)[1]
+    distance = np.sqrt(gradient @ P.solve(gradient))
+    if distance > AT_A_MODE:
+        raise ValueError(f"theta: expected a mode to {AT_A_MODE:g} standard deviations, got a point {distance:.3g} away from one")
+
+
+def _sum_of_squares(loss: Loss, theta: np.ndarray, V: np.ndarray) -> float:
+    """Σ_ijk U_ijk² for the directions V (p p), with ∇³U[u, v] = ½ (∇³U[u + v, u + v] − ∇³U[u, u] − ∇³U[v, v])."""
+    own = third.third_derivative(loss, theta, V)
+    total = ((own @ V.T) ** 2).sum()
+    for i in range(len(V) - 1):
+        sums = third.third_derivative(loss, theta, V[i] + V[i + 1:])
+        mixed = 0.5 * (sums - own[i] - own[i + 1:])
+        total += 2 * ((mixed @ V.T) ** 2).sum()
+    return float(total)
+
+
+def _central_difference(loss: Loss, theta: np.ndarray, V: np.ndarray, h: float) -> tuple[float, float]:
+    """Σ_j v_j · [t(θ + h v_j) − t(θ − h v_j)]/(2h), t = Σ_i ∇³U[v_i, v_i] with the v_i held fixed: Σ_ij U_iijj + O(h²).
+
+    And its round-off, that of sums of jets over data, parameters and directions.
+    """
+    total = size = 0.0
+    for v in V:
+        ahead, behind = (third.trace_gradient_of_hessian(loss, theta + step, V) for step in (h * v, -h * v))
+        total += v @ (ahead - behind)
+        size += np.abs(v) @ (np.abs(ahead) + np.abs(behind))
+    return total / (2 * h), np.finfo(float).eps * np.sqrt(len(loss.X) + 2 * len(V)) * size / (2 * h)
+
+
+def _derivative(difference: Callable[[float], tuple[float, float]]) -> tuple[float, float]:
+    """The limit at 0 of difference(h), even and smooth in h, and an estimate of its error (Ridders 1982).
+
+    A triangle of Richardson extrapolations, a row for every halving of h. The entry with the smallest error is kept: its
+    disagreement with its two neighbours of lower order, plus the round-off of its row. Rows that disagree more end the search.
+    """
+    value, _ = difference(FIRST_STEP)
+    row, best, error = [value], np.nan, np.inf
+    for k in range(1, STEPS):
+        value, round_off = difference(FIRST_STEP / 2**k)
+        above, row = row, [value]
+        for m in range(1, k + 1):
+            row.append(row[-1] + (row[-1] - above[m - 1]) / (4**m - 1))
+            own = max(abs(row[m] - row[m - 1]), abs(row[m] - above[m - 1])) + round_off
+            if own <= error:
+                best, error = row[m], own
+        if abs(row[-1] - above[-1]) > 2 * error:
+            break
+    return float(best), float(error)

@@ -1,0 +1,161 @@
+"""Expectations E g(z) under z ~ N(0, I_d): Gauss-Hermite, trapezoid, scrambled Sobol points, given draws.
+
+Every rule has `.integrate(g)`, which returns the value *and* an estimate of its error, so that "exact" is a number and not a
+word. For deterministic rules the estimate is meant to be an upper bound (from coarser rules on the same function); for replicated
+ones it is one standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri, roots_hermitenorm
+
+from refbnn.shapes import as_array, as_count, as_own_array
+
+LARGEST = 2**21  # points of a product rule
+_SAFETY = 4.0  # observed: errors up to 1.3 times the largest difference for logistic functions, 3.3 times for steps
+_END = 8.6  # P(|z| > 8.6) = 8e-18
+_BITS = 52  # of a Sobol number; with half of the last one added it is neither 0 nor 1 and still a float64
+
+
+@dataclass(frozen=True, eq=False)
+class Integral:
+    """An expectation and the estimate of its absolute error: two arrays, or two objects, of one form."""
+
+    value: Any
+    error: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """E g(z) ≈ Σ_j w_j g(z_j): points (j d), weights (j), and the weights (c j) of c coarser rules on the same points."""
+
+    points: np.ndarray
+    weights: np.ndarray
+    coarser: np.ndarray
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.points.shape[1]
+
+    def integrate(self, g: Callable[[np.ndarray], np.ndarray]) -> Integral:
+        """Σ_j w_j g(z_j): g takes (j d) and returns (j ...).
+
+        The error estimate is four times the largest difference to a coarser rule, plus round-off.
+        """
+        values = _values(g, self.points)
+        value = np.tensordot(self.weights, values, 1)
+        apart = np.abs(np.tensordot(self.coarser - self.weights, values, 1)).max(0)
+        return Integral(value, _SAFETY * apart + 30 * np.finfo(float).eps * np.tensordot(self.weights, np.abs(values), 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Replicated:
+    """r independent unbiased estimates of E g(z), each a plain average over j points: points (r j d)."""
+
+    points: np.ndarray
+
+    def __post_init__(self):
+        points = as_own_array("points", self.points, "r j d")
+        if len(points) < 2 or points.shape[1] < 1:
+            raise ValueError(f"points: expected at least two replicates, which an error estimate needs, got shape {points.shape}")
+        object.__setattr__(self, "points", points)
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.points.shape[2]
+
+    def integrate(self, g: Callable[[np.ndarray], np.ndarray]) -> Integral:
+        """The mean of the replicates, and its standard error √(s²/r) with s² divided by r − 1."""
+        count, each, dim = self.points.shape
+        values = _values(g, self.points.reshape(-1, dim))
+        estimates = values.reshape(count, each, *values.shape[1:]).mean(1)
+        return Integral(estimates.mean(0), estimates.std(0, ddof=1) / np.sqrt(count))
+
+
+def gauss_hermite(dim: int, num_points: int) -> Rule:
+    """The product of Gauss-Hermite rules with `num_points` points a dimension, exact for polynomials of degree 2·num_points − 1.
+
+    Coarser rules: n − 1, 2n/3 and n/2 points. Raises ValueError for fewer than 4 points or more than 2²¹ in all.
+    """
+    dim, num_points = as_count("dim", dim), as_count("num_points", num_points, 4)
+    sizes = (num_points, num_points - 1, 2 * num_points // 3, num_points // 2)
+    _refuse_too_many(sum(float(n) ** dim for n in sizes))
+    rules = [_product(*_hermite(n), dim) for n in sizes]
+    points = np.concatenate([points for points, _ in rules])
+    starts = np.cumsum([0, *[len(points) for points, _ in rules]])
+    spread = np.zeros((len(sizes), len(points)))
+    for row, start, (_, weights) in zip(spread, starts, rules):
+        row[start:start + len(weights)] = weights
+    return Rule(points, spread[0], spread[1:])
+
+
+def trapezoid(dim: int, num_points: int) -> Rule:
+    """The product of trapezoidal rules with an odd `num_points` on [−8.6, 8.6]; narrower below 25 points.
+
+    For bounded functions that are analytic in a strip the error falls geometrically (Trefethen and Weideman 2014), for the
+    steep functions of wide Gaussians much sooner than that of Gauss-Hermite. Coarser rules: every second point, every third, and
+    the inner nine tenths. Raises ValueError for an even number, fewer than 13 points or more than 2²¹ in all.
+    """
+    dim, num_points = as_count("dim", dim), as_count("num_points", num_points, 13)
+    if num_points % 2 == 0:
+        raise ValueError(f"num_points: expected an odd number, got {num_points}")
+    _refuse_too_many(float(num_points) ** dim)
+    end = min(_END, np.sqrt(np.pi * (num_points - 1)))
+    index = np.arange(num_points) - num_points // 2
+    z = index * (2 * end / (num_points - 1))
+    density = np.exp(-0.5 * z**2)
+    kept = (True, index % 2 == 0, index % 3 == 0, np.abs(z) < 0.9 * end)
+    rules = [_product(z, density * keep / (density * keep).sum(), dim) for keep in kept]
+    return Rule(rules[0][0], rules[0][1], np.array([weights for _, weights in rules[1:]]))
+
+
+def sobol(dim: int, num_points: int, num_replicates: int, rng: np.random.Generator) -> Replicated:
+    """`num_replicates` independent scramblings of 2ᵐ = `num_points` Sobol points (Owen 1997), mapped to normals by Φ⁻¹.
+
+    Raises ValueError unless num_points is a power of two and there are at least two replicates.
+    """
+    from scipy.stats import qmc  # heavy: loaded only when asked for
+
+    dim, num_points = as_count("dim", dim), as_count("num_points", num_points)
+    if num_points & (num_points - 1):
+        raise ValueError(f"num_points: expected a power of two, which the balance of Sobol points needs, got {num_points}")
+    num_replicates = as_count("num_replicates", num_replicates, 2)
+    uniforms = [qmc.Sobol(dim, bits=_BITS, seed=rng).random(num_points) for _ in range(num_replicates)]
+    return Replicated(ndtri(np.array(uniforms) + 0.5**(_BITS + 1)))
+
+
+def draws(normals: np.ndarray) -> Replicated:
+    """Plain Monte Carlo with given standard normals (t d)."""
+    return Replicated(as_array("normals", normals, "t d")[:, None])
+
+
+def _values(g: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> np.ndarray:
+    values = np.asarray(g(points), dtype=float)
+    if values.shape[:1] != points.shape[:1]:
+        raise ValueError(f"g: expected one value for each of {len(points)} points, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("g: expected finite values, got NaN or infinity at a point of the rule")
+    return values
+
+
+def _hermite(num_points: int) -> tuple[np.ndarray, np.ndarray]:
+    points, weights = roots_hermitenorm(num_points)
+    return points, weights / weights.sum()
+
+
+def _product(points: np.ndarray, weights: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """The product rule: points (jᵈ d) and weights (jᵈ)."""
+    grid = np.stack(np.meshgrid(*[points] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
+    return grid, np.prod(np.stack(np.meshgrid(*[weights] * dim, indexing="ij"), axis=-1).reshape(-1, dim), axis=-1)
+
+
+def _refuse_too_many(size: float) -> None:
+    if size > LARGEST:
+        raise ValueError(f"num_points: expected a product of at most {LARGEST} points, got {size:.3g}; take sobol instead")

@@ -1,0 +1,1 @@
+"""What each peer library is expected to get, one file a library."""

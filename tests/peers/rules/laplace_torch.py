@@ -1,0 +1,63 @@
+"""laplace-torch: three releases, two default dtypes of torch."""
+from __future__ import annotations
+
+import numpy as np
+
+from refbnn.conform.case import Case
+
+from .peer import RIGHT, Peer, Rule, anything, likelihood, regression_with_residuals, silu
+
+DOUBLE = {"REFBNN_TORCH_DEFAULT_DTYPE": "float64"}
+OFFERS = (
+    "forward", "loss", "gradient", "jacobian", "ggn.full", "ggn.diag", "ggn.lastlayer", "ggn.kfac", "hessian.full",
+    "fisher.empirical", "fisher.empirical.diag", "fisher.empirical.kfac", "fisher.mc", "fisher.mc.kfac",
+    "laplace.precision", "laplace.covariance", "laplace.scale", "laplace.log_det", "laplace.log_evidence", "laplace.sample",
+    "laplace.hessian.precision", "laplace.hessian.covariance", "laplace.hessian.log_det", "laplace.hessian.log_evidence",
+    "predictive.glm.mean", "predictive.glm.variance", "predictive.mc")
+ROUNDED = ("ggn.full", "ggn.lastlayer", "hessian.full", "fisher.empirical", "fisher.mc", "laplace.*", "predictive.glm.variance")
+FITTED = ("loss", *ROUNDED, "predictive.mc")
+
+
+def one_by_one_first_weight(case: Case) -> bool:
+    """One input, one unit."""
+    return case.problem.sizes[:2] == (1, 1)
+
+
+def correlated_posterior(case: Case) -> bool:
+    """P has off-diagonal entries, so that a triangular factor and its transpose differ."""
+    P = case.values["laplace.precision"].value
+    return bool(np.abs(P - np.diag(np.diag(P))).max() > 1e-5 * np.abs(P).max())
+
+
+def ggn_of_single_numbers(case: Case) -> bool:
+    """Every entry of the GGN (of ½‖y − f‖² for regression) is a float32 number, so that rounding to float32 loses nothing."""
+    G = case.values["ggn.full"].value * (case.problem.variance or 1)
+    return bool(np.all(np.abs(G.astype(np.float32) - G) <= 1e-15 * np.abs(G)))
+
+
+def ggn_of_other_numbers(case: Case) -> bool:
+    """The rest."""
+    return not ggn_of_single_numbers(case)
+
+
+def refuses(run: str, case: Case, quantity: str) -> bool:
+    """Other likelihoods; a full prior precision."""
+    P0 = case.problem.prior_precision
+    full = bool(np.any(P0 != np.diag(np.diag(P0))))
+    return (case.problem.likelihood not in ("normal", "categorical")
+            or full and quantity.startswith(("laplace", "predictive.glm.variance")))
+
+
+PEER = Peer(
+    "laplace-torch", "0.3", {"0.3": {}, "0.3 float64": DOUBLE, "0.2.2.2": {}, "0.2.1": {}, "0.2.1 float64": DOUBLE}, OFFERS, (
+        Rule(("0.3",), one_by_one_first_weight, FITTED, {"ERROR"}, "one_by_one_layer_of_double_model"),
+        Rule(("0.3*",), silu, ("hessian.full", "laplace.hessian.*"), {"ERROR"}, "hessian_of_silu"),
+        Rule(("*",), regression_with_residuals, ("fisher.empirical*",), {"MISMATCH"}, "empirical_fisher_of_regression"),
+        Rule(("0.2.1",), anything, ("laplace.sample",), {"ERROR"}, "sample_of_double_model"),
+        Rule(("0.2.2.2", "0.2.1 float64"), correlated_posterior, ("laplace.sample",), {"MISMATCH"}, "transposed_cholesky_factor"),
+        Rule(("0.2.*",), likelihood("categorical"), ("fisher.mc",), {"MISMATCH"}, "sampled_fisher_of_classification"),
+        Rule(("0.3 float64",), anything, ("*",), RIGHT),
+        Rule(("*",), ggn_of_single_numbers, ("ggn.full",), RIGHT),
+        Rule(("*",), ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
+        Rule(("*",), anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
+        Rule(("*",), anything, ("*",), RIGHT)), refuses)

@@ -1,0 +1,537 @@
+"""The Laplace evidence of hyper-parameters: gradients, fixed points, maximum, online scheme, marginal (identities H5 to H13)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.polynomial import chebyshev
+from scipy.integrate import quad
+
+from refbnn import Linearised, Mlp, Posterior, activations, evidence, likelihoods, optimize, priors
+from refbnn.evidence import alternating, marginal
+from refbnn.evidence import point as point_module
+from refbnn.evidence.likelihoods import NoiseVariance
+from refbnn.evidence.point import Evidence
+from refbnn.evidence.precisions import Precisions
+from tests.judge import agree, vanishes
+
+NODES, RADIUS = 13, 0.08  # of the interpolant of a re-optimised evidence: its derivative has about ten digits
+NET = Mlp((2, 3, 2), activations.tanh)
+P = NET.num_params
+CURVATURES = {"hessian": evidence.hessian, "ggn": evidence.ggn}
+
+
+def data(kind, n=23):
+    """Inputs, and targets that depend on them."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(n, 2))
+    f = np.stack([np.sin(X[:, 0]) + 0.3 * X[:, 1], X[:, 0] * X[:, 1]], -1)
+    return X, {
+        "normal": f + 0.2 * rng.normal(size=f.shape), "bernoulli": (f + rng.logistic(size=f.shape) > 0).astype(float),
+        "categorical": (f[:, 0] + rng.logistic(size=n) > f[:, 1]).astype(int),
+        "poisson": rng.poisson(np.exp(0.7 * f)).astype(float),
+    }[kind]
+
+
+FAMILIES = {
+    "noise, one precision": ("normal", NoiseVariance(), evidence.one(P, mean=0.1), [0.2, -1.5]),
+    "noise, per layer": ("normal", NoiseVariance(), evidence.per_layer(NET.layer_sizes), [0.1, -0.4, -1.5]),
+    "categorical, per layer": ("categorical", evidence.Fixed(likelihoods.Categorical()), evidence.per_layer(NET.layer_sizes),
+                               [-0.3, -1.1]),
+    "poisson, three groups": ("poisson", evidence.Fixed(likelihoods.Poisson()), Precisions(np.arange(P) % 3), [-1.0, 0.5, 0.0]),
+    "tempered bernoulli": ("bernoulli", evidence.Temperature(likelihoods.Bernoulli()), evidence.one(P), [-1.1, -0.3]),
+    "tempered student": ("normal", evidence.Temperature(likelihoods.StudentT(0.3, 5.0)), evidence.one(P), [-0.2, 0.2]),
+}
+
+
+@cache
+def family(name):
+    """(family, η, a mode there, the best of a few starts)."""
+    kind, of_likelihood, precisions, eta = FAMILIES[name]
+    made = evidence.Family(NET, of_likelihood, precisions, *data(kind))
+    rng, found = np.random.default_rng(11), []
+    for _ in range(6):
+        try:
+            found.append(optimize.maximize(made.at(eta), rng.normal(size=P)))
+        except optimize.NotAMode:
+            continue
+    return made, np.array(eta, dtype=float), max(found, key=lambda mode: mode.log_prob).theta
+
+
+@cache
+def linear_family(noise=True):
+    """No hidden layer and Normal noise: everything is exact."""
+    rng = np.random.default_rng(2)
+    net, X = Mlp((3, 2), ()), rng.normal(size=(11, 3))
+    y = X @ rng.normal(size=(3, 2)) + 0.5 * rng.normal(size=(11, 2))
+    of_likelihood = NoiseVariance() if noise else evidence.Fixed(likelihoods.Normal(0.3))
+    return evidence.Family(net, of_likelihood, Precisions([0, 0, 0, 1, 1, 1, 0, 1], mean=0.2), X, y)
+
+
+def derivatives(function, eta):
+    """The gradient of function(η), from the Chebyshev interpolant along every axis."""
+    nodes, slopes = chebyshev.chebpts1(NODES), []
+    for axis in np.eye(len(eta)):
+        values = [function(eta + RADIUS * t * axis) for t in nodes]
+        coefficients = chebyshev.chebfit(nodes, values, NODES - 1)
+        assert np.abs(coefficients[-3:]).max() < 1e-8 * np.abs(coefficients).max(), "the interpolant has not converged"
+        slopes.append(chebyshev.chebval(0.0, chebyshev.chebder(coefficients)) / RADIUS)
+    return np.array(slopes)
+
+
+def has_digits(value, expected, digits):
+    """Assert ‖value − expected‖ <= 10^−digits ‖expected‖."""
+    error = np.linalg.norm(value - expected)
+    assert error <= 10.0**-digits * np.linalg.norm(expected), (value, expected)
+
+
+# -- gradients (H5, H6, H7, H10, H11) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("curvature", CURVATURES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence(name, curvature):
+    made, eta, mode = family(name)
+    choice = CURVATURES[curvature]
+    found = evidence.at(made, choice, eta, mode)
+    expected = derivatives(lambda eta: evidence.at(made, choice, eta, mode).log_evidence, eta)
+    has_digits(found.total_gradient, expected, 7)
+
+
+@pytest.mark.parametrize("curvature", CURVATURES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from_the_total_one(name, curvature):
+    made, eta, mode = family(name)
+    found = Evidence(made, CURVATURES[curvature], eta, mode)
+    expected = derivatives(lambda eta: Evidence(made, CURVATURES[curvature], eta, mode).log_evidence, eta)
+    has_digits(found.direct_gradient, expected, 9)
+    assert np.linalg.norm(found.direct_gradient - found.total_gradient) > 1e-3 * np.linalg.norm(found.total_gradient)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_mode_moves_as_the_implicit_function_theorem_says(name):
+    made, eta, mode = family(name)
+    found = evidence.at(made, evidence.ggn, eta, mode)
+    for derivative, axis in zip(found.mode_derivatives, np.eye(len(eta))):
+        moved = [optimize.maximize(made.at(eta + h * axis), mode).theta for h in (1e-3, -1e-3, 2e-3, -2e-3)]
+        expected = (8 * (moved[0] - moved[1]) - (moved[2] - moved[3])) / 12e-3
+        has_digits(derivative, expected, 6)
+
+
+def test_the_direct_gradient_of_a_precision_is_half_of_gamma_minus_the_weighted_square():
+    made, eta, mode = family("categorical, per layer")
+    found, S = Evidence(made, evidence.ggn, eta, mode), None
+    precisions = np.repeat(np.exp(eta), NET.layer_sizes)
+    S = np.linalg.inv(found.posterior.loss.ggn(mode) + np.diag(precisions))
+    expected, start = [], 0
+    for size, precision in zip(NET.layer_sizes, np.exp(eta)):
+        block = range(start, start + size)
+        start += size
+        gamma = size - precision * sum(S[j, j] for j in block)
+        expected.append(0.5 * (gamma - precision * sum(mode[j] ** 2 for j in block)))
+    agree(found.direct_gradient, expected, terms=P, condition=np.linalg.cond(S))
+
+
+def test_gradients_per_layer_and_per_parameter_sum_to_that_of_one_precision():
+    made, _, mode = family("tempered bernoulli")
+    for choice in CURVATURES.values():
+        kinds = (evidence.one(P), evidence.per_layer(NET.layer_sizes), evidence.per_parameter(P))
+        of_each = []
+        for precisions in kinds:
+            same = evidence.Family(NET, evidence.Fixed(likelihoods.Bernoulli()), precisions, made.X, made.y)
+            start = evidence.at(same, choice, np.full(precisions.num_hyper, -0.4), mode)
+            of_each.append((start.direct_gradient.sum(), start.total_gradient.sum(), start.log_evidence))
+        for others in of_each[1:]:
+            agree(others, of_each[0], terms=P, condition=1e5)
+
+
+def closed_form(made, eta):
+    """log N(y; Jμ₀, K) and its gradient, K = J P₀⁻¹ Jᵀ + σ²I, of the linear family: nothing of the package but the network."""
+    variances, noise = np.exp(-eta[:2])[made.precisions.groups], np.exp(eta[2])
+    J = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8)
+    e = made.y.ravel() - J @ np.full(8, 0.2)
+    K = (J * variances) @ J.T + noise * np.eye(22)
+    alpha = np.linalg.solve(K, e)
+    changes = [-(J * (variances * (made.precisions.groups == g))) @ J.T for g in (0, 1)] + [noise * np.eye(22)]
+    gradient = [0.5 * alpha @ change @ alpha - 0.5 * np.trace(np.linalg.solve(K, change)) for change in changes]
+    return -0.5 * e @ alpha - 0.5 * np.linalg.slogdet(2 * np.pi * K)[1], np.array(gradient)
+
+
+@pytest.mark.parametrize("curvature", CURVATURES)
+@pytest.mark.parametrize("eta", [[0.3, -0.5, -1.0], [2.0, 1.0, 0.5], [-2.0, 1.5, -2.5]])
+def test_in_the_linear_model_evidence_and_gradients_are_those_of_the_gaussian_process(curvature, eta):
+    made, eta = linear_family(), np.array(eta)
+    found = evidence.at(made, CURVATURES[curvature], eta, np.zeros(8))
+    value, gradient = closed_form(made, eta)
+    agree(found.log_evidence, value, terms=22, condition=1e3)
+    agree(found.total_gradient, gradient, terms=22, condition=1e3)
+    agree(found.direct_gradient, gradient, terms=22, condition=1e3)
+    vanishes(found.trace_gradient, scale=1.0, terms=22)
+
+
+# -- fixed points (H8, H9) --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("update", [evidence.mackay, evidence.em])
+def test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence(update):
+    made = linear_family()
+    found = evidence.iterate(update, made, evidence.ggn, np.zeros(3), np.zeros(8), tolerance=1e-11, max_iterations=2000)
+    assert found.converged and found.change < 1e-11
+    assert np.abs(closed_form(made, found.point.eta)[1]).max() < 1e-9
+
+
+def test_mackay_em_and_gradient_ascent_find_the_same_point_of_the_linear_model():
+    made, start = linear_family(), (np.zeros(3), np.zeros(8))
+    mackay = evidence.iterate(evidence.mackay, made, evidence.ggn, *start).point.eta
+    em = evidence.iterate(evidence.em, made, evidence.ggn, *start).point.eta
+    ascent = evidence.maximize(made, evidence.ggn, *start, tolerance=1e-8)
+    assert ascent.converged
+    assert np.abs(mackay - em).max() < 1e-7 and np.abs(mackay - ascent.point.eta).max() < 1e-6
+
+
+@pytest.mark.parametrize("eta", [[0.0, 0.0, 0.0], [4.0, -3.0, 2.0], [-4.0, 4.0, -3.0]])
+def test_in_the_linear_model_em_never_goes_down(eta):
+    made = linear_family()
+    values = evidence.iterate(evidence.em, made, evidence.ggn, np.array(eta), np.zeros(8), max_iterations=60).log_evidences
+    assert len(values) > 5 and values[-1] > values[0] + 0.1
+    assert (np.diff(values) > -1e-12 * np.abs(values[0])).all()
+
+
+def test_updates_are_the_formulas_of_the_linear_model():
+    made, eta = linear_family(), np.array([0.3, -0.5, -1.0])
+    found = evidence.at(made, evidence.ggn, eta, np.zeros(8))
+    J = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8)
+    in_group, noise = made.precisions.groups == np.array([[0], [1]]), np.exp(-1.0)
+    S = np.linalg.inv(J.T @ J / noise + np.diag(np.exp(eta[:2])[made.precisions.groups]))
+    centred, misfit = found.theta - 0.2, ((made.y.ravel() - J @ found.theta) ** 2).sum()
+    squares, traces = [(centred[g] ** 2).sum() for g in in_group], [np.diag(S)[g].sum() for g in in_group]
+    gamma = 4 - np.exp(eta[:2]) * traces
+    agree(np.exp(evidence.mackay(found)), [*gamma / squares, misfit / (22 - gamma.sum())], terms=22, condition=100)
+    expected = [4 / (squares[0] + traces[0]), 4 / (squares[1] + traces[1]), (misfit + np.trace(J @ S @ J.T)) / 22]
+    agree(np.exp(evidence.em(found)), expected, terms=22, condition=100)
+
+
+@pytest.mark.parametrize("curvature", CURVATURES)
+def test_in_a_network_the_fixed_point_of_mackay_has_no_direct_gradient_but_is_not_stationary(curvature):
+    made, eta, mode = family("noise, one precision")
+    found = evidence.iterate(evidence.mackay, made, CURVATURES[curvature], eta, mode)
+    assert found.converged
+    assert np.abs(found.point.direct_gradient).max() < 1e-7
+    assert np.abs(found.point.total_gradient).max() > 0.1
+    best = evidence.maximize(made, CURVATURES[curvature], found.point.eta, found.point.theta)
+    assert best.point.log_evidence > found.point.log_evidence + 1e-3
+
+
+def test_an_iteration_that_is_cut_short_says_so():
+    found = evidence.iterate(evidence.em, linear_family(), evidence.ggn, np.zeros(3), np.zeros(8), max_iterations=2)
+    assert not found.converged and found.change > 1e-9 and len(found.log_evidences) == 3
+
+
+# -- the maximum ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, curvature", [
+    ("noise, one precision", "hessian"), ("noise, one precision", "ggn"), ("noise, per layer", "hessian"),
+    ("categorical, per layer", "ggn"),
+])
+def test_at_the_maximum_the_derivative_of_the_re_optimised_evidence_vanishes(name, curvature):
+    made, eta, mode = family(name)
+    choice = CURVATURES[curvature]
+    best = evidence.maximize(made, choice, eta, mode)
+    assert best.converged and best.gradient_norm < 1e-6 and best.num_evaluations > 2
+    assert best.gradient_norm == np.linalg.norm(best.point.total_gradient)
+    slopes = derivatives(lambda eta: evidence.at(made, choice, eta, best.point.theta).log_evidence, best.point.eta)
+    assert np.abs(slopes).max() < 1e-5
+    for axis in 0.1 * np.eye(made.num_hyper):
+        for moved in (best.point.eta + axis, best.point.eta - axis):
+            assert evidence.at(made, choice, moved, best.point.theta).log_evidence < best.point.log_evidence
+
+
+def test_a_search_along_a_branch_of_modes_that_ends_is_refused():
+    """The Hessian evidence grows without bound towards the precision at which two modes merge; there is no maximum to report."""
+    made, eta, mode = family("categorical, per layer")
+    with pytest.raises(optimize.NotAMode):
+        evidence.maximize(made, evidence.hessian, eta, mode)
+
+
+def test_a_search_that_cannot_reach_its_tolerance_says_so():
+    made, eta, mode = family("noise, one precision")
+    best = evidence.maximize(made, evidence.ggn, eta, mode, tolerance=1e-300)
+    assert not best.converged and best.gradient_norm > 1e-300
+
+
+# -- the linear model's own evidence (H12, H13) -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_away_from_a_mode_the_ggn_formula_is_below_the_linear_models_evidence_by_half_the_squared_newton_decrement(seed):
+    made, eta, mode = family("noise, per layer")
+    theta = mode + 0.3 * np.random.default_rng(seed).normal(size=P)
+    here, own = Evidence(made, evidence.ggn, eta, theta), evidence.at(made.linearised(theta), evidence.hessian, eta, theta)
+    gradient = made.at(eta).value_and_gradient(theta)[1]
+    gap = 0.5 * gradient @ np.linalg.solve(here.q.precision.matrix(), gradient)
+    assert gap > 0.1
+    agree(own.log_evidence - here.log_evidence, gap, terms=P, condition=1e4)
+    agree(own.theta, theta + here.q.precision.solve(gradient), terms=P, condition=1e4)
+
+
+def test_the_family_of_the_linearised_network_has_the_exact_evidence_of_its_gaussian_process():
+    made, eta, mode = family("noise, per layer")
+    theta = mode + 0.2
+    own = evidence.at(made.linearised(theta), evidence.hessian, eta, theta)
+    J, f = NET.jacobian(theta, made.X).reshape(-1, P), NET.forward(theta, made.X).ravel()
+    K = J @ np.diag(np.repeat(np.exp(-eta[:2]), NET.layer_sizes)) @ J.T + np.exp(eta[2]) * np.eye(len(J))
+    e = made.y.ravel() - (f - J @ theta)
+    expected = -0.5 * e @ np.linalg.solve(K, e) - 0.5 * np.linalg.slogdet(2 * np.pi * K)[1]
+    agree(own.log_evidence, expected, terms=P, condition=1e4)
+    agree(own.total_gradient, own.direct_gradient, terms=P, condition=1e4)
+
+
+def test_at_a_mode_network_and_linear_model_have_the_same_ggn_evidence_but_not_the_same_gradient():
+    made, eta, mode = family("categorical, per layer")
+    here, own = evidence.at(made, evidence.ggn, eta, mode), evidence.at(made.linearised(mode), evidence.hessian, eta, mode)
+    agree(own.log_evidence, here.log_evidence, terms=P, condition=1e4)
+    agree(own.direct_gradient, here.direct_gradient, terms=P, condition=1e4)
+    assert np.linalg.norm(own.total_gradient - here.total_gradient) > 1e-2
+
+
+def test_the_linear_models_evidence_is_maximised_at_fixed_linearisation_point():
+    made, eta, mode = family("noise, per layer")
+    linear = made.linearised(mode)
+    best = evidence.maximize(linear, evidence.hessian, eta, mode)
+    fixed = evidence.iterate(evidence.mackay, linear, evidence.ggn, eta, mode)
+    assert best.converged and fixed.converged
+    assert np.abs(best.point.eta - fixed.point.eta).max() < 1e-5
+    assert isinstance(best.point.posterior.net, Linearised)
+
+
+# -- the online scheme ------------------------------------------------------------------------------------------------------
+
+
+def test_in_the_linear_model_the_online_scheme_is_coordinate_ascent_to_the_maximum():
+    made = linear_family()
+    run = evidence.online(made, evidence.ggn, np.zeros(3), np.ones(8), 60, eta_steps=10)
+    values = [point.log_evidence for point in run.points]
+    assert len(values) == 61 and (np.diff(values) > -1e-12 * abs(values[0])).all()
+    assert run.theta_gradient_norm < 1e-4 and run.direct_gradient_norm < 1e-4
+    assert np.abs(closed_form(made, run.points[-1].eta)[1]).max() < 1e-4
+
+
+def test_in_a_network_the_online_scheme_rests_where_mackays_rule_does():
+    made, eta, mode = family("noise, one precision")
+    fixed = evidence.iterate(evidence.mackay, made, evidence.ggn, eta, mode)
+    run = evidence.online(made, evidence.ggn, eta, mode, 80, theta_steps=3, eta_steps=5)
+    assert run.theta_gradient_norm < 1e-4 and run.direct_gradient_norm < 1e-4
+    assert np.abs(run.points[-1].eta - fixed.point.eta).max() < 1e-4
+    assert np.abs(run.points[-1].total_gradient).max() > 0.1
+
+
+def test_every_block_of_the_online_scheme_goes_up_its_own_function():
+    made, eta, mode = family("noise, per layer")
+    run = evidence.online(made, evidence.ggn, eta, mode + 0.5, 15)
+    for before, after in zip(run.points, run.points[1:]):
+        assert before.posterior.log_prob(after.theta) >= before.posterior.log_prob(before.theta)
+        between = Evidence(made, evidence.ggn, before.eta, after.theta)
+        assert after.log_evidence >= between.log_evidence
+    assert run.points[-1].log_evidence > run.points[0].log_evidence + 1
+
+
+# -- hyper-parameters integrated out ----------------------------------------------------------------------------------------
+
+
+def one_precision():
+    """The linear model with one precision, for which everything but the last integral is exact."""
+    made = linear_family(noise=False)
+    return evidence.Family(made.net, made.likelihoods, evidence.one(8), made.X, made.y), priors.isotropic(1, 0.25)
+
+
+def test_the_marginal_over_one_hyper_parameter_is_that_of_adaptive_quadrature_within_its_error_estimate():
+    made, hyper_prior = one_precision()
+    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(1), np.zeros(8))
+    J, y = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8), made.y.ravel()
+
+    def density(eta):
+        K = np.exp(-eta) * J @ J.T + 0.3 * np.eye(22)
+        value = -0.5 * y @ np.linalg.solve(K, y) - 0.5 * np.linalg.slogdet(2 * np.pi * K)[1]
+        return np.exp(value + hyper_prior.log_prob([eta]) - found.log_evidence)
+
+    expected = np.log(quad(density, -25, 25, epsabs=0, epsrel=1e-10, limit=400)[0])
+    assert abs(expected) <= found.error < 1e-4
+    agree(found.weights.sum(), 1.0, terms=len(found.weights))
+    mean = quad(lambda eta: eta * density(eta), -25, 25, epsabs=1e-9, limit=400)[0]
+    assert abs(sum(w * point.eta[0] for w, point in zip(found.weights, found.points)) - mean) < 1e-4
+
+
+def test_a_coarser_or_shorter_rule_says_that_it_is_worse():
+    made, hyper_prior = one_precision()
+    arguments = made, evidence.ggn, hyper_prior, np.zeros(1), np.zeros(8)
+    reference = evidence.marginalise(*arguments, spacing=0.25, half_width=9)
+    assert reference.error < 1e-7
+    for spacing, half_width in ((1.5, 6), (1.0, 2), (0.5, 2), (0.5, 6)):
+        rule = evidence.marginalise(*arguments, spacing=spacing, half_width=half_width)
+        assert abs(rule.log_evidence - reference.log_evidence) <= rule.error, (spacing, half_width)
+    with pytest.raises(ValueError, match="even number"):
+        evidence.marginalise(*arguments, spacing=2.0, half_width=6)
+
+
+def test_the_marginal_over_two_hyper_parameters_is_the_double_sum_within_its_error_estimate():
+    made, hyper_prior = linear_family(noise=False), priors.per_parameter([0.5, 1.0], mean=[0.3, -0.2])
+    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(2), np.zeros(8), spacing=1.0)
+    axis, total = np.linspace(-9, 9, 91), []
+    for a in axis:
+        total += [closed_form(made, np.array([a, b, np.log(0.3)]))[0] + hyper_prior.log_prob([a, b]) for b in axis]
+    assert len(found.points) == 13**2
+    assert abs(found.log_evidence - np.logaddexp.reduce(total) - 2 * np.log(axis[1] - axis[0])) <= found.error < 0.05
+    best = max(found.points, key=lambda point: point.log_evidence + hyper_prior.log_prob(point.eta))
+    assert best is found.points[0], "the grid is centred at the maximum"
+
+
+def test_the_marginal_of_a_network_does_not_depend_on_the_grid():
+    made, eta, mode = family("tempered bernoulli")
+    same = evidence.Family(NET, evidence.Fixed(likelihoods.Bernoulli()), made.precisions, made.X, made.y)
+    hyper_prior, eta = priors.isotropic(1, 4.0, mean=eta[0]), eta[:1]
+    rules = [evidence.marginalise(same, evidence.ggn, hyper_prior, eta, mode, spacing=h) for h in (0.75, 0.5)]
+    assert abs(rules[0].log_evidence - rules[1].log_evidence) <= rules[0].error + rules[1].error < 0.1
+
+
+# -- families ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_member_of_a_family_is_the_posterior_with_the_exponentials_of_eta():
+    made, eta, mode = family("noise, per layer")
+    prior = priors.per_layer(NET.layer_sizes, np.exp(eta[:2]))
+    plain = Posterior(NET, likelihoods.Normal(np.exp(eta[2])), prior, made.X, made.y)
+    assert made.num_hyper == 3 and made.at(eta).log_prob(mode) == plain.log_prob(mode)
+    tempered = family("tempered bernoulli")
+    plain = Posterior(NET, likelihoods.Bernoulli(), priors.isotropic(P, np.exp(-1.1)), tempered[0].X, tempered[0].y)
+    agree(tempered[0].at([-1.1, 0.0]).log_prob(mode), plain.log_prob(mode), terms=P)
+    at_two = tempered[0].at([-1.1, np.log(2.0)])
+    agree(at_two.log_likelihood(mode), plain.log_likelihood(mode) / 2, terms=P)
+
+
+def tempered_point():
+    """An evidence with a temperature, for which there is no fixed-point rule."""
+    made, eta, mode = family("tempered bernoulli")
+    return Evidence(made, evidence.ggn, eta, mode)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: Precisions([0, 2, 2]), "groups"),
+    (lambda: Precisions([]), "groups"),
+    (lambda: Precisions([0.5, 1.0]), "groups"),
+    (lambda: Precisions([-1, 0]), "groups"),
+    (lambda: evidence.one(0), "num_params"),
+    (lambda: evidence.per_layer((3, 0)), "layer_sizes"),
+    (lambda: evidence.one(3, mean=np.ones(2)), "mean"),
+    (lambda: evidence.Fixed(np.ones(3)), "member"),
+    (lambda: evidence.Family(NET, likelihoods.Normal(1.0), evidence.one(P), *data("normal")), "likelihoods"),
+    (lambda: evidence.Family(NET, NoiseVariance(), priors.isotropic(P, 1.0), *data("normal")), "precisions"),
+    (lambda: linear_family().at(np.zeros(2)), "eta"),
+    (lambda: linear_family().at([0.0, np.nan, 0.0]), "eta"),
+    (lambda: evidence.maximize(linear_family(), evidence.ggn, np.zeros(3), np.zeros(8), tolerance=0.0), "tolerance"),
+    (lambda: evidence.mackay(tempered_point()), "mackay"),
+    (lambda: evidence.em(tempered_point()), "em"),
+])
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_mackays_rule_refuses_a_negative_number_of_parameters():
+    with pytest.raises(ValueError, match="well-determined"):
+        evidence.one(3).mackay(np.zeros(1), np.ones(3), np.full(3, 2.0))
+    with pytest.raises(ValueError, match="well-determined"):
+        NoiseVariance().mackay(np.zeros(1), np.zeros((2, 1)), np.ones((2, 1)), 2.0)
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------------
+
+def row(test, *arguments):
+    """A parametrised test at one row."""
+    return lambda: test(*arguments)
+
+
+def prop(function):
+    """A property in the place of a cached one."""
+    return property(function)
+
+
+TOTAL = {name: row(test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence, "categorical, per layer", name)
+         for name in CURVATURES}
+FAULTS = {
+    "H6 the GGN in the implicit function theorem": (
+        Evidence, "mode_derivatives", prop(lambda self: self.q.precision.solve(self.gradient_derivatives)), TOTAL["ggn"]),
+    "H6 direct gradient for the total one": (
+        Evidence, "total_gradient", prop(lambda self: self.direct_gradient), TOTAL["hessian"]),
+    "H6 trace gradient of the GGN for the Hessian": (
+        point_module.third, "trace_gradient_of_hessian", None, TOTAL["hessian"]),
+    "H6 sign of the implicit term": (Evidence, "total_gradient", prop(
+        lambda self: self.direct_gradient + 0.5 * self.mode_derivatives @ self.trace_gradient), TOTAL["ggn"]),
+    "H6 the prior missing in the implicit function theorem": (Evidence, "mode_derivatives", prop(
+        lambda self: np.linalg.solve(self.posterior.loss.hessian(self.theta), self.gradient_derivatives.T).T), TOTAL["ggn"]),
+    "prior mean missing in the derivative of the gradient": (
+        Precisions, "gradient_derivatives", lambda self, eta, theta: -np.exp(eta)[:, None] * theta,
+        row(test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence, "noise, one precision", "ggn")),
+    "H5 the trace without ½": (Evidence, "direct_gradient", prop(
+        lambda self: self._log_joint_derivatives() - self._traces()),
+        test_the_direct_gradient_of_a_precision_is_half_of_gamma_minus_the_weighted_square),
+    "H10 precision per layer read as one": (
+        Precisions, "traces", lambda self, eta, variances: np.exp(eta) * variances.sum() / self.num_hyper,
+        test_the_direct_gradient_of_a_precision_is_half_of_gamma_minus_the_weighted_square),
+    "noise forgets the residual part of the Hessian": (
+        NoiseVariance, "residual_derivatives", lambda self, eta, f, y: np.zeros((1, *f.shape)),
+        row(test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from_the_total_one,
+            "noise, one precision", "hessian")),
+    "noise by σ instead of σ²": (
+        NoiseVariance, "log_prob_derivatives",
+        lambda self, eta, f, y: 2 * self.likelihood(eta).log_variance_derivatives(f, y)[0][None],
+        row(test_in_the_linear_model_evidence_and_gradients_are_those_of_the_gaussian_process, "ggn", [0.3, -0.5, -1.0])),
+    "temperature for its inverse": (
+        evidence.Temperature, "log_prob_derivatives", lambda self, eta, f, y: self.likelihood(eta).log_prob(f, y)[None],
+        row(test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from_the_total_one,
+            "tempered bernoulli", "ggn")),
+    "H8 γ missing in the noise": (
+        NoiseVariance, "mackay", lambda self, eta, f, y, effective: np.log([((y - f) ** 2).mean()]),
+        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, evidence.mackay)),
+    "H8 p for γ": (
+        Precisions, "mackay", lambda self, eta, theta, variances: np.log(self.sizes / self.sums((theta - self.mean) ** 2)),
+        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, evidence.mackay)),
+    "H9 spread missing in the noise": (
+        NoiseVariance, "em", lambda self, eta, f, y, spread: np.log([((y - f) ** 2).mean()]),
+        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, evidence.em)),
+    "H9 trace missing in EM": (
+        Precisions, "em", lambda self, eta, theta, variances: np.log(self.sizes / self.sums((theta - self.mean) ** 2)),
+        row(test_in_the_linear_model_em_never_goes_down, [4.0, -3.0, 2.0])),
+    "H13 the linear model at θ* instead of its own mode": (
+        point_module.optimize, "maximize", lambda posterior, start: type("Start", (), {"theta": start}),
+        row(test_away_from_a_mode_the_ggn_formula_is_below_the_linear_models_evidence_by_half_the_squared_newton_decrement, 0)),
+    "any step of θ accepted": (
+        alternating, "_backtrack", lambda function, value, slope, size: size if function(size) else size,
+        test_every_block_of_the_online_scheme_goes_up_its_own_function),
+    "no steps in η": (
+        alternating, "_step_in_eta", lambda point, size: (point, size),
+        test_in_the_linear_model_the_online_scheme_is_coordinate_ascent_to_the_maximum),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_breaks_its_law(fault, monkeypatch):
+    owner, name, faulty, law = FAULTS[fault]
+    law()
+    if faulty is None:
+        swapped = point_module.Curvature(evidence.hessian.of, evidence.hessian.pulled_back, evidence.ggn.trace_gradient)
+        monkeypatch.setitem(CURVATURES, "hessian", swapped)
+    else:
+        monkeypatch.setattr(owner, name, faulty)
+    with pytest.raises((AssertionError, ValueError)):
+        law()
+
+
+@pytest.mark.parametrize("constant", [np.log(0.5), 1e-3])
+def test_a_constant_in_the_rule_breaks_the_law_of_the_marginal(constant, monkeypatch):
+    true = marginal._summed
+    monkeypatch.setattr(marginal, "_summed", lambda points, logs, nodes, count: true(points, logs + constant, nodes, count))
+    with pytest.raises(AssertionError):
+        test_the_marginal_over_one_hyper_parameter_is_that_of_adaptive_quadrature_within_its_error_estimate()

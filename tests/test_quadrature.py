@@ -1,0 +1,281 @@
+"""Rules for normal expectations: what they are exact for, how fast they converge, and that their error estimates are honest."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit, ndtr, stdtrit
+
+from refbnn import quadrature
+from refbnn.quadrature import Replicated, Rule
+from tests.judge import agree, mean_agrees
+from tests.test_rejects_faults import instead
+
+RULES = {
+    "gauss_hermite": (quadrature.gauss_hermite, (6, 10, 20, 40, 80)),
+    "trapezoid": (quadrature.trapezoid, (13, 17, 25, 49, 97)),
+}
+MEANS, STDS = (grid.ravel() for grid in np.meshgrid(np.linspace(-2, 8, 21), np.geomspace(0.01, 100, 25)))
+
+
+def moment(degree):
+    """E zᵈ = (d − 1)!! for even d, 0 for odd d."""
+    return 0.0 if degree % 2 else float(math.prod(range(1, degree, 2)))
+
+
+# -- what is exact ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_points", [4, 5, 8, 13])
+def test_gauss_hermite_is_exact_for_polynomials_up_to_twice_its_points_less_one(num_points):
+    degrees = np.arange(2 * num_points)
+    found = quadrature.gauss_hermite(1, num_points).integrate(lambda z: z**degrees)
+    size = np.array([moment(2 * d) ** 0.5 for d in degrees])  # √E z²ᵈ, what cancels in the odd moments
+    agree(found.value / size, [moment(d) for d in degrees] / size, terms=num_points**2, scale=1.0)
+
+
+def test_gauss_hermite_is_not_exact_one_degree_further():
+    found = quadrature.gauss_hermite(1, 5).integrate(lambda z: z[:, 0] ** 10)
+    assert abs(found.value - moment(10)) / moment(10) == pytest.approx(math.factorial(5) / moment(10), rel=1e-9)  # He₅ squared
+
+
+@pytest.mark.parametrize("rule", [quadrature.gauss_hermite(3, 8), quadrature.trapezoid(3, 31)], ids=["hermite", "trapezoid"])
+def test_a_product_rule_multiplies_expectations(rule):
+    powers = np.array(list(itertools.product(range(4), repeat=3)))
+    found = rule.integrate(lambda z: np.prod(z[:, None] ** powers, axis=-1))
+    expected = [math.prod(moment(d) for d in row) for row in powers]
+    agree(found.value, expected, terms=len(rule.points))
+    assert rule.dim == 3
+
+
+@pytest.mark.parametrize("rule", [quadrature.gauss_hermite(2, 7), quadrature.trapezoid(2, 13)], ids=["hermite", "trapezoid"])
+def test_all_weights_are_those_of_distributions(rule):
+    for weights in (rule.weights, *rule.coarser):
+        assert (weights >= 0).all()
+        agree(weights.sum(), 1.0, terms=len(weights))
+
+
+def test_a_constant_has_an_error_of_round_off_only():
+    for make, sizes in RULES.values():
+        found = make(1, sizes[0]).integrate(lambda z: 3 + 0 * z)
+        assert found.error < 1e-13 and abs(found.value - 3) <= found.error
+
+
+def test_the_result_has_the_axes_of_the_values():
+    for rule in (quadrature.gauss_hermite(2, 4), quadrature.draws(np.ones((5, 2)))):
+        found = rule.integrate(lambda z: np.ones((len(z), 3, 4)))
+        assert found.value.shape == found.error.shape == (3, 4)
+
+
+# -- how fast ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_trapezoidal_error_of_the_logistic_function_falls_at_the_rate_of_its_nearest_pole():
+    """σ(s z) has poles at ±iπ/s, so that the error is about exp(−2π·(π/s)/h): the slope of its logarithm in 1/h is −2π²/s."""
+    s, m = 6.0, 1.0
+    exact = logistic_normal(np.array([m]), np.array([s]))[0]
+    rules = [quadrature.trapezoid(1, n) for n in range(31, 112, 8)]
+    steps = [rule.points[1, 0] - rule.points[0, 0] for rule in rules]
+    errors = [abs(rule.integrate(lambda z: expit(m + s * z[:, 0])).value - exact) for rule in rules]
+    rate = np.polyfit(1 / np.array(steps), np.log(errors), 1)[0]
+    assert abs(rate / (-2 * np.pi**2 / s) - 1) < 0.15  # the error also oscillates with the place of the pole between points
+
+
+def test_gauss_hermite_is_slower_there_with_as_many_points():
+    def error(rule):
+        return np.abs(rule.integrate(lambda z: expit(MEANS + STDS * z)).value - EXACT)[(STDS > 3) & (STDS < 15)].max()
+
+    assert error(quadrature.trapezoid(1, 161)) < 1e-3 * error(quadrature.gauss_hermite(1, 160))
+
+
+def test_scrambled_sobol_points_converge_faster_than_draws():
+    """Of a smooth function in three dimensions: about 1/n and better, against 1/√n."""
+    sizes = 2 ** np.arange(5, 11)
+
+    def spread(n):
+        return quadrature.sobol(3, n, 32, np.random.default_rng(0)).integrate(smooth).error
+
+    slope = np.polyfit(np.log(sizes), np.log([spread(int(n)) for n in sizes]), 1)[0]
+    assert slope < -0.9
+
+
+def smooth(z):
+    """A bounded function of all coordinates whose mean is not simple."""
+    return expit(1 + z @ np.arange(1.0, z.shape[1] + 1))
+
+
+# -- honest errors ----------------------------------------------------------------------------------------------------------
+
+
+def logistic_normal(mean, std):
+    """E σ(f) as ∫ Φ((m + l)/s) σ′(l) dl with σ′ the logistic density: the integrand is smooth where that of E σ(m + sz) is not.
+
+    For s < 1 it is the other way round.
+    """
+    l = np.linspace(-45, 45, 9001)  # noqa: E741
+    density = expit(l) * expit(-l) / (expit(l) * expit(-l)).sum()
+    wide = np.array([ndtr((m + l) / s) @ density for m, s in zip(mean, std)])
+    z = np.linspace(-9, 9, 3601)
+    weights = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
+    narrow = np.array([expit(m + s * z) @ weights for m, s in zip(mean, std)])
+    return np.where(std > 1, wide, narrow)
+
+
+EXACT = logistic_normal(MEANS, STDS)
+
+
+def test_the_reference_agrees_with_mpmath():
+    mpmath = pytest.importorskip("mpmath")
+    for m, s in ((0.7, 0.05), (2.0, 1.5), (-1.0, 10.0), (3.0, 60.0)):
+        def integrand(z, m=m, s=s):
+            return mpmath.exp(-z * z / 2) / (1 + mpmath.exp(-(m + s * z)))
+
+        breaks = sorted([-12, -m / s - 1 / s, -m / s, -m / s + 1 / s, 0, 12])
+        expected = float(mpmath.quad(integrand, breaks) / mpmath.sqrt(2 * mpmath.pi))
+        agree(logistic_normal(np.array([m]), np.array([s])), [expected], terms=4000)
+
+
+def honest(make, sizes):
+    """Assert that the error of E σ(m + sz) is below its estimate on the whole grid."""
+    for n in sizes:
+        found = make(1, n).integrate(lambda z: expit(MEANS + STDS * z))
+        worst = (np.abs(found.value - EXACT) / (found.error + 1e-15)).max()
+        assert worst <= 1, f"{n} points: the error is {worst:.2f} times its estimate"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_error_estimate_bounds_the_error_for_all_means_and_widths(name):
+    honest(*RULES[name])
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("words, g, expected", [
+    ("cosine", lambda z: np.cos(np.array([0.5, 1.0, 3.0]) * z), np.exp(-0.5 * np.array([0.25, 1, 9]))),
+    ("growing", lambda z: np.exp(np.array([0.5, 1.0, 2.5]) * z), np.exp(0.5 * np.array([0.25, 1, 6.25]))),
+    ("kink", np.abs, np.array([np.sqrt(2 / np.pi)])),
+    ("kink elsewhere", lambda z: np.maximum(z - 0.3, 0),
+     np.array([np.exp(-0.045) / np.sqrt(2 * np.pi) - 0.3 * ndtr(-0.3)])),
+    ("step", lambda z: (z > np.linspace(-2, 2, 9)).astype(float), ndtr(-np.linspace(-2, 2, 9))),
+    ("poles near by", lambda z: 1 / (1 + z**2), np.array([np.sqrt(np.pi * np.e / 2) * 2 * ndtr(-1.0)])),
+])
+def test_the_error_estimate_bounds_the_error_of_other_functions(name, words, g, expected):
+    make, sizes = RULES[name]
+    for n in sizes:
+        found = make(1, n).integrate(g)
+        assert (np.abs(found.value - expected) <= found.error).all(), f"{words}, {n} points: {found}, {expected}"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_error_estimate_bounds_the_error_in_two_dimensions(name):
+    """E σ(a·z) = E σ(‖a‖ z)."""
+    make, sizes = RULES[name]
+    directions = np.array([[0.3, 0.1], [1.0, 2.0], [4.0, -1.0], [3.0, 3.0]])
+    exact = logistic_normal(np.full(4, 0.8), np.linalg.norm(directions, axis=1))
+    for n in sizes[:4]:
+        found = make(2, n).integrate(lambda z: expit(0.8 + z @ directions.T))
+        assert (np.abs(found.value - exact) <= found.error).all()
+
+
+def test_the_error_estimate_of_a_resolved_function_is_small():
+    for make, n in ((quadrature.gauss_hermite, 80), (quadrature.trapezoid, 97)):
+        assert make(1, n).integrate(lambda z: expit(1 + 0.5 * z)).error < 1e-11
+
+
+def test_draws_have_the_standard_error_of_their_mean():
+    z = np.random.default_rng(0).normal(size=(17, 2))
+    found = quadrature.draws(z).integrate(lambda z: z[:, 0] * z[:, 1])
+    values = z[:, 0] * z[:, 1]
+    agree(found.value, sum(values) / 17, terms=17)
+    agree(found.error**2, sum((v - sum(values) / 17) ** 2 for v in values) / 16 / 17, terms=17)
+
+
+@pytest.mark.parametrize("make", [
+    pytest.param(lambda rng: quadrature.draws(rng.standard_normal((128, 2))), id="draws"),
+    pytest.param(lambda rng: quadrature.sobol(2, 64, 8, rng), id="sobol"),
+])
+def test_replicated_rules_are_unbiased_and_their_standard_error_covers_as_often_as_it_says(make):
+    exact = logistic_normal(np.array([1.0]), np.array([np.sqrt(5.0)]))[0]
+    rng = np.random.default_rng(1)
+    runs = [(found.value, found.error, rule.points.shape[0])
+            for rule, found in ((rule, rule.integrate(smooth)) for rule in (make(rng) for _ in range(150)))]
+    values, errors, counts = (np.array(column) for column in zip(*runs))
+    mean_agrees(values, exact, smallest_effect=0.1)
+    covered = (np.abs(values - exact) <= stdtrit(counts - 1, 0.75) * errors).mean()  # half of them if normal
+    assert abs(covered - 0.5) < 4.9 * np.sqrt(0.25 / 150)  # false alarms: 1e-6
+
+
+def test_the_same_seed_gives_the_same_points_and_another_seed_others():
+    one, two, three = (quadrature.sobol(2, 8, 3, np.random.default_rng(seed)).points for seed in (0, 0, 1))
+    assert np.array_equal(one, two) and not np.array_equal(one, three)
+    assert len({tuple(replicate.ravel()) for replicate in one}) == 3  # replicates differ
+
+
+def test_sobol_points_are_balanced_normals():
+    """Of 2ᵐ scrambled points each coordinate has exactly one in every interval of probability 2⁻ᵐ."""
+    points = quadrature.sobol(3, 64, 2, np.random.default_rng(3)).points
+    cells = np.floor(64 * ndtr(points)).astype(int)
+    assert np.isfinite(points).all()
+    assert (np.sort(cells, axis=1) == np.arange(64)[None, :, None]).all()
+
+
+# -- doors ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: quadrature.gauss_hermite(0, 5), "dim: expected an integer >= 1, got 0"),
+    (lambda: quadrature.gauss_hermite(1, 3), "num_points: expected an integer >= 4, got 3"),
+    (lambda: quadrature.gauss_hermite(8, 20), "at most 2097152 points.*sobol"),
+    (lambda: quadrature.trapezoid(1, 18), "num_points: expected an odd number, got 18"),
+    (lambda: quadrature.trapezoid(1, 5), "num_points: expected an integer >= 13, got 5"),
+    (lambda: quadrature.trapezoid(5, 41), "at most 2097152 points"),
+    (lambda: quadrature.sobol(2, 100, 4, np.random.default_rng(0)), "expected a power of two.* got 100"),
+    (lambda: quadrature.sobol(2, 64, 1, np.random.default_rng(0)), "num_replicates: expected an integer >= 2, got 1"),
+    (lambda: quadrature.draws(np.ones((1, 2))), "at least two replicates"),
+    (lambda: quadrature.draws(np.ones(5)), r"normals: expected shape \(t, d\), got \(5,\)"),
+    (lambda: quadrature.draws(np.full((5, 1), np.nan)), "normals: expected finite numbers, got 5"),
+    (lambda: Replicated(np.ones((3, 0, 2))), r"points: expected .* got shape \(3, 0, 2\)"),
+    (lambda: quadrature.gauss_hermite(1, 5).integrate(lambda z: z[:2]), "g: expected one value for each of"),
+    (lambda: quadrature.gauss_hermite(1, 5).integrate(lambda z: z / 0), "g: expected finite values"),
+])
+def test_bad_input_is_refused(call, message):
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=message):
+        call()
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------------
+
+
+def only(row):
+    """Plant: the error estimate looks at one coarser rule alone, and trusts its difference without a margin."""
+    def integrate(self, g):
+        values = g(self.points)
+        value = np.tensordot(self.weights, values, 1)
+        return quadrature.Integral(value, np.abs(np.tensordot(self.coarser[row], values, 1) - value))
+
+    return instead(Rule, "integrate", integrate)
+
+
+def without_root(self, g):
+    """Plant: the spread of the replicates for the standard error of their mean."""
+    estimates = g(self.points.reshape(-1, self.dim)).reshape(*self.points.shape[:2]).mean(1)
+    return quadrature.Integral(estimates.mean(), estimates.std(ddof=1))
+
+
+@pytest.mark.parametrize("plant, law", [
+    (only(0), lambda: honest(*RULES["gauss_hermite"])),
+    (only(2), lambda: honest(*RULES["gauss_hermite"])),
+    (only(0), lambda: honest(*RULES["trapezoid"])),
+    (instead(quadrature, "_END", 4.0), test_the_error_estimate_of_a_resolved_function_is_small),
+    (instead(quadrature, "_hermite", np.polynomial.hermite.hermgauss),
+     lambda: test_gauss_hermite_is_exact_for_polynomials_up_to_twice_its_points_less_one(5)),
+    (instead(Replicated, "integrate", without_root), test_draws_have_the_standard_error_of_their_mean),
+    (instead(Replicated, "integrate", without_root),
+     lambda: test_replicated_rules_are_unbiased_and_their_standard_error_covers_as_often_as_it_says(
+         lambda rng: quadrature.sobol(2, 64, 8, rng))),
+], ids=["n − 1 alone", "n/2 alone", "every second alone", "cut at 4", "physicists' weight", "no √r", "no √r, sobol"])
+def test_a_planted_fault_is_caught(plant, law, monkeypatch):
+    law()
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        law()
