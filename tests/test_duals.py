@@ -138,7 +138,7 @@ def test_a_precision_for_each_layer_means_one_a_layer():
 def test_a_gram_dual_needs_a_factor_and_no_second_derivative():
     case = Spec((2, 3, 2)).build()
     at = case.loss.at(case.theta)
-    for pullback in (at.hessian, at.residual_part, replace(at.ggn, S=None)):
+    for pullback in (at.hessian, at.residual_part, replace(at.ggn, root=None)):
         with pytest.raises(ValueError, match="a factor S and without v"):
             duals.gram_dual(pullback)
 

@@ -32,7 +32,7 @@ def prior_of(case):
 def test_the_leading_pairs_are_those_of_the_full_matrix(spec):
     case = spec.build()
     at = case.loss.at(case.theta)
-    for pullback in (at.ggn, at.fisher, at.empirical_fisher, replace(at.ggn, S=None)):
+    for pullback in (at.ggn, at.fisher, at.empirical_fisher, replace(at.ggn, root=None)):
         G = pullback.full()
         values = np.linalg.eigvalsh(G)[::-1]
         for rank in ranks(case):
