@@ -61,4 +61,4 @@ PEER = Peer(
         Rule(("*",), ggn_of_single_numbers, ("ggn.full",), RIGHT),
         Rule(ROUNDING, ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
         Rule(ROUNDING, anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
-        Rule(("*",), anything, ("*",), RIGHT)), refuses)
+        Rule(("*",), anything, ("*",), RIGHT)), refuses, beside=("kfac_of_one_by_one_layer",))
