@@ -44,7 +44,7 @@ class Rule:
         return self.points.shape[1]
 
     def integrate(self, g: Callable[[np.ndarray], np.ndarray]) -> Integral:
-        """Σ_j w_j g(z_j): g takes (j d) and returns (j ...).
+        """Σ_j w_j g(z_j), Eq. (quadrature-error): g takes (j d) and returns (j ...).
 
         The error estimate is four times the largest difference to a coarser rule, plus round-off.
         """
@@ -72,7 +72,7 @@ class Replicated:
         return self.points.shape[2]
 
     def integrate(self, g: Callable[[np.ndarray], np.ndarray]) -> Integral:
-        """The mean of the replicates, and its standard error √(s²/r) with s² divided by r − 1."""
+        """The mean of the replicates, and its standard error √(s²/r) with s² divided by r − 1, Eq. (replicates)."""
         count, each, dim = self.points.shape
         values = _values(g, self.points.reshape(-1, dim))
         estimates = values.reshape(count, each, *values.shape[1:]).mean(1)
@@ -97,7 +97,7 @@ def gauss_hermite(dim: int, num_points: int) -> Rule:
 
 
 def trapezoid(dim: int, num_points: int) -> Rule:
-    """The product of trapezoidal rules with an odd `num_points` on [−8.6, 8.6]; narrower below 25 points.
+    """The product of trapezoidal rules with an odd `num_points` on [−8.6, 8.6], Eq. (trapezoid-rule); narrower below 25 points.
 
     For bounded functions that are analytic in a strip the error falls geometrically (Trefethen and Weideman 2014), for the
     steep functions of wide Gaussians much sooner than that of Gauss-Hermite. Coarser rules: every second point, every third, and

@@ -28,7 +28,7 @@ Atoms = Annotated[np.ndarray, "j n"]
 
 
 def log_score_of_draws(log_probs: LogProbs) -> PerDatum:
-    """−log (1/t) Σ_t p(y_n|f_t), from log p(y_n|f_t) (t n): the mixture is averaged before the logarithm."""
+    """−log (1/t) Σ_t p(y_n|f_t), Eq. (log-score), from log p(y_n|f_t) (t n): the mixture is averaged before the logarithm."""
     log_probs = as_array("log_probs", log_probs, "t n")
     _some("log_probs", log_probs)
     return np.log(len(log_probs)) - logsumexp(log_probs, axis=0)
@@ -56,13 +56,13 @@ def log_score_of_normal(mean: PerTarget, covariance: Annotated[np.ndarray, "n k 
 
 
 def brier(probabilities: Probabilities, y: Labels) -> PerDatum:
-    """Σ_c (p_c − 1[y = c])², between 0 and 2: (n). With two classes it is twice the binary score (p₁ − y)²."""
+    """Σ_c (p_c − 1[y = c])², Eq. (brier), between 0 and 2: (n). With two classes it is twice the binary score (p₁ − y)²."""
     p, y = _class_data(probabilities, y)
     return ((p - (y[:, None] == np.arange(p.shape[1]))) ** 2).sum(-1)
 
 
 def crps_of_normal(mean: PerTarget, variance: PerTarget, y: PerTarget) -> PerTarget:
-    """∫ (Φ((x − mean)/s) − 1[y ≤ x])² dx = s [u (2Φ(u) − 1) + 2φ(u) − 1/√π], u = (y − mean)/s: (n k).
+    """∫ (Φ((x − mean)/s) − 1[y ≤ x])² dx = s [u (2Φ(u) − 1) + 2φ(u) − 1/√π], u = (y − mean)/s, Eq. (crps-normal): (n k).
 
     In units of y. `variance` = s² is that of the target, noise included (Gneiting and Raftery 2007, section 4.2).
     """
@@ -71,7 +71,7 @@ def crps_of_normal(mean: PerTarget, variance: PerTarget, y: PerTarget) -> PerTar
 
 
 def crps_of_draws(draws: TargetDraws, y: PerTarget) -> PerTarget:
-    """(1/t) Σ_i |x_i − y| − (1/2t²) Σ_ij |x_i − x_j|: the score of the empirical law of t draws, (n k)."""
+    """(1/t) Σ_i |x_i − y| − (1/2t²) Σ_ij |x_i − x_j|, Eq. (crps-ensemble): the score of the empirical law of t draws, (n k)."""
     distance, pairs = _crps_parts(draws, y, minimum=1)
     return distance - pairs / len(draws) ** 2
 
@@ -103,7 +103,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Σ_b (n_b/n) |frequency − forecast|: the "expected calibration error" (Naeini et al. 2015).
+        """Σ_b (n_b/n) |frequency − forecast|, Eq. (calibration-error): the "expected calibration error" (Naeini et al. 2015).
 
         Biased upwards: perfectly calibrated forecasts score about Σ_b (n_b/n) √(2 variance_b/(π n_b)) > 0; see `noise_floor`.
         """
@@ -120,7 +120,7 @@ class Reliability:
 
     @property
     def squared_error(self) -> float:
-        """Σ_b (n_b/n) [(frequency − forecast)² − variance_b/n_b]: unbiased given the counts, and so
+        """Σ_b (n_b/n) [(frequency − forecast)² − variance_b/n_b], Eq. (calibration-unbiased): unbiased given the counts, and so
         sometimes negative.
 
         Raises ValueError where a bin has a single datum, which says nothing about its own scatter.
@@ -179,12 +179,12 @@ def confidence(probabilities: Probabilities, y: Labels) -> tuple[PerDatum, PerDa
 
 
 def pit_of_normal(mean: PerTarget, variance: PerTarget, y: PerTarget) -> PerTarget:
-    """Φ((y − mean)/√variance): uniform on [0, 1] when the prediction is right. (n k)."""
+    """Φ((y − mean)/√variance), Eq. (pit): uniform on [0, 1] when the prediction is right. (n k)."""
     return ndtr(_standardised(mean, variance, y)[0])
 
 
 def pit_of_discrete(below: PerDatum, at: PerDatum, uniforms: PerDatum) -> PerDatum:
-    """P(Y < y) + u P(Y = y) for given uniforms u: uniform for a right prediction, atoms or not. (n).
+    """P(Y < y) + u P(Y = y) for given uniforms u, Eq. (pit-randomised): uniform for a right prediction, atoms or not. (n).
 
     `below` and `at` are those two probabilities, e.g. from `tail`. Raises ValueError unless all are probabilities.
     """
@@ -204,14 +204,14 @@ def tail(points: Atoms, weights: Atoms, y: PerDatum) -> tuple[PerDatum, PerDatum
 
 
 def pit_of_draws(draws: TargetDraws, y: PerTarget, uniforms: PerTarget) -> PerTarget:
-    """(#{x_i < y} + u (1 + #{x_i = y}))/(t + 1): exactly uniform when y and the t draws have one law. (n k)."""
+    """(#{x_i < y} + u (1 + #{x_i = y}))/(t + 1), Eq. (pit-draws): exactly uniform when y and the t draws have one law. (n k)."""
     draws, y = _draw_data(draws, y, minimum=1)
     uniforms = as_array("uniforms", uniforms, "n k", n=y.shape[0], k=y.shape[1])
     return ((draws < y).sum(0) + uniforms * (1 + (draws == y).sum(0))) / (len(draws) + 1)
 
 
 def coverage(pit: np.ndarray, levels: Levels) -> tuple[Levels, Levels]:
-    """The fraction of PIT values in the central interval of each level (q), and its standard error if calibrated.
+    """The fraction of PIT values in the central interval of each level (q), Eq. (coverage), and its standard error if calibrated.
 
     The central interval of level l is [(1 − l)/2, (1 + l)/2]; the standard error is √(l(1 − l)/n).
     """

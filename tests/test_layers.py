@@ -16,7 +16,8 @@ LAYER = {
     "activations": 1, "signals": 1, "assembly": 1, "pullback": 1, "jets": 1, "network": 1, "mlp": 1,
     "likelihoods": 1, "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1, "quadrature": 1, "scores": 1,
     "loss": 2, "linearised": 2, "subnetwork": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
-    "optimize": 3, "laplace": 3, "expansion": 3,
+    "symmetry": 2,
+    "optimize": 3, "laplace": 3, "expansion": 3, "mixture": 3,
     "gp": 4, "predict": 4, "evidence": 4,
     "__init__": 5,  # the map of the package: modules below
     "conform": 6,

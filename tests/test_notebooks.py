@@ -84,8 +84,8 @@ def citations(root: Path) -> dict[str, str]:
 
 
 def needs_map(path: Path) -> bool:
-    """Whether a notebook must end with the map to code and tests: chapters 1 to 6, and all that have one."""
-    return path.stem < "07" or equations.map_of(read(path)) is not None
+    """Whether a notebook must end with the map to code and tests: chapters 1 to 7, and all that have one."""
+    return path.stem < "08" or equations.map_of(read(path)) is not None
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -130,6 +130,11 @@ def test_every_equation_that_the_package_cites_is_labelled_in_a_notebook():
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if needs_map(path)], ids=lambda path: path.stem)
 def test_every_equation_leads_to_the_function_and_the_test_that_cite_it(path):
     assert equations.faults_of_map(read(path), equations.in_code(), equations.in_tests()) == []
+
+
+def test_every_equation_that_a_test_cites_is_labelled_in_a_notebook():
+    labels = {tag for path in NOTEBOOKS for tag in tags(read(path))}
+    assert {label: places for label, places in equations.in_tests().items() if label not in labels} == {}
 
 
 def test_whatever_cites_an_equation_in_a_test_file_is_run():

@@ -42,7 +42,10 @@ GRID = [grid.reshape(-1, 1) for grid in np.meshgrid(np.linspace(-8, 8, 81), np.g
 
 
 def test_the_exact_binary_probability_is_the_integral_over_the_logistic_distribution():
-    """E σ(f) = P(f > l) = ∫ Φ((m − l)/s) σ′(l) dl for a logistic l: another integrand, another variable."""
+    """E σ(f) = P(f > l) = ∫ Φ((m − l)/s) σ′(l) dl for a logistic l: another integrand, another variable.
+
+    Eq. (logistic-normal).
+    """
     moments = pairs([[0.3, -2.0, 1.0]], [[1.0, 4.0, 25.0]])
     l = np.linspace(-45, 45, 9001)  # noqa: E741
     density = expit(l) * expit(-l) / (expit(l) * expit(-l)).sum()
@@ -56,7 +59,7 @@ def test_the_exact_binary_probability_is_the_integral_over_the_logistic_distribu
 
 
 def test_the_probit_integral_is_exact():
-    """Identity L2: E Φ(f) = Φ(m/√(1 + v)), by quadrature of Φ instead of the closed form."""
+    """Identity L2: E Φ(f) = Φ(m/√(1 + v)), by quadrature of Φ instead of the closed form, Eq. (probit-integral)."""
     m, v = GRID[0][GRID[1] < 30], GRID[1][GRID[1] < 30]
     found = FINE.integrate(lambda z: ndtr(m + np.sqrt(v) * z))
     exact = binary.bernoulli_probit(pairs(m[:, None], v[:, None]))[:, 0]
@@ -80,7 +83,7 @@ def test_the_probit_approximation_errs_by_less_than_its_supremum():
 
 
 def test_the_probit_approximation_attains_its_supremum_for_wide_gaussians():
-    """As s → ∞ with m/s = x fixed, E σ(f) → Φ(x) and the approximation → σ(√(8/π) x)."""
+    """As s → ∞ with m/s = x fixed, E σ(f) → Φ(x) and the approximation → σ(√(8/π) x), Eq. (probit-supremum)."""
     x = np.linspace(0.1, 3, 30)[:, None]
     moments = pairs(1e6 * x, np.full_like(x, 1e12))
     agree(binary.probit(moments), expit(np.sqrt(8 / np.pi) * x), terms=4, condition=1e4)
@@ -100,7 +103,10 @@ def test_the_binary_formulas_are_exact_where_they_must_be():
 
 
 def test_the_slope_of_the_probit_approximation_is_matched_at_zero():
-    """κ makes d/dm equal at m = 0 for Φ(λ m/√(1 + λ² v)) and σ(m/√(1 + π v/8)): λ φ(0) = 1/4, that is λ² = π/8."""
+    """κ makes d/dm equal at m = 0 for Φ(λ m/√(1 + λ² v)) and σ(m/√(1 + π v/8)): λ φ(0) = 1/4, that is λ² = π/8.
+
+    Eq. (probit-approximation).
+    """
     agree(np.sqrt(binary.SLOPE) / np.sqrt(2 * np.pi), 0.25, terms=4)
 
 
@@ -116,6 +122,7 @@ def test_outputs_are_separate_targets():
 
 @pytest.mark.parametrize("k", [2, 3, 5, 8])
 def test_contrasts_are_an_orthonormal_basis_of_what_softmax_sees(k):
+    """Eq. (contrasts)."""
     B = classes.contrasts(k)
     agree(B.T @ B, np.eye(k - 1), terms=k)
     agree(B @ B.T, np.eye(k) - 1 / k, terms=k)
@@ -123,7 +130,10 @@ def test_contrasts_are_an_orthonormal_basis_of_what_softmax_sees(k):
 
 
 def test_exact_class_probabilities_are_the_integral_over_all_outputs():
-    """Over k = 3 outputs with the Cholesky factor, instead of over two contrasts with a symmetric root."""
+    """Over k = 3 outputs with the Cholesky factor, instead of over two contrasts with a symmetric root.
+
+    Eq. (softmax-normal).
+    """
     moments, rule = logits(3), quadrature.gauss_hermite(3, 24)
     integral = classes.probabilities(moments, quadrature.trapezoid(2, 61))
     for mean, S, found, error in zip(moments.mean, moments.covariance, integral.value, integral.error):
@@ -193,7 +203,7 @@ def test_a_random_shift_of_all_logits_changes_nothing_where_only_contrasts_count
 
 
 def test_zero_sum_is_the_law_of_the_centred_logits_and_conditioning_is_another():
-    """Draws f − mean(f) have the moments of `zero_sum`; `conditioned` keeps E softmax only if S1 ∝ 1."""
+    """Draws f − mean(f) have the moments of `zero_sum`; `conditioned` keeps E softmax only if S1 ∝ 1, Eq. (zero-sum)."""
     moments, Pi = logits(3), np.eye(3) - 1 / 3
     centred = classes.zero_sum(moments)
     agree(centred.mean, moments.mean @ Pi, terms=10)
@@ -208,7 +218,7 @@ def test_zero_sum_is_the_law_of_the_centred_logits_and_conditioning_is_another()
 
 
 def test_conditioning_is_the_law_given_that_the_sum_is_zero():
-    """Schur complement in the coordinates (f, 1ᵀf)."""
+    """Schur complement in the coordinates (f, 1ᵀf), Eq. (conditioned)."""
     moments = logits(3)
     found = classes.conditioned(moments)
     for n in range(4):
@@ -277,6 +287,7 @@ def test_monte_carlo_over_normals_is_unbiased():
 
 
 def test_the_extended_probit_and_the_mean_field_formulas_are_their_loops():
+    """Eqs. (extended-probit) and (mean-field)."""
     moments = logits(3)
     for n, (m, S) in enumerate(zip(moments.mean, moments.covariance)):
         scaled = [np.exp(m[c] / np.sqrt(1 + np.pi * S[c, c] / 8)) for c in range(3)]
@@ -308,12 +319,15 @@ ALPHA = np.array([[0.4, 2.0, 7.0], [3.0, 3.0, 3.0], [0.1, 0.2, 50.0]])
 
 
 def test_the_bridge_goes_there_and_back():
-    """Identity L5, from Dirichlet to Gaussian and back."""
+    """Identity L5, from Dirichlet to Gaussian and back, Eq. (laplace-bridge)."""
     agree(bridge.dirichlet(bridge.gaussian(ALPHA)), ALPHA, terms=20, condition=10)
 
 
 def test_the_bridge_gaussian_has_the_mode_and_curvature_of_the_dirichlet_in_logit_coordinates():
-    """In logits of zero sum the density is Π_c π_c^α_c: mode π = α/Σα, precision α₀(diag π − ππᵀ) on the contrasts."""
+    """In logits of zero sum the density is Π_c π_c^α_c: mode π = α/Σα, precision α₀(diag π − ππᵀ) on the contrasts.
+
+    Eq. (dirichlet-laplace).
+    """
     found = bridge.gaussian(ALPHA)
     pi = ALPHA / ALPHA.sum(-1, keepdims=True)
     agree(softmax(found.mean, axis=-1), pi, terms=10)
@@ -373,7 +387,7 @@ def test_the_variants_of_the_bridge_are_the_published_formulas(rescale):
 
 
 def test_the_entropy_of_the_average_is_the_average_entropy_plus_the_mutual_information():
-    """Identities L10, L21: H[p̄] = E H[p] + I, 0 <= I <= H[p̄] <= log k."""
+    """Identities L10, L21: H[p̄] = E H[p] + I, 0 <= I <= H[p̄] <= log k, Eq. (mutual-information)."""
     p = np.random.default_rng(0).dirichlet(np.ones(4), (9, 5))
     found, bar = entropy.of_draws(p), sum(p) / 9
     agree(found.total, [-sum(c * np.log(c) for c in row) for row in bar], terms=50)

@@ -32,7 +32,7 @@ def outputs(k, m=3, seed=0, width=0.8):
 
 @law()
 def test_the_joint_covariance_is_the_loop_over_pairs_of_inputs(spec):
-    """Identity L15: J(x) Σ J(x')ᵀ; its diagonal blocks are the marginal covariances."""
+    """Identity L15: J(x) Σ J(x')ᵀ; its diagonal blocks are the marginal covariances, Eq. (joint-predictive)."""
     case = spec.build()
     linear, q = glm(case)
     P = case.loss.ggn(case.theta) + oracles.dense(case.prior.precision)
@@ -54,6 +54,7 @@ def covariance_of_map(joint):
 
 @law()
 def test_function_draws_have_the_joint_covariance_and_are_draws_of_the_parameters(spec):
+    """Eq. (joint-draws)."""
     case = spec.build()
     linear, q = glm(case)
     joint = predict.joint(linear, q, case.X_new)
@@ -100,6 +101,7 @@ def test_the_symmetric_root_is_the_root():
     (likelihoods.StudentT(0.5, 6.0), 0.25 * 6 / 4 * np.eye(2)),
 ])
 def test_noise_is_added_once_and_only_when_asked_for(likelihood, noise):
+    """Eq. (noise-added)."""
     f = outputs(2)
     found = predict.with_noise(f, likelihood)
     agree(found.aleatoric, np.broadcast_to(noise, (3, 2, 2)), terms=10)
@@ -134,7 +136,7 @@ CLOSED = {
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_forms_are_what_quadrature_finds(name):
-    """Identities L8, L9."""
+    """Identities L8, L9, Eq. (heteroscedastic-predictive)."""
     likelihood, closed = CLOSED[name]
     f = outputs(2)
     found, expected = targets.under(f, likelihood, quadrature.gauss_hermite(2, 40)), closed(f)
@@ -145,7 +147,7 @@ def test_closed_forms_are_what_quadrature_finds(name):
 
 
 def test_the_poisson_variance_is_that_of_a_lognormal_rate_plus_its_mean():
-    """Identity L8: m + m²(e^v − 1)."""
+    """Identity L8: m + m²(e^v − 1), Eq. (poisson-lognormal)."""
     f = outputs(1)
     m = np.exp(f.mean + f.variance / 2)
     agree(targets.poisson(f).covariance[:, :, 0], m + m**2 * (np.exp(f.variance) - 1), terms=20)
@@ -174,7 +176,7 @@ def total_variance(name):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_two_parts_add_up_to_the_covariance_of_the_targets(name):
-    """Identity L1."""
+    """Identity L1, Eq. (total-variance)."""
     total_variance(name)
 
 
@@ -227,6 +229,7 @@ def test_more_data_remove_the_epistemic_part_and_leave_the_aleatoric_one():
 
 @pytest.mark.parametrize("name", ["normal", "bernoulli", "categorical", "poisson"])
 def test_the_unbiased_and_the_mixture_covariance_differ_by_bessels_factor(name):
+    """Eq. (bessel)."""
     case = Spec((2, 3, 2), likelihood=name).build()
     thetas = case.theta + 0.3 * np.random.default_rng(0).normal(size=(5, case.net.num_params))
     mixture = predict.monte_carlo(case.net, case.likelihood, thetas, case.X_new)

@@ -99,7 +99,7 @@ def test_the_density_of_the_horseshoe_at_its_pole_is_refused():
 
 @pytest.mark.parametrize("theta", [1e-12, 1e-5, 0.01, 0.3, 5.0, 40.0])
 def test_with_a_wide_slab_the_horseshoe_is_the_exponential_integral(theta):
-    """p(θ) = e^a E₁(a)/(τ√(2π³)), a = θ²/2τ² (Carvalho, Polson and Scott 2010, theorem 1)."""
+    """p(θ) = e^a E₁(a)/(τ√(2π³)), a = θ²/2τ² (Carvalho, Polson and Scott 2010)."""
     a = theta**2 / (2 * 0.3**2)
     log_integral = a + np.log(exp1(a)) if a < 600 else np.log1p(-1 / a + 2 / a**2) - np.log(a)
     expected = log_integral - np.log(0.3 * np.sqrt(2 * np.pi**3))

@@ -72,7 +72,10 @@ def test_the_result_has_the_axes_of_the_values():
 
 
 def test_the_trapezoidal_error_of_the_logistic_function_falls_at_the_rate_of_its_nearest_pole():
-    """σ(s z) has poles at ±iπ/s, so that the error is about exp(−2π·(π/s)/h): the slope of its logarithm in 1/h is −2π²/s."""
+    """σ(s z) has poles at ±iπ/s, so that the error is about exp(−2π·(π/s)/h): the slope of its logarithm in 1/h is −2π²/s.
+
+    Eq. (trapezoid-rule).
+    """
     s, m = 6.0, 1.0
     exact = logistic_normal(np.array([m]), np.array([s]))[0]
     rules = [quadrature.trapezoid(1, n) for n in range(31, 112, 8)]
@@ -146,6 +149,7 @@ def honest(make, sizes):
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_error_estimate_bounds_the_error_for_all_means_and_widths(name):
+    """Eq. (quadrature-error)."""
     honest(*RULES[name])
 
 
@@ -183,6 +187,7 @@ def test_the_error_estimate_of_a_resolved_function_is_small():
 
 
 def test_draws_have_the_standard_error_of_their_mean():
+    """Eq. (replicates)."""
     z = np.random.default_rng(0).normal(size=(17, 2))
     found = quadrature.draws(z).integrate(lambda z: z[:, 0] * z[:, 1])
     values = z[:, 0] * z[:, 1]

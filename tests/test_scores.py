@@ -35,7 +35,7 @@ def expected_over_classes(score, p, q):
 
 @given(pair=two_distributions())
 def test_what_a_wrong_class_forecast_loses_in_log_score_is_the_kullback_leibler_divergence(pair):
-    """Identity L12: E_p[S(q, y)] − E_p[S(p, y)] = KL(p ‖ q), zero at q = p only."""
+    """Identity L12: E_p[S(q, y)] − E_p[S(p, y)] = KL(p ‖ q), zero at q = p only, Eq. (log-score)."""
     p, q = pair
     lost = expected_over_classes(scores.log_score_of_classes, p, q) - expected_over_classes(scores.log_score_of_classes, p, p)
     kl = sum(a * np.log(a / b) for a, b in zip(p, q))
@@ -45,6 +45,7 @@ def test_what_a_wrong_class_forecast_loses_in_log_score_is_the_kullback_leibler_
 
 @given(pair=two_distributions())
 def test_what_a_wrong_class_forecast_loses_in_brier_score_is_the_squared_distance(pair):
+    """Eq. (brier)."""
     p, q = pair
     lost = expected_over_classes(scores.brier, p, q) - expected_over_classes(scores.brier, p, p)
     agree(lost, sum((a - b) ** 2 for a, b in zip(p, q)), terms=10, scale=2.0)
@@ -65,7 +66,7 @@ def expected_over_normal(score, m, v):
 
 @pytest.mark.parametrize("n, w", [(0.3, 1.0), (0.9, 1.0), (0.3, 2.5), (-1.0, 0.2), (0.3, 0.6)])
 def test_what_a_wrong_normal_forecast_loses(n, w):
-    """In CRPS ∫(F − G)², in log score KL, when the truth is N(0.3, 1)."""
+    """In CRPS ∫(F − G)², in log score KL, when the truth is N(0.3, 1), Eq. (crps-divergence)."""
     def crps(mean, variance):
         return expected_over_normal(lambda y: scores.crps_of_normal(*np.broadcast_arrays(mean, variance, y)), 0.3, 1.0)
 
@@ -104,6 +105,7 @@ def test_the_log_score_of_a_normal_is_that_of_the_likelihoods():
 
 
 def test_the_log_score_of_draws_averages_probabilities():
+    """Eq. (log-score)."""
     log_probs = RNG.normal(size=(5, 7))
     expected = [-np.log(sum(np.exp(log_probs[t, n]) for t in range(5)) / 5) for n in range(7)]
     agree(scores.log_score_of_draws(log_probs), expected, terms=10)
@@ -134,6 +136,7 @@ def crps_by_integration(cdf, y):
 
 
 def test_the_crps_of_a_normal_is_its_integral():
+    """Eq. (crps-normal)."""
     found = scores.crps_of_normal(MEAN, VARIANCE, Y)
     expected = [[crps_by_integration(lambda x: ndtr((x - MEAN[n, k]) / VARIANCE[n, k] ** 0.5), Y[n, k]) for k in range(3)]
                 for n in range(7)]
@@ -148,6 +151,7 @@ def test_the_crps_of_draws_is_its_integral():
 
 
 def test_the_crps_of_draws_is_the_double_loop():
+    """Eq. (crps-ensemble)."""
     for score, pairs in ((scores.crps_of_draws, 25), (scores.fair_crps_of_draws, 20)):
         expected = sum(np.abs(x - Y) for x in DRAWS) / 5 - sum(np.abs(a - b) for a in DRAWS for b in DRAWS) / (2 * pairs)
         agree(score(DRAWS, Y), expected, terms=50)
@@ -197,6 +201,7 @@ def binned_by_hand(forecast, event, edges):
 
 @pytest.mark.parametrize("edges", [scores.equal_width(5), scores.equal_width(1), np.array([0, 0.1, 0.7, 1])])
 def test_reliability_is_its_loop_over_bins(edges):
+    """Eq. (calibration-error)."""
     forecast = np.concatenate([RNG.random(60), [0.0, 1.0, 0.2, 0.4, 0.6]])  # edges among them
     event = (RNG.random(65) < forecast).astype(float)
     found, error, squared = scores.reliability(forecast, event, edges), 0.0, 0.0
@@ -238,7 +243,10 @@ def test_the_calibration_error_of_perfect_forecasts_is_positive_on_average_and_t
 
 
 def test_the_squared_calibration_error_is_unbiased_when_forecasts_are_wrong():
-    """One bin, forecast 0.5, truth 0.7: the squared error is 0.04 on average, for any number of data."""
+    """One bin, forecast 0.5, truth 0.7: the squared error is 0.04 on average, for any number of data.
+
+    Eq. (calibration-unbiased).
+    """
     for n in (2, 3, 6):
         events, chance = all_outcomes(np.full(n, 0.7))
         found = chance @ [scores.reliability(np.full(n, 0.5), e, scores.equal_width(1)).squared_error for e in events]
@@ -268,7 +276,7 @@ def is_uniform(u):
 
 
 def test_the_pit_of_a_normal_is_uniform_when_the_prediction_is_right():
-    """Identity L22."""
+    """Identity L22, Eq. (pit)."""
     rng = np.random.default_rng(1)
     mean, variance = rng.normal(size=(4000, 1)), rng.uniform(4, 9, (4000, 1))
     is_uniform(scores.pit_of_normal(mean, variance, mean + np.sqrt(variance) * rng.normal(size=(4000, 1))))
@@ -305,7 +313,7 @@ def test_the_randomised_pit_of_counts_and_labels_is_uniform_and_without_randomis
 
 
 def test_the_randomised_pit_is_uniform_by_exact_integration():
-    """P(PIT ≤ v) = Σ_y P(y) P(below + u at ≤ v) = v, for every v."""
+    """P(PIT ≤ v) = Σ_y P(y) P(below + u at ≤ v) = v, for every v, Eq. (pit-randomised)."""
     p = np.array([0.1, 0.4, 0.2, 0.3])
     points, weights = np.arange(4.0)[:, None].repeat(4, 1), p[:, None].repeat(4, 1)
     below, at = scores.tail(points, weights, np.arange(4))
@@ -315,6 +323,7 @@ def test_the_randomised_pit_is_uniform_by_exact_integration():
 
 
 def test_the_pit_of_draws_is_uniform_for_any_number_of_draws_with_and_without_ties():
+    """Eq. (pit-draws)."""
     rng = np.random.default_rng(4)
     for draw in (rng.standard_normal, lambda shape: rng.poisson(1.0, shape).astype(float)):
         for t in (1, 4):
@@ -328,6 +337,7 @@ def test_coverage_counts_central_intervals_and_knows_its_scatter():
 
 
 def test_coverage_is_nominal_when_the_prediction_is_right():
+    """Eq. (coverage)."""
     rng = np.random.default_rng(5)
     levels = np.array([0.5, 0.9])
     runs = np.array([scores.coverage(rng.random((20, 1)), levels)[0] for _ in range(2000)])

@@ -12,7 +12,7 @@ import pytest
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
 from refbnn import activations, blocks, curvature, evidence, expansion, gp, kronecker, laplace, likelihoods, low_rank, optimize
-from refbnn import predict, priors, quadrature, scores, third
+from refbnn import mixture, predict, priors, quadrature, scores, symmetry, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from refbnn.subnetwork import Subnetwork
@@ -68,6 +68,7 @@ def call_everything():
     for network in (net, Linearised(net, at=theta), Subnetwork(net, theta, np.arange(p))):
         expansion.sampling_bias(network, q, X_new)
         network.evaluate(theta, X_new).bend(q.sample(rng, (17, DRAWS)))
+    call_symmetries_and_mixtures(Mlp((D, 2, K), activations.tanh), rng)
     expansion.second_order(post, optimize.maximize(post, theta).theta)
     priors.per_layer(net.layer_sizes, [1.0, 2.0])
     priors.per_parameter(np.ones(p))
@@ -153,6 +154,30 @@ def call_network(net, rng, batch, X):
         net.contracted_hessian_product(a, X, c, b)
     net.vjp_per_datum(one, X, v.reshape(-1, N, K)[0])
     net.contracted_hessian(one, X, v.reshape(-1, N, K)[0])
+
+
+def call_symmetries_and_mixtures(net, rng):
+    """The group of a network, images of a Gaussian, and a mixture of them."""
+    prior = priors.isotropic(net.num_params, 1.3)
+    theta = prior.sample(rng)
+    post = Posterior(net, likelihoods.Normal(0.37), prior, rng.normal(size=(N, D)), rng.normal(size=(N, K)))
+    group = symmetry.of_posterior(post)
+    assert group == symmetry.of_network(net)
+    group.num_maps(theta, theta)
+    group.num_copies(theta)
+    group.distinct([theta])
+    first, second = group.exchange(0, 0, 1), group.change_of_sign(0, 1)
+    first.after(second).of_gaussian(prior)
+    mix = mixture.over_copies(group, -3.0, laplace.at(theta, prior.precision))
+    mixture.log_evidence([-3.0], [8])
+    mix.log_evidence()
+    mix.mean()
+    mix.covariance()
+    for batch in ((), (DRAWS,), (19, DRAWS)):
+        thetas = mix.sample(rng, batch)
+        mix.log_prob(thetas)
+        mix.gradient(thetas)
+        mix.from_uniforms_and_normals(rng.random(batch), thetas)
 
 
 def call_gaussian(q, rng, batch):

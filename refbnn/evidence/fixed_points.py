@@ -28,7 +28,7 @@ class FixedPoint:
 
 
 def mackay(point: Evidence) -> Hyper:
-    """MacKay's next η (1992, section 4.3): λ_g = γ_g/‖θ_g − μ_g‖² with γ_g = p_g − λ_g tr S_gg, σ² = SSE/(nk − Σγ_g).
+    """MacKay's next η (1992): λ_g = γ_g/‖θ_g − μ_g‖² with γ_g = p_g − λ_g tr S_gg, σ² = SSE/(nk − Σγ_g).
 
     It solves ∂F/∂η = 0 with the γ at hand, Eq. (mackay); where it stays, the direct gradient vanishes and the total one need
     not. Raises ValueError for a γ_g that is not positive, and for a likelihood without such a rule. (h)

@@ -65,7 +65,7 @@ class Precisions:
         return np.exp(self._hyper(eta)) * self.sums(variances)
 
     def mackay(self, eta: Hyper, theta: Vector, variances: Vector) -> Hyper:
-        """The next log λ_g = log γ_g/‖θ_g − μ_g‖², γ_g = p_g − λ_g tr S_gg (MacKay 1992, section 4.3): (h).
+        """The next log λ_g = log γ_g/‖θ_g − μ_g‖², γ_g = p_g − λ_g tr S_gg (MacKay 1992): (h).
 
         Raises ValueError where γ_g is not positive, as it can be with an indefinite Hessian.
         """

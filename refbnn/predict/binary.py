@@ -12,7 +12,7 @@ SLOPE = np.pi / 8  # λ² for which Φ(λx) has the slope of the logistic functi
 
 
 def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
-    """E σ(f), by a rule of one dimension: value and error (m k). Raises ValueError for other rules."""
+    """E σ(f), Eq. (logistic-normal), by a rule of one dimension: value and error (m k). Raises ValueError for other rules."""
     if rule.dim != 1:
         raise ValueError(f"rule: expected one of dimension 1, got {rule.dim}")
     mean, std = moments.mean, np.sqrt(moments.variance)
@@ -20,7 +20,7 @@ def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
 
 
 def probit(moments: Moments) -> Means:
-    """σ(κ m), κ = 1/√(1 + π v/8): (m k).
+    """σ(κ m), κ = 1/√(1 + π v/8), Eq. (probit-approximation): (m k).
 
     Exact at m = 0 and at v = 0, elsewhere wrong by less than 0.018 (Spiegelhalter and Lauritzen 1990; MacKay 1992).
     """
@@ -28,7 +28,7 @@ def probit(moments: Moments) -> Means:
 
 
 def bernoulli_probit(moments: Moments) -> Means:
-    """E Φ(f) = Φ(m/√(1 + v)), exactly: the predictive of the BernoulliProbit likelihood, (m k)."""
+    """E Φ(f) = Φ(m/√(1 + v)), exactly, Eq. (probit-integral): the predictive of the BernoulliProbit likelihood, (m k)."""
     return ndtr(moments.mean / np.sqrt(1 + moments.variance))
 
 

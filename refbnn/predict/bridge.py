@@ -19,7 +19,7 @@ Concentrations = Annotated[np.ndarray, "m k"]
 
 
 def dirichlet(moments: Moments) -> Concentrations:
-    """α_c = (1 − 2/k + e^{m_c} Σ_b e^{−m_b}/k²)/S_cc: (m k). Of S it uses the diagonal only.
+    """α_c = (1 − 2/k + e^{m_c} Σ_b e^{−m_b}/k²)/S_cc, Eq. (laplace-bridge): (m k). Of S it uses the diagonal only.
 
     Raises ValueError for logits whose mean or covariance does not sum to zero, and where a variance is not positive.
     """
@@ -38,7 +38,7 @@ def probabilities(alpha: Concentrations) -> Means:
 
 
 def gaussian(alpha: Concentrations) -> Moments:
-    """Laplace's approximation of a Dirichlet in logits of zero sum: (m k) and (m k k).
+    """Laplace's approximation of a Dirichlet in logits of zero sum, Eq. (dirichlet-laplace): (m k) and (m k k).
 
     Mean Π log α, covariance Π diag(1/α) Π, Π = I − 11ᵀ/k. Raises ValueError unless α > 0.
     """

@@ -17,7 +17,7 @@ from refbnn.quadrature import Integral, Replicated, Rule
 
 
 def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
-    """E softmax(f), by a rule over the k − 1 contrasts: value and error (m k).
+    """E softmax(f), Eq. (softmax-normal), by a rule over the k − 1 contrasts: value and error (m k).
 
     Raises ValueError when the rule has another dimension, NotPositiveDefinite for an indefinite covariance.
     """
@@ -27,7 +27,7 @@ def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
 
 
 def contrast_draws(moments: Moments, rule: Rule | Replicated) -> list:
-    """For every input the map z (j k−1) -> f (j k), f = B(Bᵀm + R z) with R² = BᵀSB."""
+    """For every input the map z (j k−1) -> f (j k), f = B(Bᵀm + R z) with R² = BᵀSB, Eq. (contrasts)."""
     if moments.num_outputs < 2:
         raise ValueError("moments: expected at least two classes, got 1; one logit is what predict.binary is for")
     B = contrasts(moments.num_outputs)
@@ -46,7 +46,7 @@ def contrasts(num_classes: int) -> np.ndarray:
 
 
 def probit(moments: Moments) -> Means:
-    """softmax of m_c/√(1 + π S_cc/8): (m k). The extension of the binary formula by Gibbs (1997)."""
+    """softmax of m_c/√(1 + π S_cc/8), Eq. (extended-probit): (m k). The extension of the binary formula by Gibbs (1997)."""
     return softmax(moments.mean * shrinkage(moments.variance), axis=-1)
 
 
@@ -61,7 +61,7 @@ def mean_field_1(moments: Moments) -> Means:
 
 
 def mean_field_2(moments: Moments) -> Means:
-    """As mf1 with the variance S_cc + S_ii − 2 S_ci: depends on contrasts alone. (m k).
+    """As mf1 with the variance S_cc + S_ii − 2 S_ci, Eq. (mean-field): depends on contrasts alone. (m k).
 
     mf2 of Lu, Ie and Sha (2020). For two classes it is the binary probit approximation.
     """
@@ -70,14 +70,14 @@ def mean_field_2(moments: Moments) -> Means:
 
 
 def zero_sum(moments: Moments) -> Moments:
-    """The law of f − mean(f): mean Π m and covariance Π S Π, Π = I − 11ᵀ/k. E softmax(f) is unchanged."""
+    """The law of f − mean(f): mean Π m and covariance Π S Π, Π = I − 11ᵀ/k, Eq. (zero-sum). E softmax(f) is unchanged."""
     mean, S = moments.mean, moments.covariance
     rows = S - S.mean(-1, keepdims=True)
     return Moments(mean - mean.mean(-1, keepdims=True), rows - rows.mean(-2, keepdims=True))
 
 
 def conditioned(moments: Moments) -> Moments:
-    """The law of f *given* Σ f = 0: m − S1 (1ᵀm)/(1ᵀS1) and S − S11ᵀS/(1ᵀS1), as in Hobbhahn et al. (2022).
+    """The law of f *given* Σ f = 0, Eq. (conditioned): m − S1 (1ᵀm)/(1ᵀS1) and S − S11ᵀS/(1ᵀS1), as in Hobbhahn et al. (2022).
 
     Another law than that of `zero_sum` unless S1 is a multiple of 1: E softmax(f) changes. Raises ValueError where 1ᵀS1 = 0.
     """

@@ -19,7 +19,7 @@ ClassDraws = Annotated[np.ndarray, "t m k"]
 
 @dataclass(frozen=True, eq=False)
 class Information:
-    """H[p̄] = E H[p] + I, in nats: aleatoric E H[p] (m) and epistemic I (m).
+    """H[p̄] = E H[p] + I, Eq. (mutual-information), in nats: aleatoric E H[p] (m) and epistemic I (m).
 
     I is the mutual information of label and f, the score of Houlsby et al. (2011, BALD).
     """

@@ -57,7 +57,7 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """A Gaussian over the function values at all inputs together: f = mean + root z, z ~ N(0, I_r).
+    """A Gaussian over the function values at all inputs together: f = mean + root z, z ~ N(0, I_r), Eq. (joint-draws).
 
     mean (m k), root (m k r). The covariance root rootᵀ may be singular, as it is wherever m k exceeds the number of parameters.
     """
@@ -95,7 +95,7 @@ class Joint:
         return np.einsum("ikr,jlr->ikjl", self.root, self.root)
 
     def marginals(self) -> Moments:
-        """The law at every single input."""
+        """The law at every single input, Eq. (joint-predictive)."""
         return Moments(self.mean, self.root @ np.swapaxes(self.root, -1, -2))
 
     def from_normals(self, z: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ def moments(net: object, q: Gaussian, X_new: NewInputs) -> Moments:
 
 
 def joint(net: object, q: Gaussian, X_new: NewInputs) -> Joint:
-    """The law of f at all new inputs together: covariance J(x) Σ J(x')ᵀ; root J C with Σ = C Cᵀ.
+    """The law of f at all new inputs together: covariance J(x) Σ J(x')ᵀ, Eq. (joint-predictive); root J C with Σ = C Cᵀ.
 
     Raises ValueError for a network that is not affine in θ.
     """

@@ -17,7 +17,7 @@ TargetCovariances = Annotated[np.ndarray, "m ..."]  # m o o
 
 @dataclass(frozen=True, eq=False)
 class TargetMoments:
-    """E[y] (m o) and the two parts of Cov[y] (m o o).
+    """E[y] (m o) and the two parts of Cov[y] (m o o), Eq. (total-variance).
 
     aleatoric = E[Cov(y|f)], the noise that stays when f is known; epistemic = Cov(E[y|f]), which more data would remove.
     """
@@ -33,7 +33,7 @@ class TargetMoments:
 
 
 def with_noise(moments: Moments, likelihood: object) -> TargetMoments:
-    """Targets y = f + ε with noise whose law does not depend on f: the covariance of f plus that of ε.
+    """Targets y = f + ε with noise whose law does not depend on f: the covariance of f plus that of ε, Eq. (noise-added).
 
     Raises ValueError for a likelihood of another kind; those need `under`.
     """
@@ -60,7 +60,7 @@ def monte_carlo(net: object, likelihood: object, thetas: Draws, X_new: NewInputs
 def unbiased_monte_carlo(net: object, likelihood: object, thetas: Draws, X_new: NewInputs) -> TargetMoments:
     """Unbiased estimates, from independent draws of θ (t p), of the moments of y under the law of the draws.
 
-    As `monte_carlo`, but the spread between draws is divided by t − 1. Raises ValueError for fewer than two draws.
+    As `monte_carlo`, but the spread between draws is divided by t − 1, Eq. (bessel). Raises ValueError for fewer than two draws.
     """
     means, aleatoric = _over_draws(net, likelihood, thetas, X_new, minimum=2)
     return TargetMoments(means.mean(0), aleatoric, _spread(means) / (len(means) - 1))
@@ -79,7 +79,7 @@ def under(moments: Moments, likelihood: object, rule: Rule | Replicated) -> Inte
 
 
 def poisson(moments: Moments) -> TargetMoments:
-    """Counts with rate exp f, f ~ N(m, S), exactly.
+    """Counts with rate exp f, f ~ N(m, S), exactly, Eq. (poisson-lognormal).
 
     E[y_k] = E[e^f_k] = exp(m_k + S_kk/2) = a_k; aleatoric diag(a); epistemic a_k a_l (exp S_kl − 1).
     """
@@ -89,7 +89,7 @@ def poisson(moments: Moments) -> TargetMoments:
 
 
 def heteroscedastic(moments: Moments) -> TargetMoments:
-    """Targets N(μ, exp s) with outputs (μ_1, s_1, μ_2, s_2, ...) ~ N(m, S), exactly.
+    """Targets N(μ, exp s) with outputs (μ_1, s_1, μ_2, s_2, ...) ~ N(m, S), exactly, Eq. (heteroscedastic-predictive).
 
     aleatoric E[exp s] = exp(m_s + S_ss/2); epistemic the covariance of the μ. Raises ValueError for an odd number of outputs.
     """

@@ -9,8 +9,9 @@ target=$(cd "$target" && pwd)
 python3 -m venv "$target/env"
 pip=("$target/env/bin/python" -m pip install --quiet --disable-pip-version-check)
 "${pip[@]}" "$@" -r "$here/requirements/torch.txt"
-"${pip[@]}" --no-deps -r "$here/requirements/laplace-torch.txt"
-for older in laplace-torch-0.2.2.2 laplace-torch-0.2.1 curvlinops-2.0.1 curvlinops-1.2.0; do
+"${pip[@]}" --no-deps -r "$here/requirements/laplace-torch.txt" -r "$here/requirements/nngeometry.txt"
+for older in laplace-torch-0.2.2.2 laplace-torch-0.2.1 curvlinops-2.0.1 curvlinops-1.2.0 \
+        backpack-1.1.1 backpack-1.1.0 backpack-1.0.1; do
     "${pip[@]}" --no-deps --upgrade --target "$target/$older" -r "$here/requirements/$older.txt"
 done
 "${pip[@]}" --editable "$here/../.."

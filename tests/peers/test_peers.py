@@ -16,7 +16,7 @@ import pytest
 
 from refbnn.conform.case import read_all
 
-from .rules import curvlinops, laplace_torch
+from .rules import asdl, backpack, curvlinops, laplace_torch, nngeometry
 from .rules import torch as plain_torch
 from .rules.peer import Peer
 
@@ -26,7 +26,8 @@ PYTHON = Path(PEERS, "env", "bin", "python")
 needs_peers = pytest.mark.skipif(not (PEERS and PYTHON.exists()), reason=(
     "peer libraries are not installed: run `bash tests/peers/setup.sh DIR` and set REFBNN_PEERS=DIR"))
 
-PEERS_UNDER_TEST: dict[str, Peer] = {module.PEER.library: module.PEER for module in (plain_torch, laplace_torch, curvlinops)}
+MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry)
+PEERS_UNDER_TEST: dict[str, Peer] = {module.PEER.library: module.PEER for module in MODULES}
 RUNS = [(library, run) for library, peer in PEERS_UNDER_TEST.items() for run in peer.runs]
 
 
@@ -96,5 +97,5 @@ def test_a_finding_shows_what_its_page_says(script, library, release, verdict):
 
 def test_every_script_has_its_row_and_every_reason_its_script():
     scripts = {path.stem for path in (HERE / "findings").glob("*.py")}
-    reasons = {rule.why for peer in PEERS_UNDER_TEST.values() for rule in peer.rules if rule.why}
+    reasons = {why for peer in PEERS_UNDER_TEST.values() for why in (*(rule.why for rule in peer.rules), *peer.beside) if why}
     assert scripts == {script for script, *_ in findings()} == reasons

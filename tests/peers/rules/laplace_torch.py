@@ -8,6 +8,7 @@ from refbnn.conform.case import Case
 from .peer import RIGHT, Peer, Rule, anything, likelihood, regression_with_residuals, silu
 
 DOUBLE = {"REFBNN_TORCH_DEFAULT_DTYPE": "float64"}
+ROUNDING = ("0.3", "0.2.*")
 OFFERS = (
     "forward", "loss", "gradient", "jacobian", "ggn.full", "ggn.diag", "ggn.lastlayer", "ggn.kfac", "hessian.full",
     "fisher.empirical", "fisher.empirical.diag", "fisher.empirical.kfac", "fisher.mc", "fisher.mc.kfac",
@@ -58,6 +59,6 @@ PEER = Peer(
         Rule(("0.2.*",), likelihood("categorical"), ("fisher.mc",), {"MISMATCH"}, "sampled_fisher_of_classification"),
         Rule(("0.3 float64",), anything, ("*",), RIGHT),
         Rule(("*",), ggn_of_single_numbers, ("ggn.full",), RIGHT),
-        Rule(("*",), ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
-        Rule(("*",), anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
-        Rule(("*",), anything, ("*",), RIGHT)), refuses)
+        Rule(ROUNDING, ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
+        Rule(ROUNDING, anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
+        Rule(("*",), anything, ("*",), RIGHT)), refuses, beside=("kfac_of_one_by_one_layer",))

@@ -68,7 +68,7 @@ class Peer:
     """A library: its name as an adapter, its runs ("RELEASE" or "RELEASE VARIANT") with the variables that make them, the rules.
 
     `offers` are the quantities that its adapter has; of these, `refuses(run, case, quantity)` says which it cannot express. The
-    first rule that covers a check says what it must be.
+    first rule that covers a check says what it must be. `beside` are scripts of findings on what the adapter does not ask.
     """
 
     library: str
@@ -77,6 +77,7 @@ class Peer:
     offers: tuple[str, ...]
     rules: tuple[Rule, ...]
     refuses: Callable[[str, Case, str], bool] = field(default=lambda run, case, quantity: False)
+    beside: tuple[str, ...] = ()
 
     def rule_for(self, run: str, case: Case, quantity: str) -> Rule:
         """What is expected of this check."""
