@@ -242,7 +242,7 @@ def without_third_slope(cls, loss, theta):
     """φ‴ dropped."""
     point = true_of(cls, loss, theta)
     signals = point.evaluation.signals
-    slopes = [[first, second, 0 * second] for first, second, _ in signals.slopes]
+    slopes = [[s[0], s[1], 0 * s[1]] for s in signals.slopes]
     return replace(point, evaluation=replace(point.evaluation, signals=replace(signals, slopes=slopes)))
 
 
