@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
 
-from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, gp, laplace, likelihoods, optimize, priors
+from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, gp, laplace, likelihoods, optimize, predict, priors
 from refbnn.gp import newton
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.testing import taylor_order
@@ -113,6 +113,19 @@ def test_the_prior_mean_of_a_homogeneous_network_is_not_zero_but_minus_depth_les
     f, L = case.net.forward(case.theta, case.X), len(case.net.layer_sizes)
     scale = norm_or_one(case.net.jacobian(case.theta, case.X)) * np.linalg.norm(case.theta)
     agree(prior_process(case).mean(case.X), -(L - 1) * f, terms=case.terms, scale=scale)
+
+
+@law()
+def test_a_process_is_what_predictions_of_its_network_start_from(spec):
+    """Marginal and joint moments of predict, from the same network and Gaussian."""
+    case = spec.build()
+    process = prior_process(case)
+    moments, joint = (function(process.net, case.prior, case.X_new) for function in (predict.moments, predict.joint))
+    scale = norm_or_one(oracles.jacobian(case, case.X_new)) ** 2 * np.linalg.norm(np.linalg.inv(weight_space(case).P0))
+    ours = predict.Joint.from_covariance(process.mean(case.X_new), process.kernel(case.X_new, case.X_new))
+    agree(ours.mean, joint.mean, terms=case.terms, scale=norm_or_one(joint.mean))
+    agree(ours.covariance, joint.covariance, terms=case.terms, scale=scale)
+    agree(process.covariance(case.X_new), moments.covariance, terms=case.terms, scale=scale)
 
 
 # -- conditioning -----------------------------------------------------------------------------------------------------------
