@@ -38,6 +38,12 @@ class Rule:
     weights: np.ndarray
     coarser: np.ndarray
 
+    def __post_init__(self):
+        count = len(as_array("points", self.points, "j d"))
+        as_array("weights", self.weights, "j", j=count)
+        if len(as_array("coarser", self.coarser, "c j", j=count)) == 0:
+            raise ValueError("coarser: expected at least one coarser rule, which an error estimate needs, got none")
+
     @property
     def dim(self) -> int:
         """d."""

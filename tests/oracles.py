@@ -16,7 +16,7 @@ import autograd.scipy.special as asp
 import numpy as np
 from scipy import special
 
-from tests.zoo import CUTS, DISPERSION, SHAPE, SLOPE
+from tests.zoo import CUTS, DISPERSION, FREEDOM, NOISE, SCALE, SHAPE, SLOPE
 
 STEP = 1e-30
 
@@ -108,6 +108,10 @@ def log_prob(likelihood, f, y, variance=0.37):
     if likelihood == "categorical":
         chosen = sum(f[..., c] * (y == c) for c in range(f.shape[-1]))
         return chosen - np.log(sum(np.exp(f[..., c]) for c in range(f.shape[-1])))
+    if likelihood == "normal_full":
+        quadratic = np.einsum("...i,ij,...j->...", y - f, np.linalg.inv(NOISE), y - f)
+        return -quadratic / 2 - math.log(np.linalg.det(2 * math.pi * NOISE)) / 2
+    first, second = f[..., 0::2], f[..., 1::2]  # of likelihoods with two outputs a target
     terms = {
         "normal": lambda: -((y - f) ** 2) / (2 * variance) - math.log(math.sqrt(2 * math.pi * variance)),
         "bernoulli": lambda: y * f - np.log(1 + np.exp(f)),
@@ -119,6 +123,12 @@ def log_prob(likelihood, f, y, variance=0.37):
             special.gammaln(y + DISPERSION) - special.gammaln(DISPERSION) - special.gammaln(y + 1)
             + y * f + DISPERSION * math.log(DISPERSION) - (y + DISPERSION) * np.log(DISPERSION + np.exp(f))),
         "ordinal": lambda: sum(np.where(y == j, term, 0) for j, term in enumerate(_log_levels(f))),
+        "student_t": lambda: (
+            special.gammaln((FREEDOM + 1) / 2) - special.gammaln(FREEDOM / 2) - math.log(math.pi * FREEDOM) / 2 - math.log(SCALE)
+            - (FREEDOM + 1) / 2 * np.log(1 + (y - f) ** 2 / (FREEDOM * SCALE**2))),
+        "heteroscedastic": lambda: -((y - first) ** 2) * np.exp(-second) / 2 - second / 2 - math.log(2 * math.pi) / 2,
+        "precision": lambda: (
+            -np.exp(second) * (y - first * np.exp(-second)) ** 2 / 2 + second / 2 - math.log(2 * math.pi) / 2),
         "gamma": lambda: (
             SHAPE * (math.log(SHAPE) - f) - special.gammaln(SHAPE) + (SHAPE - 1) * np.log(y) - SHAPE * y * np.exp(-f)),
     }
@@ -146,6 +156,9 @@ def residual(likelihood, f, y, variance=0.37):
     if likelihood == "categorical":
         rates = np.exp(f)
         return rates / rates.sum(-1, keepdims=True) - np.eye(f.shape[-1])[y]
+    if likelihood == "normal_full":
+        return (f - y) @ np.linalg.inv(NOISE)
+    first, second = f[..., 0::2], f[..., 1::2]
     terms = {
         "normal": lambda: (f - y) / variance,
         "bernoulli": lambda: _logistic(f) - y,
@@ -156,8 +169,19 @@ def residual(likelihood, f, y, variance=0.37):
         "negative_binomial": lambda: DISPERSION * (np.exp(f) - y) / (DISPERSION + np.exp(f)),
         "ordinal": lambda: _ordinal_residual(f, y),
         "gamma": lambda: SHAPE * (1 - y * np.exp(-f)),
+        "student_t": lambda: (FREEDOM + 1) * (f - y) / (FREEDOM * SCALE**2 + (y - f) ** 2),
+        "heteroscedastic": lambda: _interleaved(
+            (first - y) * np.exp(-second), (1 - (y - first) ** 2 * np.exp(-second)) / 2),
+        "precision": lambda: _interleaved(
+            first * np.exp(-second) - y, (np.exp(second) * y**2 - first**2 * np.exp(-second) - 1) / 2),
     }
     return terms[likelihood]()
+
+
+def _interleaved(first, second):
+    """(*s n t) and (*s n t) as (*s n 2t)."""
+    both = np.stack([first, second], axis=-1)
+    return both.reshape(*both.shape[:-2], -1)
 
 
 def loss(case, theta):

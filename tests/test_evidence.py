@@ -7,9 +7,9 @@ from functools import cache
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
-from scipy.integrate import quad
+from scipy.integrate import quad, quad_vec
 
-from refbnn import Linearised, Mlp, Posterior, activations, evidence, likelihoods, optimize, priors
+from refbnn import Linearised, Mlp, Posterior, activations, evidence, gp, likelihoods, optimize, priors
 from refbnn.evidence import alternating, marginal
 from refbnn.evidence import point as point_module
 from refbnn.evidence.likelihoods import NoiseVariance
@@ -289,6 +289,20 @@ def test_the_family_of_the_linearised_network_has_the_exact_evidence_of_its_gaus
     agree(own.total_gradient, own.direct_gradient, terms=P, condition=1e4)
 
 
+@pytest.mark.parametrize("kind, likelihood", [("categorical", likelihoods.Categorical()), ("poisson", likelihoods.Poisson())])
+def test_the_total_gradient_of_the_linear_model_is_that_of_its_gaussian_process(kind, likelihood):
+    """Weight space, through third derivatives of the loss, and function space, through kernels, share no formula (H11)."""
+    precisions, eta, (X, y) = evidence.per_parameter(P, mean=0.1), np.linspace(-0.5, 1.0, P), data(kind)
+    theta = 0.6 * np.random.default_rng(13).normal(size=P)
+    linear = evidence.Family(Linearised(NET, theta), evidence.Fixed(likelihood), precisions, X, y)
+    here = evidence.at(linear, evidence.hessian, eta, theta)
+    there = gp.laplace(gp.GaussianProcess(linear.net, precisions.prior(eta)), likelihood, X, y)
+    agree(here.log_evidence, there.posterior.log_evidence, terms=P, condition=1e4)
+    agree(here.total_gradient, gp.laplace_log_precision_gradient(there, likelihood, y), terms=P, condition=1e6)
+    agree(here.direct_gradient, gp.log_precision_gradient(there.posterior), terms=P, condition=1e6)
+    assert np.linalg.norm(here.total_gradient - here.direct_gradient) > 1e-3
+
+
 def test_at_a_mode_network_and_linear_model_have_the_same_ggn_evidence_but_not_the_same_gradient():
     made, eta, mode = family("categorical, per layer")
     here, own = evidence.at(made, evidence.ggn, eta, mode), evidence.at(made.linearised(mode), evidence.hessian, eta, mode)
@@ -364,6 +378,27 @@ def test_the_marginal_over_one_hyper_parameter_is_that_of_adaptive_quadrature_wi
     assert abs(sum(w * point.eta[0] for w, point in zip(found.weights, found.points)) - mean) < 1e-4
 
 
+def test_the_posterior_with_the_precision_integrated_out_is_the_mixture_over_it():
+    """Its mean and covariance by total variance, from adaptive quadrature of the closed forms."""
+    made, hyper_prior = one_precision()
+    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(1), np.zeros(8))
+    J, y = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8), made.y.ravel()
+
+    def moments(eta):
+        K, A = np.exp(-eta) * J @ J.T + 0.3 * np.eye(22), J.T @ J / 0.3 + np.exp(eta) * np.eye(8)
+        value = -0.5 * y @ np.linalg.solve(K, y) - 0.5 * np.linalg.slogdet(2 * np.pi * K)[1]
+        mean = np.linalg.solve(A, J.T @ y / 0.3)
+        mass = np.exp(value + hyper_prior.log_prob([eta]) - found.log_evidence)
+        return mass * np.concatenate([mean, (np.linalg.inv(A) + np.outer(mean, mean)).ravel()])
+
+    expected = quad_vec(moments, -25, 25, epsabs=1e-11, epsrel=1e-11)[0]
+    mean, second = expected[:8], expected[8:].reshape(8, 8)
+    assert np.abs(found.posterior.mean() - mean).max() < 10 * found.error * np.abs(mean).max()
+    covariance = second - np.outer(mean, mean)
+    assert np.abs(found.posterior.covariance() - covariance).max() < 10 * found.error * np.abs(covariance).max()
+    agree(found.posterior.weights, found.weights, terms=len(found.weights), condition=10)
+
+
 def test_a_coarser_or_shorter_rule_says_that_it_is_worse():
     made, hyper_prior = one_precision()
     arguments = made, evidence.ggn, hyper_prior, np.zeros(1), np.zeros(8)
@@ -378,11 +413,11 @@ def test_a_coarser_or_shorter_rule_says_that_it_is_worse():
 
 def test_the_marginal_over_two_hyper_parameters_is_the_double_sum_within_its_error_estimate():
     made, hyper_prior = linear_family(noise=False), priors.per_parameter([0.5, 1.0], mean=[0.3, -0.2])
-    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(2), np.zeros(8), spacing=1.0)
-    axis, total = np.linspace(-9, 9, 91), []
+    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(2), np.zeros(8), spacing=1.0, half_width=4)
+    axis, total = np.linspace(-9, 9, 61), []
     for a in axis:
         total += [closed_form(made, np.array([a, b, np.log(0.3)]))[0] + hyper_prior.log_prob([a, b]) for b in axis]
-    assert len(found.points) == 13**2
+    assert len(found.points) == 9**2
     assert abs(found.log_evidence - np.logaddexp.reduce(total) - 2 * np.log(axis[1] - axis[0])) <= found.error < 0.05
     best = max(found.points, key=lambda point: point.log_evidence + hyper_prior.log_prob(point.eta))
     assert best is found.points[0], "the grid is centred at the maximum"

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
 
-from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, gp, laplace, likelihoods, optimize, priors
+from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, gp, laplace, likelihoods, optimize, predict, priors
 from refbnn.gp import newton
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.testing import taylor_order
@@ -113,6 +115,19 @@ def test_the_prior_mean_of_a_homogeneous_network_is_not_zero_but_minus_depth_les
     f, L = case.net.forward(case.theta, case.X), len(case.net.layer_sizes)
     scale = norm_or_one(case.net.jacobian(case.theta, case.X)) * np.linalg.norm(case.theta)
     agree(prior_process(case).mean(case.X), -(L - 1) * f, terms=case.terms, scale=scale)
+
+
+@law()
+def test_a_process_is_what_predictions_of_its_network_start_from(spec):
+    """Marginal and joint moments of predict, from the same network and Gaussian."""
+    case = spec.build()
+    process = prior_process(case)
+    moments, joint = (function(process.net, case.prior, case.X_new) for function in (predict.moments, predict.joint))
+    scale = norm_or_one(oracles.jacobian(case, case.X_new)) ** 2 * np.linalg.norm(np.linalg.inv(weight_space(case).P0))
+    ours = predict.Joint.from_covariance(process.mean(case.X_new), process.kernel(case.X_new, case.X_new))
+    agree(ours.mean, joint.mean, terms=case.terms, scale=norm_or_one(joint.mean))
+    agree(ours.covariance, joint.covariance, terms=case.terms, scale=scale)
+    agree(process.covariance(case.X_new), moments.covariance, terms=case.terms, scale=scale)
 
 
 # -- conditioning -----------------------------------------------------------------------------------------------------------
@@ -391,6 +406,14 @@ def test_a_prior_mean_that_is_sure_and_wrong_does_not_stop_newton():
     assert found.decrement < 1e-10 and found.posterior.sites.f.max() < 0
 
 
+def test_newton_counts_the_steps_that_it_tried():
+    """The last one improved nothing; without it the answer is the same."""
+    case = CLASSES.build()
+    full = gp.laplace(prior_process(case), case.likelihood, case.X, case.y)
+    short = gp.laplace(prior_process(case), case.likelihood, case.X, case.y, max_iterations=full.num_iterations - 1)
+    assert short.num_iterations == full.num_iterations - 1 and short.decrement == full.decrement
+
+
 def test_newton_without_convergence_is_refused():
     case = CLASSES.build()
     with pytest.raises(optimize.NotAMode, match="no convergence: expected to come within .* got .* after 1 iterations"):
@@ -401,6 +424,52 @@ def test_a_likelihood_that_is_not_log_concave_is_refused():
     case = REGRESSION.build()
     with pytest.raises(ValueError, match="expected a log-concave one, got StudentT"):
         gp.laplace(prior_process(case), likelihoods.StudentT(4.0, 0.5), case.X, case.y)
+
+
+@dataclass(frozen=True)
+class Rbf:
+    """A process without weights: mean zero, kernel exp(−½‖x − x'‖²), one output."""
+
+    num_outputs = 1
+
+    def mean(self, X):
+        """0."""
+        return np.zeros((len(X), 1))
+
+    def kernel(self, X, X_other):
+        """exp(−½‖x − x'‖²)."""
+        return np.exp(-0.5 * ((X[:, None] - X_other[None]) ** 2).sum(-1))[:, None, :, None]
+
+    def covariance(self, X):
+        """1."""
+        return np.ones((len(X), 1, 1))
+
+
+def test_scikit_learn_finds_the_same_mode_evidence_and_variances():
+    """Algorithms 2.1, 3.1 and 3.2 of Rasmussen & Williams (2006) by others, with a kernel of no network."""
+    rng = np.random.default_rng(6)
+    X, X_new = rng.normal(size=(12, 2)), rng.normal(size=(5, 2))
+    y = (X[:, 0] + 0.7 * rng.normal(size=12) > 0).astype(float)
+    peer = GaussianProcessClassifier(RBF(1.0), optimizer=None).fit(X, y).base_estimator_
+    found = gp.laplace(Rbf(), likelihoods.Bernoulli(), X, y[:, None]).posterior
+    # the peer stops when its evidence gains less than 1e-10; Newton's next error is of the order of that
+    agree(found.log_evidence, peer.log_marginal_likelihood(peer.kernel_.theta), terms=12, condition=1e4)
+    agree(found.influence(X)[:, 0, :, 0] @ np.ones(12), _smoothed(peer, X), terms=12, condition=1e4)
+
+    targets = rng.normal(size=12)
+    regression = GaussianProcessRegressor(RBF(1.0), alpha=0.3, optimizer=None).fit(X, targets)
+    ours = gp.laplace(Rbf(), likelihoods.Normal(0.3), X, targets[:, None]).posterior
+    mean, covariance = regression.predict(X_new, return_cov=True)
+    agree(ours.mean(X_new)[:, 0], mean, terms=12, condition=10)
+    agree(ours.kernel(X_new, X_new)[:, 0, :, 0], covariance, terms=12, condition=10)
+    agree(ours.log_evidence, regression.log_marginal_likelihood_value_, terms=12, condition=10)
+
+
+def _smoothed(peer, X):
+    """(K⁻¹ + W)⁻¹ 1 from the peer's own factors."""
+    K, root = peer.kernel_(X), peer.W_sr_
+    half = np.linalg.solve(peer.L_, root[:, None] * K)
+    return (K - half.T @ half) @ np.ones(len(X))
 
 
 # -- one datum at a time ----------------------------------------------------------------------------------------------------

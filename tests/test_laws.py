@@ -13,7 +13,7 @@ from refbnn.gaussian import kl
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, norm_or_one, vanishes
-from tests.zoo import HOMOGENEOUS, LIKELIHOODS, ODD, Spec, law, statement
+from tests.zoo import EVERY, HOMOGENEOUS, LIKELIHOODS, ODD, Spec, law, statement
 
 VARIANCE = 0.37
 
@@ -38,7 +38,7 @@ def signed_permutation(case):
     return sign[:, None] * np.eye(net.num_params)[order]
 
 
-@law(activation=ODD, hidden=(1, 3))
+@law(activation=ODD, hidden=(1, 3), likelihood=EVERY)
 def test_permuting_and_flipping_units_moves_every_curvature_along(spec):
     """Identity F1: f(Qθ) = f(θ), H(Qθ) = Q H(θ) Qᵀ, and so for G, F, the empirical Fisher and the gradient.
 
@@ -80,7 +80,7 @@ def test_evidence_and_predictive_are_the_same_at_every_point_of_an_orbit(likelih
     agree(there[1].covariance, here[1].covariance, terms=case.terms, condition=kappa)
 
 
-@law(activation=HOMOGENEOUS, hidden=(1, 3))
+@law(activation=HOMOGENEOUS, hidden=(1, 3), likelihood=EVERY)
 def test_rescaling_a_unit_is_a_null_direction_of_the_ggn_and_turns_the_gradient_in_the_hessian(spec):
     """Identity F3, X = +1 on in-weights and bias of unit 0, −1 on its out-weights: gᵀXθ = 0, JXθ = 0, GXθ = 0, HXθ = −Xg.
 

@@ -6,7 +6,7 @@ from refbnn import Loss
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, norm_or_one
-from tests.zoo import SMOOTH, law
+from tests.zoo import EVERY, SMOOTH, law
 
 
 def size_of_terms(case):
@@ -16,14 +16,14 @@ def size_of_terms(case):
     return sum(np.linalg.norm(Jn) * np.linalg.norm(rn) for Jn, rn in zip(J, r)) or 1.0
 
 
-@law()
+@law(likelihood=EVERY)
 def test_the_loss_is_the_sum_of_minus_log_probabilities_with_every_constant(spec):
     case = spec.build()
     kappa = condition(case, lambda c: c.loss.value(c.theta))
     agree(case.loss.value(case.theta), oracles.loss(case, case.theta), terms=case.terms, condition=kappa)
 
 
-@law()
+@law(likelihood=EVERY)
 def test_the_gradient_is_the_complex_step_of_the_loss(spec):
     case = spec.build()
     expected = oracles.complex_step(lambda theta: oracles.loss(case, theta), case.theta)
@@ -40,7 +40,7 @@ def test_the_gradient_is_what_autograd_finds(spec):
     agree(case.loss.gradient(case.theta), oracles.autograd_gradient(case), terms=case.terms, condition=kappa, scale=scale)
 
 
-@law()
+@law(likelihood=EVERY)
 def test_per_datum_gradients_are_jacobian_times_residual_and_sum_to_the_gradient(spec):
     case = spec.build()
     J = oracles.jacobian(case)
@@ -53,7 +53,7 @@ def test_per_datum_gradients_are_jacobian_times_residual_and_sum_to_the_gradient
     agree(got.sum(0), case.loss.gradient(case.theta), terms=case.terms, scale=scale)
 
 
-@law()
+@law(likelihood=EVERY)
 def test_the_hessian_is_the_complex_step_of_the_gradient(spec):
     """Eqs. (assembly) and (pre-activation-hessian)."""
     case = spec.build()
@@ -70,7 +70,7 @@ def test_the_hessian_is_what_autograd_finds(spec):
     agree(case.loss.hessian(case.theta), expected, terms=case.terms, condition=kappa, scale=norm_or_one(expected))
 
 
-@law()
+@law(likelihood=EVERY)
 def test_the_hessian_vector_product_is_that_of_the_matrix(spec):
     """Eq. (r-operator)."""
     case = spec.build()
@@ -96,7 +96,7 @@ def test_central_differences_of_the_gradient_approach_the_hessian_product_with_o
         assert abs(taylor_order(remainder, steps) - 2) < 0.2
 
 
-@law()
+@law(likelihood=EVERY)
 def test_everything_is_a_sum_over_data_and_never_a_mean(spec):
     """Identity A4: curvature(X₁ ∪ X₂) = curvature(X₁) + curvature(X₂), and the same data twice count twice."""
     case = spec.build()
@@ -111,7 +111,7 @@ def test_everything_is_a_sum_over_data_and_never_a_mean(spec):
         agree(at(double), 2 * at(case.loss), terms=case.terms, scale=scale)
 
 
-@law()
+@law(likelihood=EVERY)
 def test_the_order_of_the_data_does_not_matter(spec):
     case = spec.build()
     order = np.random.default_rng(0).permutation(len(case.X))
@@ -124,7 +124,7 @@ def test_the_order_of_the_data_does_not_matter(spec):
           scale=size_of_terms(case))
 
 
-@law()
+@law(likelihood=EVERY)
 def test_batched_losses_equal_loops_over_single_ones(spec):
     case = spec.build()
     loss, rng = case.loss, np.random.default_rng(2)

@@ -383,6 +383,18 @@ def test_the_variants_of_the_bridge_are_the_published_formulas(rescale):
     agree(found, [published_bridge(m, S, rescale) for m, S in zip(moments.mean, moments.covariance)], terms=50, condition=50)
 
 
+def test_the_bridge_accepts_what_a_projection_leaves_and_nothing_else():
+    """A gauge of a million in mean and variance, taken away again; equal means of a million, of which nothing is left."""
+    moments = logits(3)
+    far = Moments(moments.mean + 1e6, moments.covariance + 1e6)
+    agree(bridge.dirichlet(classes.zero_sum(far)), bridge.dirichlet(classes.zero_sum(moments)), terms=100, condition=1e7)
+    bridge.dirichlet(classes.zero_sum(Moments(np.full((4, 3), 1e6 / 3), moments.covariance)))
+    for slip in (Moments(moments.mean * 0 + 1e-3, classes.zero_sum(moments).covariance),
+                 Moments(classes.zero_sum(moments).mean, moments.covariance)):
+        with pytest.raises(ValueError, match="sum to zero"):
+            bridge.dirichlet(slip)
+
+
 # -- entropies --------------------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +415,14 @@ def test_entropies_of_certain_and_of_disagreeing_draws():
     found = entropy.of_draws(torn)
     assert found.aleatoric == 0
     agree(found.epistemic, [np.log(2)], terms=4)
+
+
+@pytest.mark.parametrize("gap", [700.0, 720.0, 740.0, 800.0])
+def test_entropies_of_saturated_logits_vanish_and_raise_nothing(gap):
+    moments = Moments([[gap, 0.0, 0.0]], np.eye(3)[None])
+    for rule in (quadrature.gauss_hermite(2, 10), quadrature.trapezoid(2, 25), quadrature.draws(np.ones((3, 2)))):
+        found = entropy.under(moments, rule)
+        assert found.value.aleatoric < 1e-250 and 0 <= found.value.epistemic < 1e-250
 
 
 def test_the_mutual_information_is_the_same_from_the_label_and_from_the_function():
@@ -458,6 +478,7 @@ INDEFINITE = Moments([[0.0, 0.0, 0.0]], np.diag([1.0, 1.0, -1.0])[None])
     (lambda: classes.probabilities(logits(1), FINE), "at least two classes, got 1"),
     (lambda: classes.probabilities(logits(4), quadrature.gauss_hermite(2, 5)), "3 contrasts of 4 classes, got dimension 2"),
     (lambda: entropy.under(logits(4), quadrature.gauss_hermite(2, 5)), "3 contrasts of 4 classes, got dimension 2"),
+    (lambda: classes.contrasts(1), "num_classes: expected an integer >= 2, got 1"),
     (lambda: classes.conditioned(classes.zero_sum(L6)), "expected outputs whose sum varies"),
     (lambda: bridge.dirichlet(L6), "expected logits that sum to zero.*zero_sum first"),
     (lambda: bridge.dirichlet(Moments([[0.0, 0.0]], np.zeros((1, 2, 2)))), "expected positive variances"),

@@ -239,6 +239,8 @@ def test_sobol_points_are_balanced_normals():
     (lambda: quadrature.draws(np.ones((1, 2))), "at least two replicates"),
     (lambda: quadrature.draws(np.ones(5)), r"normals: expected shape \(t, d\), got \(5,\)"),
     (lambda: quadrature.draws(np.full((5, 1), np.nan)), "normals: expected finite numbers, got 5"),
+    (lambda: Rule(np.ones((3, 1)), np.ones(2), np.ones((1, 3))), r"weights: expected shape \(3,\), got \(2,\)"),
+    (lambda: Rule(np.ones((3, 1)), np.ones(3), np.ones((0, 3))), "coarser: expected at least one coarser rule"),
     (lambda: Replicated(np.ones((3, 0, 2))), r"points: expected .* got shape \(3, 0, 2\)"),
     (lambda: quadrature.gauss_hermite(1, 5).integrate(lambda z: z[:2]), "g: expected one value for each of"),
     (lambda: quadrature.gauss_hermite(1, 5).integrate(lambda z: z / 0), "g: expected finite values"),

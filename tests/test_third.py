@@ -15,7 +15,7 @@ from refbnn.precision import Dense
 from tests import oracles
 from tests.judge import agree, norm_or_one
 from tests.likelihoods.families import FAMILIES
-from tests.zoo import KINKED, SMOOTH, Spec, law, statement
+from tests.zoo import EVERY, KINKED, SMOOTH, Spec, law, statement
 
 POINTS = 24
 RADIUS = 2.0**-4  # of steps along unit vectors, where `radius_for` does not shrink it
@@ -76,7 +76,7 @@ def second_derivative_of_the_gradient(case, v, radius):
 # -- ∇³L[v, v] --------------------------------------------------------------------------------------------------------------
 
 
-@law(activation=SMOOTH)
+@law(activation=SMOOTH, likelihood=EVERY)
 def test_a_jet_is_the_second_derivative_of_the_gradient_along_a_line(spec):
     """Identity C19. Eq. (jet)."""
     case = spec.build()
@@ -99,7 +99,7 @@ def test_beside_a_kink_a_jet_is_the_derivative_of_the_hessian_product(spec):
                     lambda theta: v @ case.loss.hessian_vector_product(theta, v), case, radius)
 
 
-@law()
+@law(likelihood=EVERY)
 def test_a_jet_is_quadratic_and_symmetric_in_its_directions(spec):
     """The form behind ∇³L[v, v] is symmetric: w · ∇³L[u, v] = u · ∇³L[w, v], by polarisation. Eq. (polarisation)."""
     case = spec.build()
@@ -116,7 +116,7 @@ def test_a_jet_is_quadratic_and_symmetric_in_its_directions(spec):
           condition=10, scale=size or 1.0)
 
 
-@law()
+@law(likelihood=EVERY)
 def test_jets_of_many_directions_are_those_of_each(spec):
     case = spec.build()
     V = rows_for(case, 6).reshape(2, 3, -1)
@@ -145,7 +145,7 @@ def test_in_a_linear_model_only_the_third_derivative_of_the_likelihood_is_left(s
 # -- gradients of traces ----------------------------------------------------------------------------------------------------
 
 
-@law(activation=SMOOTH)
+@law(activation=SMOOTH, likelihood=EVERY)
 def test_the_trace_gradient_of_the_hessian_is_the_slope_of_the_trace(spec):
     """Identity C20. Eq. (trace-gradient)."""
     case = spec.build()
@@ -154,7 +154,7 @@ def test_the_trace_gradient_of_the_hessian_is_the_slope_of_the_trace(spec):
     is_the_gradient(gradient, lambda theta: (V * (V @ case.loss.hessian(theta))).sum(), case, radius_for(case, unit(case.vector)))
 
 
-@law(activation=SMOOTH)
+@law(activation=SMOOTH, likelihood=EVERY)
 def test_the_trace_gradient_of_the_ggn_is_the_slope_of_the_trace(spec):
     """Identity C21. Eq. (trace-gradient)."""
     case = spec.build()

@@ -1,6 +1,7 @@
 """The zoo: test problems for every likelihood, activation and architecture, and how hypothesis draws them.
 
-A new likelihood or activation is one row of LIKELIHOODS or ACTIVATIONS; every law then runs on it.
+A new likelihood or activation is one row of LIKELIHOODS or ACTIVATIONS; every law then runs on it. A likelihood whose Λ can be
+indefinite is a row of OTHERS; laws of derivatives, which need no factor and no posterior, run on EVERY.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from refbnn import Gaussian, Loss, Mlp, Posterior, activations, likelihoods, pri
 
 SLOPE = 0.13
 DISPERSION, SHAPE, CUTS = 2.6, 1.7, np.array([-1.1, 0.3, 0.9])
+SCALE, FREEDOM, NOISE = 0.8, 4.3, np.array([[0.9, 0.4, -0.2], [0.4, 1.3, 0.3], [-0.2, 0.3, 0.7]])
 ACTIVATIONS = {**activations.BY_NAME, "leaky_relu": activations.leaky_relu(SLOPE)}
 KINKED = ("relu", "leaky_relu")
 SMOOTH = tuple(name for name in ACTIVATIONS if name not in KINKED)
@@ -34,9 +36,21 @@ LIKELIHOODS = {
     "ordinal": (likelihoods.Ordinal(CUTS), lambda rng, n, k: rng.integers(0, len(CUTS) + 1, (n, k)).astype(float)),
     "gamma": (likelihoods.Gamma(SHAPE), lambda rng, n, k: rng.gamma(2.0, size=(n, k)) + 0.1),
 }
+# Rows for laws of derivatives alone: Λ is indefinite in places, or the number of outputs is not free.
+OTHERS = {
+    "student_t": (likelihoods.StudentT(SCALE, FREEDOM), lambda rng, n, k: 2 * rng.normal(size=(n, k))),
+    "heteroscedastic": (likelihoods.Heteroscedastic(), lambda rng, n, k: rng.normal(size=(n, k // 2))),
+    "precision": (likelihoods.HeteroscedasticPrecision(), lambda rng, n, k: rng.normal(size=(n, k // 2))),
+    "normal_full": (likelihoods.NormalFull(NOISE), lambda rng, n, k: rng.normal(size=(n, k))),
+}
+EVERY = (*LIKELIHOODS, *OTHERS)
+OUTPUTS = {  # the number of outputs a likelihood can have instead of k
+    "categorical": lambda k: max(k, 2), "normal_full": lambda k: len(NOISE), "heteroscedastic": lambda k: k + k % 2,
+    "precision": lambda k: k + k % 2,
+}
 CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # for the others the GGN is not the Fisher matrix
 FACTORISED = tuple(name for name in LIKELIHOODS if name != "categorical")
-REAL = ("normal", "gamma")  # targets that can be moved a little
+REAL = ("normal", "gamma", *OTHERS)  # targets that can be moved a little
 
 PRIORS = {
     "isotropic": lambda rng, net: priors.isotropic(net.num_params, 1.3, mean=0.2),
@@ -61,8 +75,8 @@ class Spec:
     seed: int = 0
 
     def __post_init__(self):
-        if self.likelihood == "categorical" and self.sizes[-1] < 2:
-            object.__setattr__(self, "sizes", (*self.sizes[:-1], 2))
+        allowed = OUTPUTS.get(self.likelihood, int)
+        object.__setattr__(self, "sizes", (*self.sizes[:-1], allowed(self.sizes[-1])))
 
     @property
     def activations(self) -> tuple[str, ...]:
@@ -74,7 +88,7 @@ class Spec:
         """The problem in numbers."""
         rng = np.random.default_rng([self.seed, *self.sizes, self.num_data])
         net = Mlp(self.sizes, tuple(ACTIVATIONS[name] for name in self.activations), bias=self.bias)
-        likelihood, targets = LIKELIHOODS[self.likelihood]
+        likelihood, targets = (LIKELIHOODS | OTHERS)[self.likelihood]
         X = rng.normal(size=(self.num_data, net.num_inputs))
         theta = _with_moderate_outputs(net, 0.7 * rng.normal(size=net.num_params), X)
         return Case(

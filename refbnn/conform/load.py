@@ -36,8 +36,7 @@ class Builtin:
 
 
 HOME = "refbnn.conform.adapters."
-# Plain `pip install torch` brings several GB of CUDA on Linux, and so does what the peers say they need.
-ON_TORCH = "`bash tests/peers/setup.sh DIR` of the source tree makes an environment with a CPU build of torch"
+ON_TORCH = "tests/peers/README.md of the source tree says how, with a CPU build of torch: plain pip brings several GB of CUDA"
 BUILTIN = {
     "refbnn": Builtin(HOME + "refbnn", "this package's own NumPy code"),
     "autograd": Builtin(HOME + "autograd", "HIPS autograd: forward and likelihood plain, every derivative automatic",

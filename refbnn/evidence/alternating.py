@@ -33,7 +33,8 @@ def online(
 
     Step sizes are found by backtracking. The blocks go up two functions: the θ steps do not see log |C + P₀|. The scheme is
     block-coordinate ascent of F where C does not depend on θ (a linear model with Normal noise), and elsewhere it comes to rest
-    where the direct gradient vanishes, as MacKay's rule does, not at a maximum of E(η).
+    where the direct gradient vanishes, as MacKay's rule does, not at a maximum of E(η). Raises NotPositiveDefinite where
+    C + P₀, or G + P₀ for the steps in θ, is not.
     """
     points, size = [Evidence(family, curvature, eta, theta)], 1.0
     for _ in range(as_count("num_rounds", num_rounds)):

@@ -14,6 +14,7 @@ from refbnn.evidence.maximum import ascend
 from refbnn.evidence.point import Curvature, Evidence, at
 from refbnn.gaussian import Gaussian
 from refbnn.linalg import symmetric_part
+from refbnn.mixture import Mixture
 from refbnn.precision import Dense
 from refbnn.shapes import Vector, as_count, as_positive
 
@@ -22,7 +23,7 @@ DIFFERENCE = 1e-3  # of η, for the second derivative that only sets the scale o
 
 @dataclass(frozen=True)
 class Marginal:
-    """log ∫ exp E(η) p(η) dη, Eq. (hyper-marginal), and a mixture over η: `points` with `weights` that sum to 1.
+    """log ∫ exp E(η) p(η) dη, Eq. (hyper-marginal), and what the integral is a sum of: `points` with `weights` that sum to 1.
 
     `error` estimates the absolute error of `log_evidence` that comes from the rule: |rule − rule with every second node| plus the
     share of the nodes on the border. It says nothing of the error of the Laplace evidence itself.
@@ -31,7 +32,17 @@ class Marginal:
     log_evidence: float
     error: float
     points: list[Evidence]
-    weights: np.ndarray
+    log_masses: np.ndarray
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The share of each point in the sum."""
+        return np.exp(self.log_masses - self.log_evidence)
+
+    @property
+    def posterior(self) -> Mixture:
+        """p(θ|y) with η integrated out: the mixture of the Laplace approximations at all points."""
+        return Mixture(self.log_masses, tuple(point.q for point in self.points))
 
 
 def marginalise(
@@ -93,4 +104,4 @@ def _summed(points: list[Evidence], logs: np.ndarray, nodes: np.ndarray, count: 
     weights = np.exp(logs - total)
     half = np.logaddexp.reduce(logs[coarse]) + nodes.shape[1] * np.log(2)
     border = weights[(np.abs(nodes) == count).any(-1)].sum()
-    return Marginal(float(total), float(abs(total - half) + border), points, weights)
+    return Marginal(float(total), float(abs(total - half) + border), points, logs)

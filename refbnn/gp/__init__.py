@@ -7,6 +7,9 @@ again.
 `expand` turns a likelihood into sites, its expansion to second order at given outputs. With those, one step does everything:
 regression (the expansion of a Normal is exact, wherever it is made), Laplace for log-concave likelihoods (`laplace` finds the
 mode, expands there), and the linear model of a network that is not at a mode (expand at its own outputs).
+
+Predictions from a process: `predict.Moments(process.mean(X), process.covariance(X))`, jointly over inputs
+`predict.Joint.from_covariance(process.mean(X), process.kernel(X, X))`.
 """
 
 from refbnn.gp.conditioned import Conditioned, condition

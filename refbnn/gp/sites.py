@@ -85,7 +85,8 @@ class Sites:
 def expand(likelihood: object, f: DataOutputs, y: np.ndarray) -> Sites:
     """log p(y|f') to second order in f' at f, exact for a Normal wherever f is, Eq. (sites).
 
-    Raises ValueError where Λ is indefinite (naming the datum), for y of the wrong shape and what else the likelihood refuses.
+    With little noise f = y keeps the most digits for a Normal: there r = 0. Raises ValueError where Λ is indefinite (naming the
+    datum), for y of the wrong shape and what else the likelihood refuses.
     """
     expect_methods("likelihood", likelihood, "log_prob", "residual", "factor", "check_targets")
     f = as_array("f", f, "n k")

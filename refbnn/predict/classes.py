@@ -14,6 +14,7 @@ from refbnn.linalg import symmetric_root
 from refbnn.predict.binary import shrinkage
 from refbnn.predict.functions import Means, Moments
 from refbnn.quadrature import Integral, Replicated, Rule
+from refbnn.shapes import as_count
 
 
 def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
@@ -39,7 +40,7 @@ def contrast_draws(moments: Moments, rule: Rule | Replicated) -> list:
 
 def contrasts(num_classes: int) -> np.ndarray:
     """B (k k−1) with orthonormal columns that sum to zero (Helmert's): B Bᵀ = I − 11ᵀ/k."""
-    k = np.arange(1, num_classes)
+    k = np.arange(1, as_count("num_classes", num_classes, 2))
     B = np.triu(np.ones((num_classes, num_classes - 1)))
     B[k, k - 1] = -k
     return B / np.sqrt(k * (k + 1))

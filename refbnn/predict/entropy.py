@@ -67,7 +67,7 @@ def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def _one_input(rule: Rule | Replicated, draw) -> tuple[tuple, tuple]:
     """(aleatoric, epistemic) at one input and their errors; p̄ first, then the average divergence from it."""
     mean = rule.integrate(lambda z: softmax(draw(z), axis=-1))
-    p_bar = mean.value
+    p_bar = np.maximum(mean.value, np.finfo(float).tiny)  # which can underflow, times a weight, where p does not
 
     def integrand(z):
         p = softmax(draw(z), axis=-1)
