@@ -108,7 +108,7 @@ class Mlp(Network):
         """Run the network once: everything else is read off the result. φ′, φ″, φ‴ are computed when first asked for."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         X = as_array("X", X, "n d", d=self.num_inputs)
-        layers, inputs, slopes = self.layout.unflatten(theta), [X.T], []
+        layers, inputs, slopes = self.unflatten(theta), [X.T], []
         for (W, b), phi in zip(layers, (*self.activation, None)):
             z = apply(W, inputs[-1])
             if b is not None:

@@ -180,7 +180,7 @@ class SubnetworkPullback:
     base: Pullback
     parameters: np.ndarray
 
-    S = None  # a factor of `base` is none of its part
+    root = S = None  # a factor of `base` is none of its part
 
     @property
     def num_params(self) -> int:
