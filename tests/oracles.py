@@ -275,7 +275,7 @@ def loop_congruence(J, M):
 def support(likelihood, f, variance=0.37):
     """Every target y of one datum and its probability p(y|f), or a quadrature rule for a density: (points, ...), (points).
 
-    Trapezoid over ±14 standard deviations for the normal (error below u); counts until the tail is below u for Poisson.
+    Trapezoid over ±14 standard deviations for the normal (error below u); counts until the tail is below u.
     """
     if likelihood == "categorical":
         labels = np.arange(len(f))
@@ -309,16 +309,15 @@ def _normal_grid(mean, variance):
 
 
 def _negative_binomial_grid(m):
-    """Counts until the ratio of neighbouring probabilities, which tends to μ/(ρ + μ), has left nothing above u."""
-    counts = np.arange(0, 60 + int(50 * (1 + math.exp(m) / DISPERSION)))
+    """Counts until nothing above u is left: the ratio of neighbouring probabilities tends to μ/(ρ + μ)."""
+    counts = np.arange(0, 30 + int(45 / math.log1p(DISPERSION * math.exp(-m))))
     return counts.astype(float), np.exp(log_prob("negative_binomial", np.full((len(counts), 1), m), counts[:, None] * 1.0))
 
 
 def _gamma_grid(mean):
-    """Trapezoid in u = log(y/mean), in which the density falls off doubly exponentially to the right."""
-    u = np.linspace(-28, 5, 400)
-    log_density = SHAPE * math.log(SHAPE) - special.gammaln(SHAPE) + SHAPE * (u - np.exp(u))
-    return mean * np.exp(u), np.exp(log_density) * (u[1] - u[0])
+    """Gauss-Laguerre rule with ten points, exact for polynomials in y up to degree 19."""
+    x, w = special.roots_genlaguerre(10, SHAPE - 1)
+    return mean * x / SHAPE, w / w.sum()
 
 
 # -- autograd ---------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,11 @@ LIKELIHOODS = {
     "poisson_square": lambda problem: likelihoods.PoissonSquare(),
     "negative_binomial": lambda problem: likelihoods.NegativeBinomial(**problem.likelihood_parameters),
     "gamma": lambda problem: likelihoods.Gamma(**problem.likelihood_parameters),
+    "heteroscedastic_natural": lambda problem: likelihoods.HeteroscedasticNatural(),
+    "heteroscedastic_precision": lambda problem: likelihoods.HeteroscedasticPrecision(),
+    "heteroscedastic_student_t": lambda problem: likelihoods.HeteroscedasticStudentT(**problem.likelihood_parameters),
+    "heteroscedastic_gamma": lambda problem: likelihoods.HeteroscedasticGamma(),
+    "heteroscedastic_negative_binomial": lambda problem: likelihoods.HeteroscedasticNegativeBinomial(),
 }
 
 
@@ -74,6 +79,12 @@ def own_values(problem) -> dict:
         "log_joint": lambda: post.log_prob(theta),
         "gradient": lambda: loss.gradient(theta),
         "jacobian": lambda: net.jacobian(theta, X),
+        "jacobian.vp": lambda: net.jvp(theta, X, problem.vector),
+        "fisher.vp": lambda: loss.fisher(theta) @ problem.vector,
+        "fisher.empirical.vp": lambda: loss.empirical_fisher(theta) @ problem.vector,
+        "fisher.mc.vp": lambda: loss.sampled_fisher(theta, problem.labels) @ problem.vector,
+        "laplace.covariance.diag": lambda: np.diagonal(q(loss.ggn).covariance()),
+        "laplace.covariance.vp": lambda: q(loss.ggn).precision.solve(problem.vector),
         "ggn.full": lambda: loss.ggn(theta),
         "ggn.diag": lambda: np.diagonal(loss.ggn(theta)),
         "hessian.full": lambda: loss.hessian(theta),

@@ -9,7 +9,7 @@ from refbnn import Loss, curvature
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, mean_agrees, norm_or_one, smallest_eigenvalue_is_not_negative, vanishes
-from tests.zoo import CANONICAL, HOMOGENEOUS, LIKELIHOODS, Spec, law
+from tests.zoo import CANONICAL, ENUMERABLE, HOMOGENEOUS, LIKELIHOODS, Spec, law
 
 
 def rows(case):
@@ -210,8 +210,8 @@ def test_the_fisher_matrix_is_the_enumerated_expectation_of_squared_gradients_an
 
     Eqs. (fisher) and (fisher-sampled).
     """
-    few = spec.sizes[-1] <= 2 or spec.likelihood not in ("normal", "poisson")
-    case = (spec if few else dataclasses.replace(spec, sizes=(*spec.sizes[:-1], 2))).build()
+    outputs = min(spec.sizes[-1], ENUMERABLE.get(spec.likelihood, spec.sizes[-1]))
+    case = dataclasses.replace(spec, sizes=(*spec.sizes[:-1], outputs)).build()
     F, f, J = case.loss.fisher(case.theta), case.net.forward(case.theta, case.X), case.net.jacobian(case.theta, case.X)
     squares, ggns, points = np.zeros_like(F), np.zeros_like(F), 0
     for fn, Jn in zip(f, J):

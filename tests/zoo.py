@@ -48,6 +48,7 @@ OUTPUTS = {  # the number of outputs a likelihood can have instead of k
     "categorical": lambda k: max(k, 2), "normal_full": lambda k: len(NOISE), "heteroscedastic": lambda k: k + k % 2,
     "precision": lambda k: k + k % 2,
 }
+ENUMERABLE = {"normal": 2, "poisson": 2, "softplus": 2, "gamma": 2, "negative_binomial": 1}  # at most so many outputs together
 CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # for the others the GGN is not the Fisher matrix
 FACTORISED = tuple(name for name in LIKELIHOODS if name != "categorical")
 REAL = ("normal", "gamma", *OTHERS)  # targets that can be moved a little

@@ -21,11 +21,12 @@ from typing import Any, Callable, NoReturn
 
 import numpy as np
 
-from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, PARAMETERS, Problem, check_parameters, support
+from refbnn.conform.layouts import TAKEN, layout_of, packed, packed_length, taken, unpacked
+from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, PAIRED, PARAMETERS, Problem, check_parameters, support
 from refbnn.conform.quantities import QUANTITIES, axis_sizes
 
 CASES = Path(__file__).parent / "cases"
-FORMAT = 1
+FORMAT = 2
 LICENCE = "CC0-1.0"
 FAMILIES = ("diagnostic", "exact", "awkward", "real")
 TIERS = ("E", "M", "V")
@@ -35,11 +36,14 @@ PRIOR_KEYS = {"isotropic": "precision", "per_layer": "precisions", "per_paramete
 CERTIFIED = {name: quantity for name, quantity in QUANTITIES.items() if quantity.certified_by == name}
 # What need not be there comes together or not at all.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "where G + P₀ is positive definite": ("laplace.precision", "laplace.covariance", "laplace.log_det", "laplace.log_evidence",
-                                          "predictive.glm.variance"),
-    "where H + P₀ is positive definite": tuple(name for name in CERTIFIED if name.startswith("laplace.hessian.")),
-    "structures": ("ggn.vp", "ggn.blockdiag", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "hessian.blockdiag", "fisher.diag",
-                   "fisher.kfac", "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.diag", "fisher.mc.kfac", "ntk"),
+    "matrices": ("jacobian", "ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc"),
+    "where G + P₀ is positive definite": ("laplace.covariance.diag", "laplace.covariance.vp", "laplace.log_det",
+                                          "laplace.log_evidence", "predictive.glm.variance"),
+    "matrices where G + P₀ is positive definite": ("laplace.precision", "laplace.covariance"),
+    "where H + P₀ is positive definite": ("laplace.hessian.log_det", "laplace.hessian.log_evidence"),
+    "matrices where H + P₀ is positive definite": ("laplace.hessian.precision", "laplace.hessian.covariance"),
+    "structures": ("ggn.blockdiag", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "hessian.blockdiag", "fisher.kfac",
+                   "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.kfac", "ntk"),
     "where no Kronecker factor has a repeated eigenvalue": ("ggn.ekfac", "ggn.ekfac.split"),
 }
 OPTIONAL = tuple(name for name in CERTIFIED if any(name in group for group in GROUPS.values()))
@@ -208,23 +212,35 @@ class Node:
             self.fail("a positive number", value)
         return value
 
-    def array(self, shape: tuple[int | None, ...], extra: tuple[str, ...] = ()) -> np.ndarray:
+    def array(self, shape: tuple[int | None, ...]) -> np.ndarray:
         """An array entry: its shape as expected (None: any length), its bytes as promised."""
-        self.keys("shape", "data", "sha256", *extra)
+        self.keys("shape", "data", "sha256", optional=("over",))
         stated = tuple(size.integer(1) for size in self.at("shape").items())
         if len(stated) != len(shape) or any(b is not None and a != b for a, b in zip(stated, shape)):
             self.at("shape").fail(str([size or "any" for size in shape]), list(stated))
-        return self.proven(math.prod(stated)).reshape(stated)
+        data = self.numbers(math.prod(stated))
+        return self.proven(data / self.common_denominator(data) if "over" in self.value else data).reshape(stated)
 
-    def proven(self, length: int) -> np.ndarray:
-        """The flat data, after its length and its SHA-256 over little-endian float64 bytes were checked."""
-        data = np.array([item.number() for item in self.at("data").items()], dtype="<f8")
+    def common_denominator(self, numerators: np.ndarray) -> int:
+        """`over`: a power of two under integers, so that nothing is rounded."""
+        if (numerators != np.rint(numerators)).any():
+            self.at("data").fail("integers, with 'over'", float(numerators[numerators != np.rint(numerators)][0]))
+        power = self.at("over").integer(2)
+        return power if power.bit_count() == 1 else self.at("over").fail("a power of two", power)
+
+    def numbers(self, length: int) -> np.ndarray:
+        """The flat data, of this length."""
+        data = np.array([item.number() for item in self.at("data").items()], dtype=np.float64)
         if len(data) != length:
             self.at("data").fail(f"{length} numbers", len(data))
-        digest = hashlib.sha256(data.tobytes()).hexdigest()
+        return data
+
+    def proven(self, data: np.ndarray) -> np.ndarray:
+        """The same, after its SHA-256 over little-endian float64 bytes was checked."""
+        digest = hashlib.sha256(data.astype("<f8").tobytes()).hexdigest()
         if self.at("sha256").text() != digest:
             self.at("sha256").fail(f"{digest}, the SHA-256 of the data as read", self.value["sha256"])
-        return data.astype(np.float64)
+        return data
 
 
 # -- the problem --------------------------------------------------------------------------------------------------
@@ -281,8 +297,7 @@ _ARRAYS: dict[str, Callable[[Node, int], tuple]] = {
 def _inputs(node: Node, sizes: tuple[int, ...], p: int, likelihood: str, parameters: dict) -> dict[str, np.ndarray]:
     node.keys("X", "y", "theta", "X_new", "vector", "labels", "normals", "draws")
     X = node.at("X").array((None, sizes[0]))
-    paired = likelihood == "heteroscedastic"
-    targets = (len(X),) if likelihood == "categorical" else (len(X), sizes[-1] // 2 if paired else sizes[-1])
+    targets = (len(X),) if likelihood == "categorical" else (len(X), sizes[-1] // 2 if likelihood in PAIRED else sizes[-1])
     arrays = {"X": X, "y": node.at("y").array(targets), "labels": node.at("labels").array(targets),
               "theta": node.at("theta").array((p,)), "vector": node.at("vector").array((p,)),
               "X_new": node.at("X_new").array((None, sizes[0])), "normals": node.at("normals").array((None, p)),
@@ -334,33 +349,40 @@ def _values(node: Node, problem: Problem) -> dict[str, Certified]:
         present = [name for name in group if name in node.value]
         if present and len(present) < len(group):
             node.fail(f"all of {', '.join(group)} or none", present)
-    sizes = axis_sizes(problem)
-    return {name: _certified(node.at(name), name, CERTIFIED[name].shape(sizes)) for name in CERTIFIED if name in node.value}
+    found: dict[str, Certified] = {}
+    for name in CERTIFIED:
+        if name in node.value:
+            found[name] = _certified(node.at(name), name, problem, found)
+    return found
 
 
-def _certified(node: Node, name: str, shape: tuple[int, ...]) -> Certified:
-    node.keys("tier", "condition", "shape", "layout", "data", "sha256", optional=("digits", "scale"))
-    kind = CERTIFIED[name].kind
-    packed = kind in ("symmetric", "positive_definite")
-    node.at("layout").one_of(("lower",) if packed else ("dense",))
+def _certified(node: Node, name: str, problem: Problem, found: dict[str, Certified]) -> Certified:
+    node.keys("tier", "condition", "shape", "layout", "sha256", optional=("data", "of", "digits", "scale"))
+    shape = CERTIFIED[name].shape(axis_sizes(problem))
     if [size.integer(1) for size in node.at("shape").items()] != list(shape):
         node.at("shape").fail(str(list(shape)), node.value["shape"])
-    flat = node.proven(shape[0] * (shape[0] + 1) // 2 if packed else math.prod(shape))
+    value = _value(node, name, shape, problem, found)
     condition = node.at("condition").number()
     if condition < 1:
         node.at("condition").fail("a number of at least 1", condition)
-    value = _unpacked(flat, shape[0]) if packed else flat.reshape(shape)
     value.flags.writeable = False
     return Certified(value=value, tier=node.at("tier").one_of(TIERS), condition=condition,
-                     scale=_scale(node, value), digits=_digits(node, value, kind == "scalar"))
+                     scale=_scale(node, value), digits=_digits(node, value, CERTIFIED[name].kind == "scalar"))
 
 
-def _unpacked(flat: np.ndarray, p: int) -> np.ndarray:
-    """The symmetric matrix from its lower triangle, row by row."""
-    matrix = np.zeros((p, p))
-    rows, columns = np.tril_indices(p)
-    matrix[rows, columns] = matrix[columns, rows] = flat
-    return matrix
+def _value(node: Node, name: str, shape: tuple[int, ...], problem: Problem, found: dict[str, Certified]) -> np.ndarray:
+    """The whole array, from its own numbers or from another value; the hash is over the numbers that are its own in a file."""
+    own, (how, source), layers = layout_of(name), TAKEN.get(name, ("", "")), problem.layer_sizes
+    if node.at("layout").one_of((own, how) if how else (own,)) == own:
+        node.keys("tier", "condition", "shape", "layout", "data", "sha256", optional=("digits", "scale"))
+        return unpacked(own, node.proven(node.numbers(packed_length(own, shape, layers))), shape, layers)
+    keys = ("tier", "condition", "shape", "layout", "of", *(("data",) if how == "shifted" else ()), "sha256")
+    node.keys(*keys, optional=("scale",))
+    if node.at("of").one_of((source,)) not in found:
+        node.at("of").fail("a value of this case", source)
+    value = taken(how, found[source].value, layers, node.numbers(shape[0]) if how == "shifted" else None)
+    node.proven(packed(own, value, layers))
+    return value
 
 
 def _scale(node: Node, value: np.ndarray) -> float | None:

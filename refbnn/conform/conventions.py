@@ -31,9 +31,9 @@ Settings = Mapping[str, str]
 _POWER = {
     "loss": 1, "gradient": 1, "ggn.full": 1, "ggn.diag": 1, "hessian.full": 1, "hessian.diag": 1, "hessian.hvp": 1,
     "ggn.vp": 1, "ggn.blockdiag": 1, "ggn.lastlayer": 1, "ggn.kfac": 1, "ggn.kfra": 1, "ggn.ekfac": 1, "ggn.ekfac.split": 1,
-    "hessian.blockdiag": 1, "fisher.full": 1, "fisher.diag": 1, "fisher.kfac": 1,
-    "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.empirical.centred": 2, "fisher.empirical.kfac": 2,
-    "fisher.mc": 2, "fisher.mc.diag": 2, "fisher.mc.kfac": 2}
+    "hessian.blockdiag": 1, "fisher.full": 1, "fisher.diag": 1, "fisher.vp": 1, "fisher.kfac": 1,
+    "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.empirical.vp": 2, "fisher.empirical.centred": 2,
+    "fisher.empirical.kfac": 2, "fisher.mc": 2, "fisher.mc.diag": 2, "fisher.mc.vp": 2, "fisher.mc.kfac": 2}
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ def _of_gamma(y: Array, problem) -> float:
     return (gammaln(a) - a * math.log(a) - (a - 1) * np.log(y)).sum()
 
 
+def _of_student_t_with_a_scale(y: Array, problem) -> float:
+    nu = problem.likelihood_parameters["degrees_of_freedom"]
+    return y.size * (gammaln(nu / 2) - gammaln((nu + 1) / 2) + 0.5 * math.log(math.pi * nu))
+
+
 def _none(y: Array, problem) -> float:
     return 0.0
 
@@ -93,6 +98,9 @@ def _none(y: Array, problem) -> float:
 _CONSTANTS: dict[str, Callable[[Array, Any], float]] = {
     "normal": lambda y, problem: 0.5 * y.size * math.log(2 * math.pi * problem.variance),
     "normal_full": _of_correlated_noise, "heteroscedastic": _log_two_pi, "student_t": _of_student_t, "gamma": _of_gamma,
+    "heteroscedastic_natural": _log_two_pi, "heteroscedastic_precision": _log_two_pi,
+    "heteroscedastic_student_t": _of_student_t_with_a_scale,
+    "heteroscedastic_gamma": lambda y, problem: float(np.log(y).sum()), "heteroscedastic_negative_binomial": _of_counts,
     "poisson": _of_counts, "poisson_softplus": _of_counts, "poisson_square": _of_counts,
     "negative_binomial": _of_negative_binomial, "bernoulli": _none, "bernoulli_probit": _none, "bernoulli_cloglog": _none,
     "categorical": _none, "ordinal": _none}

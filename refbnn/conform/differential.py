@@ -85,6 +85,8 @@ def random_problem(seed: int, likelihood: str = "normal", sizes: Sequence[int] =
     p = sum(out * (into + bias) for into, out in zip(sizes[:-1], sizes[1:]))
     root = rng.standard_normal((p, p)) / math.sqrt(p)
     theta = 0.7 * rng.standard_normal(p)
+    if likelihood == "heteroscedastic_natural":
+        theta[p - sizes[-1] + 1::2] -= 12.0  # the biases of −1/(2v), which must be negative
     return Problem(
         sizes=tuple(sizes), activation=activation, slope=0.1 if activation == "leaky_relu" else None, bias=bias,
         likelihood=likelihood, variance=0.37 if likelihood == "normal" else None,
@@ -122,6 +124,11 @@ _TARGETS: dict[str, Callable[[np.random.Generator, int, int], Array]] = {
     "ordinal": lambda rng, n, k: rng.integers(0, 4, (n, k)).astype(float),
     "poisson": _counts, "poisson_softplus": _counts, "poisson_square": _counts, "negative_binomial": _counts,
     "gamma": lambda rng, n, k: rng.gamma(2.0, size=(n, k)),
+    "heteroscedastic_natural": lambda rng, n, k: _real(rng, n, k // 2),
+    "heteroscedastic_precision": lambda rng, n, k: _real(rng, n, k // 2),
+    "heteroscedastic_student_t": lambda rng, n, k: _real(rng, n, k // 2),
+    "heteroscedastic_gamma": lambda rng, n, k: rng.gamma(2.0, size=(n, k // 2)),
+    "heteroscedastic_negative_binomial": lambda rng, n, k: _counts(rng, n, k // 2),
 }
 
 
@@ -246,7 +253,8 @@ class _Lazy(Mapping):
 
 
 _THROUGH = {
-    **{f"laplace.{part}": "ggn" for part in ("covariance", "log_det", "log_evidence")}, "predictive.glm.variance": "ggn",
+    **{f"laplace.{part}": "ggn" for part in ("covariance", "covariance.diag", "covariance.vp", "log_det", "log_evidence")},
+    "predictive.glm.variance": "ggn",
     **{f"laplace.hessian.{part}": "hessian" for part in ("covariance", "log_det", "log_evidence")},
 }
 

@@ -14,9 +14,15 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "normal_full": ("noise",), "heteroscedastic": (), "student_t": ("scale", "degrees_of_freedom"),
     "bernoulli_probit": (), "bernoulli_cloglog": (), "ordinal": ("cut_points",),
     "poisson_softplus": (), "poisson_square": (), "negative_binomial": ("dispersion",), "gamma": ("shape",),
+    "heteroscedastic_natural": (), "heteroscedastic_precision": (), "heteroscedastic_student_t": ("degrees_of_freedom",),
+    "heteroscedastic_gamma": (), "heteroscedastic_negative_binomial": (),
 }
 LIKELIHOODS = tuple(PARAMETERS)
-REAL_TARGETS = ("normal", "normal_full", "heteroscedastic", "student_t", "gamma")
+PAIRED = tuple(name for name in LIKELIHOODS if name.startswith("heteroscedastic"))  # two outputs a target
+POSITIVE = ("gamma", "heteroscedastic_gamma")
+REAL = ("normal", "normal_full", "student_t", "heteroscedastic", "heteroscedastic_natural", "heteroscedastic_precision",
+        "heteroscedastic_student_t")
+REAL_TARGETS = REAL + POSITIVE
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softplus", "sin", "silu", "gelu", "gelu_tanh", "erf", "square", "relu",
                "leaky_relu")
 ARRAYS = ("prior_mean", "prior_precision", "X", "y", "theta", "X_new", "vector", "labels", "normals", "draws")
@@ -28,7 +34,8 @@ class Problem:
 
     sizes (d, ..., k); activation of the hidden layers, `slope` for leaky_relu only; variance σ² for the normal only;
     likelihood_parameters, numbers and nested tuples, for those in PARAMETERS that have any. prior_mean p; prior_precision p p;
-    X n d; y n k (float64; n int64 labels if categorical; n k/2 if heteroscedastic, where f = (μ_1, log σ²_1, μ_2, ...)); theta p;
+    X n d; y n k (float64; n int64 labels if categorical; n k/2 if heteroscedastic, where f = (μ_1, log σ²_1, μ_2, ...), or if
+    another of PAIRED); theta p;
     X_new m d; vector p; labels like y; normals s p; draws t p. Raises ValueError for a wrong shape, name or number.
     """
 
@@ -73,7 +80,7 @@ class Problem:
     @property
     def num_targets(self) -> int:
         """Entries of y a datum, for all but categorical: k, or k/2 where a target has two outputs."""
-        return self.num_outputs // 2 if self.likelihood == "heteroscedastic" else self.num_outputs
+        return self.num_outputs // 2 if self.likelihood in PAIRED else self.num_outputs
 
     @property
     def num_means(self) -> int:
@@ -121,8 +128,8 @@ class Problem:
             raise ValueError(f"variance: for normal and nothing else, got {self.variance} with {self.likelihood}")
         if self.variance is not None and not 0 < self.variance < float("inf"):
             raise ValueError(f"variance: expected a positive number, got {self.variance}")
-        if self.likelihood == "heteroscedastic" and self.num_outputs % 2:
-            raise ValueError(f"sizes: expected two outputs a target for heteroscedastic, got {self.num_outputs} outputs")
+        if self.likelihood in PAIRED and self.num_outputs % 2:
+            raise ValueError(f"sizes: expected two outputs a target for {self.likelihood}, got {self.num_outputs} outputs")
         check_parameters(self.likelihood, self.likelihood_parameters, self.num_outputs)
 
     def _check_values(self) -> None:
@@ -204,9 +211,9 @@ _RANGES: dict[str, Callable[[str, float | tuple, int], None]] = {"noise": _check
 def support(likelihood: str, values: np.ndarray, num_outputs: int,
             parameters: Mapping[str, float | tuple]) -> tuple[str, np.ndarray]:
     """What targets the likelihood can produce, in words, and which of the values are such."""
-    if likelihood in ("normal", "normal_full", "heteroscedastic", "student_t"):
+    if likelihood in REAL:
         return "numbers", np.isfinite(values)
-    if likelihood == "gamma":
+    if likelihood in POSITIVE:
         return "positive numbers", values > 0
     tops = {"categorical": num_outputs - 1, "ordinal": len(parameters.get("cut_points", ()))}
     binary = likelihood.startswith("bernoulli")

@@ -58,8 +58,8 @@ def main(out: TextIO | None = None) -> int:
 
 
 def lines() -> Iterator[Line]:
-    """All claims, in the order of the report."""
-    cases = [case for case in _case.read_all("*") if case.family == FAMILY]
+    """All claims, in the order of the report, on cases that have their full matrices."""
+    cases = [case for case in _case.read_all("*") if case.family == FAMILY and "ggn.full" in case.values]
     normal = next(case for case in cases if case.problem.likelihood == "normal" and case.problem.bias)
     yield from comparisons(normal)
     yield from conventions(normal)

@@ -20,9 +20,9 @@ RATIONAL_LIKELIHOODS = ("normal", "normal_full")
 FIRST_BITS, LAST_BITS = 384, 12288
 SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "laplace.hessian.log_det",
            "laplace.hessian.log_evidence")
-THROUGH_AN_INVERSE = ("laplace.covariance", "laplace.hessian.covariance", "predictive.glm.variance",
-                      "laplace.log_det", "laplace.log_evidence", "laplace.hessian.log_det",
-                      "laplace.hessian.log_evidence")
+THROUGH_AN_INVERSE = ("laplace.covariance", "laplace.covariance.diag", "laplace.covariance.vp", "laplace.log_det",
+                      "laplace.log_evidence", "predictive.glm.variance", "laplace.hessian.covariance",
+                      "laplace.hessian.log_det", "laplace.hessian.log_evidence")
 
 
 class Disagreement(ArithmeticError):

@@ -207,9 +207,8 @@ class Answers:
 
     def outer(self, targets: list) -> list[list]:
         """Σ_n g_n g_nᵀ with g_n = Σ_a J_na r_na."""
-        gradients = [self.gradient(J, self.c.residual(f, y)) for f, J, y in zip(self.f, self.J, targets)]
         M = self.zeros()
-        for g in gradients:
+        for g in self.gradients(targets):
             for i in range(len(g)):
                 for j in range(i + 1):
                     M[i][j] += g[i] * g[j]
@@ -228,20 +227,42 @@ class Answers:
         return values
 
     def basic(self) -> Values:
-        H, G, p = self.H, self.G, range(self.q.num_params)
+        H, G, F, p = self.H, self.G, self.pulled_back([self.c.fisher(f) for f in self.f]), range(self.q.num_params)
         empirical = self.outer(self.q.y)
-        gradients = [self.gradient(J, r) for J, r in zip(self.J, self.r)]
+        gradients, sampled = self.gradients(self.q.y), self.gradients(self.q.labels)
         return {"forward": [v for f in self.f for v in f],
                 "jacobian": [v for J in self.J for row in J for v in row],
+                "jacobian.vp": [_dot(row, self.q.vector, self.zero) for J in self.J for row in J],
                 "gradient": [sum(column, self.zero) for column in zip(*gradients)],
-                "ggn.full": _lower(G), "ggn.diag": [G[i][i] for i in p],
+                "ggn.full": _lower(G), "ggn.diag": [G[i][i] for i in p], "ggn.vp": self.carried(self.c.curvature),
                 "hessian.full": _lower(H), "hessian.diag": [H[i][i] for i in p],
-                "hessian.hvp": [sum((h * v for h, v in zip(H[i], self.q.vector)), self.zero) for i in p],
-                "fisher.full": _lower(self.pulled_back([self.c.fisher(f) for f in self.f])),
+                "hessian.hvp": [_dot(row, self.q.vector, self.zero) for row in H],
+                "fisher.full": _lower(F), "fisher.diag": [F[i][i] for i in p],
+                "fisher.vp": self.carried(lambda f, y: self.c.fisher(f)),
                 "fisher.empirical": _lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
-                "fisher.mc": _lower(self.outer(self.q.labels)),
+                "fisher.empirical.vp": self.spread(gradients),
+                "fisher.mc": _lower(self.outer(self.q.labels)), "fisher.mc.vp": self.spread(sampled),
+                "fisher.mc.diag": [sum((g[i] * g[i] for g in sampled), self.zero) for i in p],
                 "predictive.glm.mean": [v for f, _ in self.new for v in f],
                 "predictive.mc": self.mean_of_draws()} | (Structures(self).values() if self.q.structures else {})
+
+    def gradients(self, targets: list) -> list[list]:
+        """Jᵀ r of every datum."""
+        return [self.gradient(J, self.c.residual(f, y)) for f, J, y in zip(self.f, self.J, targets)]
+
+    def carried(self, output: Any) -> list:
+        """Σ_n Jᵀ (M (J v)), without a matrix over the parameters."""
+        result = [self.zero] * self.q.num_params
+        for f, J, y in zip(self.f, self.J, self.q.y):
+            moved = [_dot(row, self.q.vector, self.zero) for row in J]
+            bent = [_dot(row, moved, self.zero) for row in output(f, y)]
+            result = [a + b for a, b in zip(result, self.gradient(J, bent))]
+        return result
+
+    def spread(self, gradients: list[list]) -> list:
+        """Σ_n g (g · v)."""
+        sizes = [_dot(g, self.q.vector, self.zero) for g in gradients]
+        return [sum((g[i] * s for g, s in zip(gradients, sizes)), self.zero) for i in range(self.q.num_params)]
 
     def mean_of_draws(self) -> list:
         means = [[m for x in self.q.X_new for m in self.c.mean(self.c.forward(draw, x)[0][-1])]
@@ -252,8 +273,11 @@ class Answers:
         """Through P = L D Lᵀ, where route A inverts and takes a determinant."""
         P = [[a + b for a, b in zip(*rows)] for rows in zip(curvature, self.q.prior_precision)]
         L, D = ldl(P, self.zero)
-        values = {prefix + "precision": _lower(P), prefix + "covariance": _lower(_inverse(L, D, self.zero))}
+        S = _inverse(L, D, self.zero)
+        values = {prefix + "precision": _lower(P), prefix + "covariance": _lower(S)}
         if prefix == "laplace.":
+            values |= {"laplace.covariance.diag": [S[i][i] for i in range(len(S))],
+                       "laplace.covariance.vp": _solved(L, D, self.q.vector, self.zero)}
             values["predictive.glm.variance"] = [v for _, J in self.new for v in _projected(L, D, J, self.zero)]
         if with_logs:
             log_det = sum((self.c.field.log(d) for d in D), self.zero)
@@ -295,6 +319,14 @@ def _forward_solve(L: list[list], b: list, zero: Number) -> list:
     return x
 
 
+def _solved(L: list[list], D: list, b: list, zero: Number) -> list:
+    """L⁻ᵀ D⁻¹ L⁻¹ b."""
+    x = [u / d for u, d in zip(_forward_solve(L, b, zero), D)]
+    for i in range(len(x) - 1, -1, -1):
+        x[i] = x[i] - sum((L[k][i] * x[k] for k in range(i + 1, len(x))), zero)
+    return x
+
+
 def _inverse(L: list[list], D: list, zero: Number) -> list[list]:
     """L⁻ᵀ D⁻¹ L⁻¹."""
     n = len(D)
@@ -315,6 +347,10 @@ def _projected(L: list[list], D: list, J: list[list], zero: Number) -> list:
     """J P⁻¹ Jᵀ, flat."""
     rows = [_forward_solve(L, row, zero) for row in J]
     return [sum((a * b / d for a, b, d in zip(left, right, D)), zero) for left in rows for right in rows]
+
+
+def _dot(a: list, b: list, zero: Number) -> Number:
+    return sum((x * y for x, y in zip(a, b)), zero)
 
 
 def _lower(matrix: list[list]) -> list:

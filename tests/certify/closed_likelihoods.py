@@ -402,37 +402,242 @@ class StudentT(Independent):
         return f
 
 
-class Heteroscedastic(Form):
-    """e = y − μ, τ = exp(−s): (−eτ, (1 − e²τ)/2), τ [[1, e], [e, e²/2]]; F = diag(τ, 1/2)."""
+class Pairs(Form):
+    """Two outputs (a, b) a target, interleaved. A member gives the formulas of one target."""
 
-    def triples(self, f: list, y: list) -> list[tuple]:
-        return [(t - mu, s, self.field.exp(-s)) for mu, s, t in zip(f[0::2], f[1::2], y)]
+    def parted(self, f: list, y: list) -> list[tuple]:
+        return list(zip(f[0::2], f[1::2], y))
 
     def loss(self, f: list, y: list) -> Number:
-        log_two_pi = self.field.log(2 * self.field.pi())
-        return sum((e * e * tau + s + log_two_pi for e, s, tau in self.triples(f, y)), self.zero) / 2
+        return sum((self.loss_of(*each) for each in self.parted(f, y)), self.zero)
 
     def residual(self, f: list, y: list) -> list:
-        return [r for e, _, tau in self.triples(f, y) for r in (-e * tau, (1 - e * e * tau) / 2)]
+        return [r for each in self.parted(f, y) for r in self.first(*each)]
 
     def curvature(self, f: list, y: list) -> list[list]:
-        M = self.diagonal([self.zero] * len(f))
-        for i, (e, _, tau) in enumerate(self.triples(f, y)):
-            M[2 * i][2 * i], M[2 * i + 1][2 * i + 1] = tau, e * e * tau / 2
-            M[2 * i][2 * i + 1] = M[2 * i + 1][2 * i] = e * tau
-        return M
+        return self.blocks([self.second(*each) for each in self.parted(f, y)])
 
     def fisher(self, f: list) -> list[list]:
-        return self.diagonal([v for s in f[1::2] for v in (self.field.exp(-s), self.one / 2)])
+        return self.blocks([self.information(a, b) for a, b in zip(f[0::2], f[1::2])])
 
     def mean(self, f: list) -> list:
-        return f[0::2]
+        return [self.mean_of(a, b) for a, b in zip(f[0::2], f[1::2])]
+
+    def blocks(self, entries: list[tuple]) -> list[list]:
+        M = self.diagonal([self.zero] * (2 * len(entries)))
+        for i, (aa, ab, bb) in enumerate(entries):
+            M[2 * i][2 * i], M[2 * i + 1][2 * i + 1] = aa, bb
+            M[2 * i][2 * i + 1] = M[2 * i + 1][2 * i] = ab
+        return M
+
+    def loss_of(self, a: Number, b: Number, y: Any) -> Number:
+        """ℓ of one target."""
+        raise NotImplementedError
+
+    def first(self, a: Number, b: Number, y: Any) -> tuple:
+        """(ℓ_a, ℓ_b)."""
+        raise NotImplementedError
+
+    def second(self, a: Number, b: Number, y: Any) -> tuple:
+        """(ℓ_aa, ℓ_ab, ℓ_bb)."""
+        raise NotImplementedError
+
+    def information(self, a: Number, b: Number) -> tuple:
+        """(E[ℓ_a²], E[ℓ_a ℓ_b], E[ℓ_b²])."""
+        raise NotImplementedError
+
+    def mean_of(self, a: Number, b: Number) -> Number:
+        """E[y | a, b]."""
+        raise NotImplementedError
+
+    def log_two_pi(self) -> Number:
+        return self.field.log(2 * self.field.pi())
+
+
+class Heteroscedastic(Pairs):
+    """e = y − μ, τ = exp(−s): (−eτ, (1 − e²τ)/2), τ [[1, e], [e, e²/2]]; F = diag(τ, 1/2)."""
+
+    def loss_of(self, a: Number, b: Number, y: Number) -> Number:
+        e, tau = y - a, self.field.exp(-b)
+        return (e * e * tau + b + self.log_two_pi()) / 2
+
+    def first(self, a: Number, b: Number, y: Number) -> tuple:
+        e, tau = y - a, self.field.exp(-b)
+        return -e * tau, (1 - e * e * tau) / 2
+
+    def second(self, a: Number, b: Number, y: Number) -> tuple:
+        e, tau = y - a, self.field.exp(-b)
+        return tau, e * tau, e * e * tau / 2
+
+    def information(self, a: Number, b: Number) -> tuple:
+        return self.field.exp(-b), self.zero, self.one / 2
+
+    def mean_of(self, a: Number, b: Number) -> Number:
+        return a
+
+
+class HeteroscedasticNatural(Pairs):
+    """v = −1/(2η₂), μ = η₁ v: (μ − y, μ² + v − y²), [[v, 2μv], [2μv, 4μ²v + 2v²]] for any y."""
+
+    def loss_of(self, a: Number, b: Number, y: Number) -> Number:
+        return -a * y - b * y * y - a * a / (4 * b) - self.field.log(-2 * b) / 2 + self.log_two_pi() / 2
+
+    def first(self, a: Number, b: Number, y: Number) -> tuple:
+        mu, v = -a / (2 * b), -1 / (2 * b)
+        return mu - y, mu * mu + v - y * y
+
+    def second(self, a: Number, b: Number, y: Any) -> tuple:
+        return self.information(a, b)
+
+    def information(self, a: Number, b: Number) -> tuple:
+        mu, v = -a / (2 * b), -1 / (2 * b)
+        return v, 2 * mu * v, 4 * mu * mu * v + 2 * v * v
+
+    def mean_of(self, a: Number, b: Number) -> Number:
+        return -a / (2 * b)
+
+
+class HeteroscedasticPrecision(Pairs):
+    """τ = exp b, μ = η/τ: (μ − y, (τ(y² − μ²) − 1)/2), [[1/τ, −μ], [−μ, τ(y² + μ²)/2]]; F has τμ² + ½ for its last entry."""
+
+    def loss_of(self, a: Number, b: Number, y: Number) -> Number:
+        tau = self.field.exp(b)
+        return (tau * y * y - 2 * a * y + a * a / tau - b + self.log_two_pi()) / 2
+
+    def first(self, a: Number, b: Number, y: Number) -> tuple:
+        tau = self.field.exp(b)
+        return a / tau - y, (tau * y * y - a * a / tau - 1) / 2
+
+    def second(self, a: Number, b: Number, y: Number) -> tuple:
+        tau = self.field.exp(b)
+        return 1 / tau, -a / tau, (tau * y * y + a * a / tau) / 2
+
+    def information(self, a: Number, b: Number) -> tuple:
+        tau = self.field.exp(b)
+        return 1 / tau, -a / tau, a * a / tau + self.one / 2
+
+    def mean_of(self, a: Number, b: Number) -> Number:
+        return a * self.field.exp(-b)
+
+
+class HeteroscedasticStudentT(Pairs):
+    """e = y − μ, s² = exp 2τ, Q = νs² + e²: (−(ν + 1) e/Q, 1 − (ν + 1) e²/Q); F = diag((ν + 1)/((ν + 3) s²), 2ν/(ν + 3))."""
+
+    def parts(self, a: Number, b: Number, y: Number) -> tuple:
+        nu, e = self.q.parameters["degrees_of_freedom"], y - a
+        spread = nu * self.field.exp(2 * b)
+        return nu, spread, e, spread + e * e
+
+    def loss_of(self, a: Number, b: Number, y: Number) -> Number:
+        nu, spread, e, Q = self.parts(a, b, y)
+        log, log_gamma = self.field.log, self.field.log_gamma
+        constant = log_gamma(nu / 2) - log_gamma((nu + 1) / 2) + log(self.field.pi() * nu) / 2
+        return constant + b + (nu + 1) / 2 * (log(Q) - log(spread))
+
+    def first(self, a: Number, b: Number, y: Number) -> tuple:
+        nu, _, e, Q = self.parts(a, b, y)
+        return -(nu + 1) * e / Q, 1 - (nu + 1) * e * e / Q
+
+    def second(self, a: Number, b: Number, y: Number) -> tuple:
+        nu, spread, e, Q = self.parts(a, b, y)
+        common = (nu + 1) / (Q * Q)
+        return common * (spread - e * e), common * 2 * spread * e, common * 2 * spread * e * e
+
+    def information(self, a: Number, b: Number) -> tuple:
+        nu = self.q.parameters["degrees_of_freedom"]
+        return (nu + 1) / (nu + 3) * self.field.exp(-2 * b), self.zero, 2 * nu / (nu + 3)
+
+    def mean_of(self, a: Number, b: Number) -> Number:
+        return a
+
+
+class HeteroscedasticGamma(Pairs):
+    """α = exp b, w = y exp(−a): (α (1 − w), α (a − b − 1 − log y + w + ψ(α))); F = diag(α, α² ψ₁(α) − α)."""
+
+    def loss_of(self, a: Number, b: Number, y: Number) -> Number:
+        alpha, w, log = self.field.exp(b), y * self.field.exp(-a), self.field.log
+        return self.field.log_gamma(alpha) - alpha * (b + log(w)) + log(y) + alpha * w
+
+    def slope(self, a: Number, b: Number, y: Number) -> Number:
+        """∂ℓ/∂α."""
+        return a - b - 1 - self.field.log(y) + y * self.field.exp(-a) + self.field.digamma(self.field.exp(b))
+
+    def first(self, a: Number, b: Number, y: Number) -> tuple:
+        alpha = self.field.exp(b)
+        return alpha * (1 - y * self.field.exp(-a)), alpha * self.slope(a, b, y)
+
+    def second(self, a: Number, b: Number, y: Number) -> tuple:
+        alpha, w = self.field.exp(b), y * self.field.exp(-a)
+        return alpha * w, alpha * (1 - w), alpha * self.slope(a, b, y) + alpha * alpha * self.field.trigamma(alpha) - alpha
+
+    def information(self, a: Number, b: Number) -> tuple:
+        alpha = self.field.exp(b)
+        return alpha, self.zero, alpha * alpha * self.field.trigamma(alpha) - alpha
+
+    def mean_of(self, a: Number, b: Number) -> Number:
+        return self.field.exp(a)
+
+
+class HeteroscedasticNegativeBinomial(Pairs):
+    """ρ = exp b, μ = exp a, D = ψ(y + ρ) − ψ(ρ), h = ∂ℓ/∂ρ = log((ρ + μ)/ρ) − D + (y − μ)/(ρ + μ): (ρ (μ − y)/(ρ + μ), ρh).
+
+    Λ_ab = ρμ (μ − y)/(ρ + μ)², Λ_bb = ρh + ρ² h′, h′ = ψ₁(ρ) − ψ₁(y + ρ) + 1/(ρ + μ) − 1/ρ − (y − μ)/(ρ + μ)².
+    F = diag(ρμ/(ρ + μ), ρ² Σ_j P(y > j)/(ρ + j)² − ρμ/(ρ + μ)).
+    """
+
+    def parts(self, a: Number, b: Number) -> tuple:
+        return self.field.exp(b), self.field.exp(a)
+
+    def loss_of(self, a: Number, b: Number, y: int) -> Number:
+        rho, mu = self.parts(a, b)
+        log, log_gamma = self.field.log, self.field.log_gamma
+        chosen = log_gamma(rho + y) - log_gamma(rho) - self.field.log_factorial(y)
+        return -chosen - rho * log(rho / (rho + mu)) - y * log(mu / (rho + mu))
+
+    def slope(self, rho: Number, mu: Number, y: int) -> Number:
+        """h."""
+        rise = self.field.digamma(rho + y) - self.field.digamma(rho)
+        return self.field.log((rho + mu) / rho) - rise + (y - mu) / (rho + mu)
+
+    def first(self, a: Number, b: Number, y: int) -> tuple:
+        rho, mu = self.parts(a, b)
+        return rho * (mu - y) / (rho + mu), rho * self.slope(rho, mu, y)
+
+    def second(self, a: Number, b: Number, y: int) -> tuple:
+        rho, mu = self.parts(a, b)
+        total = rho + mu
+        bend = self.field.trigamma(rho) - self.field.trigamma(rho + y) + 1 / total - 1 / rho - (y - mu) / (total * total)
+        return (rho * mu * (rho + y) / (total * total), rho * mu * (mu - y) / (total * total),
+                rho * self.slope(rho, mu, y) + rho * rho * bend)
+
+    def information(self, a: Number, b: Number) -> tuple:
+        rho, mu = self.parts(a, b)
+        own = rho * mu / (rho + mu)
+        return own, self.zero, rho * rho * self.tails(rho, mu) - own
+
+    def tails(self, rho: Number, mu: Number) -> Number:
+        """Σ_j P(y > j)/(ρ + j)²."""
+        odds, weights = mu / (rho + mu), [self.field.exp(rho * self.field.log(rho / (rho + mu)))]
+        while weights[-1] > self.field.tiny():
+            j = len(weights) - 1
+            weights.append(weights[-1] * odds * (rho + j) / (j + 1))
+        above, result = self.zero, self.zero
+        for j in range(len(weights) - 2, -1, -1):
+            above = above + weights[j + 1]
+            result = result + above / ((rho + j) * (rho + j))
+        return result
+
+    def mean_of(self, a: Number, b: Number) -> Number:
+        return self.field.exp(a)
 
 
 FORMS = {
     "normal": Normal, "normal_full": NormalFull, "heteroscedastic": Heteroscedastic, "student_t": StudentT,
+    "heteroscedastic_natural": HeteroscedasticNatural, "heteroscedastic_precision": HeteroscedasticPrecision,
+    "heteroscedastic_student_t": HeteroscedasticStudentT, "heteroscedastic_gamma": HeteroscedasticGamma,
+    "heteroscedastic_negative_binomial": HeteroscedasticNegativeBinomial,
     "bernoulli": Bernoulli, "bernoulli_probit": BernoulliProbit, "bernoulli_cloglog": BernoulliCloglog,
     "categorical": Categorical, "ordinal": Ordinal, "poisson": Poisson, "poisson_softplus": PoissonSoftplus,
     "poisson_square": PoissonSquare, "negative_binomial": NegativeBinomial, "gamma": Gamma,
 }
-CANONICAL = ("normal", "normal_full", "bernoulli", "categorical", "poisson")
+CANONICAL = ("normal", "normal_full", "bernoulli", "categorical", "poisson", "heteroscedastic_natural")

@@ -130,7 +130,7 @@ class Structures:
         curvature = [c.curvature(f, y) for f, y in zip(self.answers.f, q.y)]
         fisher = [c.fisher(f) for f in self.answers.f]
         empirical, mc = ([_outer(c.residual(f, y)) for f, y in zip(self.answers.f, t)] for t in (q.y, q.labels))
-        p, last = range(q.num_params), c.offsets[-1]
+        last = c.offsets[-1]
         matrices = {
             "ggn.blockdiag": self.blocks(curvature), "hessian.blockdiag": self.masked(H),
             "ggn.lastlayer": [row[last:] for row in G[last:]],
@@ -140,10 +140,7 @@ class Structures:
         if q.ekfac and hasattr(c.field, "projectors"):
             matrices |= {"ggn.ekfac": self.ekfac(curvature, False), "ggn.ekfac.split": self.ekfac(curvature, True)}
         packed = {name: [v for i, row in enumerate(M) for v in row[:i + 1]] for name, M in matrices.items()}
-        of_fisher, of_labels = self.blocks(fisher), self.blocks(mc)
-        return packed | {
-            "ggn.vp": [_dot(row, q.vector, self.zero) for row in G], "ntk": self.ntk(),
-            "fisher.diag": [of_fisher[i][i] for i in p], "fisher.mc.diag": [of_labels[i][i] for i in p]}
+        return packed | {"ntk": self.ntk()}
 
     def masked(self, M: Matrix) -> Matrix:
         """Zero outside the diagonal blocks of the layers."""

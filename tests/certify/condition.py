@@ -40,7 +40,8 @@ def condition_numbers(name: str, question: Question, results: dict[str, Result],
     if "ggn.ekfac" in results:
         turning = max(kappa["ggn.kfac"], 1.0) * largest_gap_ratio(question)
         kappa |= {quantity: kappa[quantity] + turning for quantity in ("ggn.ekfac", "ggn.ekfac.split")}
-    if "predictive.glm.variance" in results:
+    if "laplace.covariance" in results:
+        kappa |= _parts_of_the_covariance(kappa, results, question)
         kappa["predictive.glm.variance"] = _projected_variance(kappa, results, question)
     return {quantity: round_up(value) for quantity, value in kappa.items()}
 
@@ -118,6 +119,15 @@ def through_inverse(prefix: str, kappa: dict, results: dict[str, Result], p: int
     return {prefix + "covariance": of_precision * spectral_norm(P) * spectral_norm(S),
             prefix + "log_det": det_change / (abs(log_det) or 1.0),
             prefix + "log_evidence": (joint_change + det_change / 2) / (abs(evidence) or 1.0)}
+
+
+def _parts_of_the_covariance(kappa: dict, results: dict[str, Result], question: Question) -> dict:
+    """Its diagonal, judged by its own norm; Σ v from Δ = Σ Δv − Σ ΔP Σ v."""
+    S = unpacked(results["laplace.covariance"].data, question.num_params)
+    product, vector = frobenius([results["laplace.covariance.vp"].data]), frobenius([list(map(float, question.vector))])
+    inverse = kappa["laplace.covariance"]
+    return {"laplace.covariance.diag": inverse * frobenius(S) / frobenius([results["laplace.covariance.diag"].data]),
+            "laplace.covariance.vp": inverse + spectral_norm(S) * vector / product}
 
 
 def _projected_variance(kappa: dict, results: dict[str, Result], question: Question) -> float:

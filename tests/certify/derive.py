@@ -76,6 +76,10 @@ class Derivation:
     def gradient_of(self, jet: Jet) -> list:
         return [jet.first.get(i, self.zero) for i in range(self.q.num_params)]
 
+    def along_vector(self, jet: Jet) -> Any:
+        """The derivative along the given vector."""
+        return sum((slope * self.q.vector[i] for i, slope in sorted(jet.first.items())), self.zero)
+
     def hessian_of(self, jet: Jet) -> list[list]:
         p = self.q.num_params
         return [[jet.second.get((min(i, j), max(i, j)), self.zero) for j in range(p)] for i in range(p)]
@@ -131,22 +135,27 @@ class Derivation:
     def network(self) -> Values:
         """What needs no likelihood."""
         return {"forward": [a.value for f in self.output_jets for a in f],
+                "jacobian.vp": [self.along_vector(a) for f in self.output_jets for a in f],
                 "jacobian": [v for f in self.output_jets for a in f for v in self.gradient_of(a)],
                 "predictive.glm.mean": [a.value for f in self.new_jets for a in f]}
 
     def curvature(self) -> Values:
         """Derivatives of the loss."""
-        H, G = self.hessian, self.ggn
-        empirical = self.outer_products(self.q.y)
+        H, G, F = self.hessian, self.ggn, self.fisher
+        empirical, mc = self.outer_products(self.q.y), self.outer_products(self.q.labels)
         p = range(self.q.num_params)
         return {"gradient": self.gradient_of(total(self.datum_losses)),
-                "ggn.full": lower(G), "ggn.diag": [G[i][i] for i in p],
-                "hessian.full": lower(H), "hessian.diag": [H[i][i] for i in p],
-                "hessian.hvp": [sum((H[i][j] * self.q.vector[j] for j in p), self.zero) for i in p],
-                "fisher.full": lower(self.fisher),
+                "ggn.full": lower(G), "ggn.diag": [G[i][i] for i in p], "ggn.vp": self.times_vector(G),
+                "hessian.full": lower(H), "hessian.diag": [H[i][i] for i in p], "hessian.hvp": self.times_vector(H),
+                "fisher.full": lower(F), "fisher.diag": [F[i][i] for i in p], "fisher.vp": self.times_vector(F),
                 "fisher.empirical": lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
-                "fisher.mc": lower(self.outer_products(self.q.labels)),
+                "fisher.empirical.vp": self.times_vector(empirical),
+                "fisher.mc": lower(mc), "fisher.mc.diag": [mc[i][i] for i in p], "fisher.mc.vp": self.times_vector(mc),
                 "predictive.mc": self.mean_of_draws()} | (Structures(self).values() if self.q.structures else {})
+
+    def times_vector(self, M: list[list]) -> list:
+        """M v."""
+        return [sum((a * b for a, b in zip(row, self.q.vector)), self.zero) for row in M]
 
     def mean_of_draws(self) -> list:
         means = [[m for x in self.q.X_new for m in self.mean(draw, x)] for draw in self.q.draws]
@@ -164,7 +173,9 @@ class Derivation:
         """P = G + P₀ and what follows from its inverse."""
         P = self.precision(self.ggn)
         covariance = self.field.matrix(P).inv()
-        return {"laplace.precision": lower(P), "laplace.covariance": lower(covariance.tolist()),
+        S = covariance.tolist()
+        return {"laplace.precision": lower(P), "laplace.covariance": lower(S),
+                "laplace.covariance.diag": [S[i][i] for i in range(len(S))], "laplace.covariance.vp": self.times_vector(S),
                 "predictive.glm.variance": self.projected(covariance)}
 
     def projected(self, covariance: Any) -> list:

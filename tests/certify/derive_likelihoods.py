@@ -335,39 +335,211 @@ class StudentT(Independent):
         """r² = (ν + 1)² w (1 − w)/(ν s²) with w = e²/(νs² + e²), which has the distribution Beta(½, ν/2)."""
         s, nu = self.order
         half = self.one / 2
-
-        def beta(a: Any, b: Any) -> Any:
-            return a.gamma() * b.gamma() / (a + b).gamma()
-        return (nu + 1) ** 2 / (nu * s * s) * beta(half + 1, nu / 2 + 1) / beta(half, nu / 2)
+        return (nu + 1) ** 2 / (nu * s * s) * _beta(half + 1, nu / 2 + 1) / _beta(half, nu / 2)
 
     def mean_of(self, f: Any) -> Any:
         return f
 
 
-class Heteroscedastic(Family):
-    """y_t ~ N(μ_t, exp s_t), outputs (μ_1, s_1, μ_2, s_2, ...)."""
+class Pairs(Family):
+    """Two outputs (a, b) a target, interleaved. A member gives ℓ of one target as a jet, its moments and its mean."""
 
-    def loss(self, f: list[Jet], y: list) -> Jet:
-        half, parts = self.one / 2, []
-        for mu, s, target in zip(f[0::2], f[1::2], y):
-            e = mu.shifted(-target)
-            inverse = self.field.exp(-s.value)
-            parts += [(e * e * s.composed(inverse, -inverse, inverse / 2)).scaled(half), s.scaled(half)]
-        return total(parts)
+    def loss(self, f: list[Jet], y: Any) -> Jet:
+        return total([self.loss_of(a, b, t) for a, b, t in zip(f[0::2], f[1::2], y)])
+
+    def moments(self, f: list) -> Moments:
+        result = diagonal([None] * len(f))
+        for i in range(0, len(f), 2):
+            aa, ab, bb = self.moments_of(f[i], f[i + 1])
+            result[i][i], result[i + 1][i + 1] = aa, bb
+            result[i][i + 1] = result[i + 1][i] = ab
+        return result
+
+    def mean(self, f: list) -> list:
+        return [self.mean_of(a, b) for a, b in zip(f[0::2], f[1::2])]
+
+    def loss_of(self, a: Jet, b: Jet, y: Any) -> Jet:
+        """ℓ(y, a, b) up to terms without a and b."""
+        raise NotImplementedError
+
+    def moments_of(self, a: Any, b: Any) -> tuple:
+        """(E[ℓ_a²], E[ℓ_a ℓ_b], E[ℓ_b²]); None marks an exact zero."""
+        raise NotImplementedError
+
+    def mean_of(self, a: Any, b: Any) -> Any:
+        """E[y | a, b]."""
+        raise NotImplementedError
+
+    def through(self, jet: Jet, series: Any) -> Jet:
+        """A function of a jet, by arithmetic on power series."""
+        s = series(flint.arb_series([jet.value, 1], 3))
+        return jet.composed(s[0], s[1], s[2])
+
+
+class Gaussians(Pairs):
+    """y ~ N(μ, v) with μ and v from the two outputs, which a member gives."""
+
+    def mean_and_variance(self, a: Jet, b: Jet) -> tuple[Jet, Jet]:
+        raise NotImplementedError
+
+    def loss_of(self, a: Jet, b: Jet, y: Any) -> Jet:
+        mu, v = self.mean_and_variance(a, b)
+        e, half = mu.shifted(-y), self.one / 2
+        return (e * e * self.through(v, lambda t: 1 / t)).scaled(half) + self.through(v, lambda t: t.log()).scaled(half)
 
     def constant(self, y: list) -> Any:
         return self.field.log(self.field.pi() * 2) * len(y) / 2
 
-    def moments(self, f: list) -> Moments:
+    def moments_of(self, a: Any, b: Any) -> tuple:
+        """Scores are quadratic in y = μ + z √v: from three values of y, with E z² = 1, E z³ = 0, E z⁴ = 3."""
+        jets = variable(a, 0, self.one), variable(b, 1, self.one)
+        mu, v = (jet.value for jet in self.mean_and_variance(*jets))
+        step = v.sqrt()
+        scores = [self.loss_of(*jets, mu + step * k).first for k in (-1, 0, 1)]
+        first, second = (self.quadratic([s[i] for s in scores]) for i in (0, 1))
+        return self.product(first, first), self.product(first, second), self.product(second, second)
+
+    def quadratic(self, at: list) -> tuple:
+        """c₀ + c₁ z + c₂ z² from the values at −1, 0, 1."""
+        low, middle, high = at
+        return middle, (high - low) / 2, (high + low) / 2 - middle
+
+    def product(self, c: tuple, d: tuple) -> Any:
+        """E[(c₀ + c₁ z + c₂ z²)(d₀ + d₁ z + d₂ z²)]."""
+        return c[0] * d[0] + c[0] * d[2] + c[1] * d[1] + c[2] * d[0] + 3 * c[2] * d[2]
+
+    def mean_of(self, a: Any, b: Any) -> Any:
+        return self.mean_and_variance(Jet(a), Jet(b))[0].value
+
+
+class Heteroscedastic(Gaussians):
+    """y_t ~ N(μ_t, exp s_t), outputs (μ_1, s_1, μ_2, s_2, ...)."""
+
+    def mean_and_variance(self, a: Jet, b: Jet) -> tuple[Jet, Jet]:
+        return a, self.through(b, lambda t: t.exp())
+
+    def moments_of(self, a: Any, b: Any) -> tuple:
         """With y = μ + z exp(s/2): r_μ = −z exp(−s/2), r_s = (1 − z²)/2, and E z² = 1, E z³ = 0, E z⁴ = 3."""
         second, fourth = self.one, self.one * 3
-        values = []
-        for s in f[1::2]:
-            values += [second * self.field.exp(-s), (self.one - 2 * second + fourth) / 4]
-        return diagonal(values)
+        return second * self.field.exp(-b), None, (self.one - 2 * second + fourth) / 4
 
-    def mean(self, f: list) -> list:
-        return f[0::2]
+
+class HeteroscedasticNatural(Gaussians):
+    """Outputs μ/v and −1/(2v)."""
+
+    def mean_and_variance(self, a: Jet, b: Jet) -> tuple[Jet, Jet]:
+        v = self.through(b, lambda t: -1 / (t + t))
+        return a * v, v
+
+
+class HeteroscedasticPrecision(Gaussians):
+    """Outputs μ/v and −log v."""
+
+    def mean_and_variance(self, a: Jet, b: Jet) -> tuple[Jet, Jet]:
+        v = self.through(b, lambda t: (-t).exp())
+        return a * v, v
+
+
+class HeteroscedasticStudentT(Pairs):
+    """Outputs μ and the logarithm of the scale; ν degrees of freedom."""
+
+    @property
+    def nu(self) -> Any:
+        return self.q.parameters["degrees_of_freedom"]
+
+    def loss_of(self, a: Jet, b: Jet, y: Any) -> Jet:
+        e = a.shifted(-y)
+        square = (e * e * self.through(b, lambda t: (-t - t).exp())).scaled(self.one / self.nu)
+        return self.through(square, lambda t: (1 + t).log()).scaled((self.nu + 1) / 2) + b
+
+    def constant(self, y: list) -> Any:
+        nu = self.nu
+        each = self.field.log(self.field.pi() * nu) / 2
+        return (each + self.field.log_gamma(nu / 2) - self.field.log_gamma((nu + 1) / 2)) * len(y)
+
+    def moments_of(self, a: Any, b: Any) -> tuple:
+        """With w = e²/(νs² + e²) ~ Beta(½, ν/2): r_μ² = (ν + 1)² w (1 − w)/(ν s²), r_s = 1 − (ν + 1) w; r_μ r_s is odd in e."""
+        nu, half = self.nu, self.one / 2
+
+        def expectation(i: int, j: int) -> Any:
+            return _beta(half + i, nu / 2 + j) / _beta(half, nu / 2)
+        first = (nu + 1) ** 2 / nu * self.field.exp(-b - b) * expectation(1, 1)
+        return first, None, 1 - 2 * (nu + 1) * expectation(1, 0) + (nu + 1) ** 2 * expectation(2, 0)
+
+    def mean_of(self, a: Any, b: Any) -> Any:
+        return a
+
+
+class HeteroscedasticGamma(Pairs):
+    """Outputs log mean and log shape: density (α/m)^α y^(α − 1) exp(−α y/m)/Γ(α)."""
+
+    def loss_of(self, a: Jet, b: Jet, y: Any) -> Jet:
+        alpha = self.through(b, lambda t: t.exp())
+        log_y = self.field.log(y)
+        rate = b + a.scaled(-self.one)      # log(α/m)
+        scaled = self.through(rate, lambda t: t.exp()).scaled(y)
+        return (alpha * rate).scaled(-self.one) + alpha.scaled(-log_y) + scaled + self.through(alpha, lambda t: t.lgamma())
+
+    def constant(self, y: list) -> Any:
+        return sum((self.field.log(v) for v in y), self.zero)
+
+    def moments_of(self, a: Any, b: Any) -> tuple:
+        """With g = αy/m ~ Γ(α, 1): r_a = α − g, r_b = g − α log g + α ψ(α) − α, uncorrelated.
+
+        E[g^i log^j g] = Γ^(j)(α + i)/Γ(α); E[r_a r_b] = α (α − αψ + c) − (α² + α − α (αψ + 1) + cα) = 0 with c = αψ − α.
+        """
+        alpha = b.exp()
+        rising = [flint.arb_series([alpha + i, 1], 3).gamma() for i in range(3)]
+        E = [[s[0] / rising[0][0], s[1] / rising[0][0], 2 * s[2] / rising[0][0]] for s in rising]
+        c = alpha * E[0][1] - alpha
+        second = E[2][0] + alpha * alpha * E[0][2] + c * c - 2 * alpha * E[1][1] + 2 * c * E[1][0] - 2 * alpha * c * E[0][1]
+        return E[2][0] - 2 * alpha * E[1][0] + alpha * alpha, None, second
+
+    def mean_of(self, a: Any, b: Any) -> Any:
+        return a.exp()
+
+
+class HeteroscedasticNegativeBinomial(Pairs):
+    """Outputs log mean and log dispersion: Γ(y + ρ)/(Γ(ρ) y!) (ρ/(ρ + μ))^ρ (μ/(ρ + μ))^y."""
+
+    def loss_of(self, a: Jet, b: Jet, y: int) -> Jet:
+        mu, rho = (self.through(f, lambda t: t.exp()) for f in (a, b))
+        log_both = self.through(rho + mu, lambda t: t.log())
+        rising = [self.through(rho.shifted(self.one * i), lambda t: t.log()).scaled(-self.one) for i in range(y)]
+        mixed = [rho * log_both, (rho * b).scaled(-self.one), log_both.scaled(self.one * y), a.scaled(-self.one * y)]
+        return total(mixed + rising)
+
+    def constant(self, y: list) -> Any:
+        return sum((self.field.log_factorial(count) for count in y), self.zero)
+
+    def moments_of(self, a: Any, b: Any) -> tuple:
+        """Σ_y p(y) r², with a bound for what is left out; mean and dispersion are orthogonal, E[r_a r_b] = 0.
+
+        r_a = ρ (μ − y)/(ρ + μ), r_b = ρ (log((ρ + μ)/ρ) + (y − μ)/(ρ + μ) − Σ_{i<y} 1/(ρ + i)), where the last sum is at most
+        y/ρ: |r| <= c + d y for both, and the ratio of two terms y² p(y) falls with y, as in `Counts.moment`.
+        """
+        rho, mu = b.exp(), a.exp()
+        both, weight = rho + mu, self.field.exp(rho * (b - (rho + mu).log()))
+        level = (both / rho).log()
+        c, d = rho * (1 + level), rho / both + 1
+        sums, rise, y, tiny = [self.zero, self.zero], self.zero, 0, flint.arb(2) ** -self.field.bits
+        while True:
+            scores = rho * (mu - y) / both, rho * (level + (y - mu) / both - rise)
+            sums = [s + weight * r * r for s, r in zip(sums, scores)]
+            rise, weight, y = rise + 1 / (rho + y), weight * mu / both * (rho + y) / (y + 1), y + 1
+            kappa = mu / both * (rho + y) / (y + 1) * (y + 1) ** 2 / y ** 2
+            if kappa < 1:
+                rest = weight * y * y / (1 - kappa) * (c / y + d) ** 2
+                if rest < tiny * sums[0] and rest < tiny * sums[1]:
+                    first, second = (s + flint.arb(0, rest.upper()) for s in sums)
+                    return first, None, second
+
+    def mean_of(self, a: Any, b: Any) -> Any:
+        return a.exp()
+
+
+def _beta(a: Any, b: Any) -> Any:
+    return a.gamma() * b.gamma() / (a + b).gamma()
 
 
 def diagonal(values: list) -> Moments:
@@ -377,6 +549,9 @@ def diagonal(values: list) -> Moments:
 
 FAMILIES = {
     "normal": Normal, "normal_full": NormalFull, "heteroscedastic": Heteroscedastic, "student_t": StudentT,
+    "heteroscedastic_natural": HeteroscedasticNatural, "heteroscedastic_precision": HeteroscedasticPrecision,
+    "heteroscedastic_student_t": HeteroscedasticStudentT, "heteroscedastic_gamma": HeteroscedasticGamma,
+    "heteroscedastic_negative_binomial": HeteroscedasticNegativeBinomial,
     "bernoulli": Bernoulli, "bernoulli_probit": BernoulliProbit, "bernoulli_cloglog": BernoulliCloglog,
     "categorical": Categorical, "ordinal": Ordinal, "poisson": Poisson, "poisson_softplus": PoissonSoftplus,
     "poisson_square": PoissonSquare, "negative_binomial": NegativeBinomial, "gamma": Gamma,

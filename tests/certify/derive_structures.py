@@ -188,8 +188,7 @@ class Structures:
 
     def values(self) -> dict[str, list]:
         """Everything, flat. EKFAC is there where the field has eigenvectors and the question asks for it."""
-        G, H, p = self.d.ggn, self.d.hessian, range(self.q.num_params)
-        last, mc = self.depth - 1, self.d.outer_products(self.q.labels)
+        G, H, last = self.d.ggn, self.d.hessian, self.depth - 1
         matrices = {
             "ggn.blockdiag": self.together([self.block_of(G, layer) for layer in range(self.depth)]),
             "hessian.blockdiag": self.together([self.block_of(H, layer) for layer in range(self.depth)]),
@@ -201,10 +200,7 @@ class Structures:
         if self.q.ekfac and hasattr(self.d.field, "projectors"):
             matrices |= {"ggn.ekfac": self.ekfac(False), "ggn.ekfac.split": self.ekfac(True)}
         packed = {name: [v for i, row in enumerate(M) for v in row[:i + 1]] for name, M in matrices.items()}
-        return packed | {
-            "ggn.vp": [sum((G[i][j] * self.q.vector[j] for j in p), self.zero) for i in p],
-            "fisher.diag": [self.d.fisher[i][i] for i in p], "fisher.mc.diag": [mc[i][i] for i in p],
-            "ntk": self.ntk()}
+        return packed | {"ntk": self.ntk()}
 
 
 def _sum(matrices: list[Matrix] | tuple[Matrix, ...]) -> Matrix:

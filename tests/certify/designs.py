@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from .integers import Integers
 from .mode import near_mode
-from .question import REAL_TARGETS, Question, dense_prior
+from .question import PAIRED, POSITIVE, REAL_TARGETS, Question, dense_prior
 
 F = Fraction
 VARIANCE, PRECISION = F(95, 256), F(83, 64)     # 5·19/2⁸ and 83/2⁶: no product of sizes gives them
@@ -48,6 +48,7 @@ class Design:
     parameters: dict[str, Any] = field(default_factory=dict)    # of the likelihood
     structures: bool = False        # block-diagonal, Kronecker-factored and dual forms too
     ekfac: bool = True              # off where a Kronecker factor has a repeated eigenvalue
+    matrices: bool = True           # off: diagonals and products stand for the full matrices
     layer_sizes: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,10 +76,11 @@ class Design:
         stream, k, n = self.stream(name), self.sizes[-1], self.num_data
         if self.likelihood == "categorical":
             return stream.shuffled([i % k for i in range(n)])
-        if self.likelihood == "gamma":
+        k = k // 2 if self.likelihood in PAIRED else k
+        if self.likelihood in POSITIVE:
             return [[stream.positive(F(1, 8), self.spread) for _ in range(k)] for _ in range(n)]
         if self.likelihood in REAL_TARGETS:
-            return stream.matrix(n, k // 2 if self.likelihood == "heteroscedastic" else k, self.spread)
+            return stream.matrix(n, k, self.spread)
         low, high = {"bernoulli": (0, 1), "bernoulli_probit": (0, 1), "bernoulli_cloglog": (0, 1),
                      "ordinal": (0, len(self.parameters.get("cut_points", ())))}.get(self.likelihood, self.counts)
         return [[stream.between(low, high) for _ in range(k)] for _ in range(n)]

@@ -95,6 +95,16 @@ class Interval:
     def log_gamma(self, x: flint.arb) -> flint.arb:
         return x.lgamma()
 
+    def digamma(self, x: flint.arb) -> flint.arb:
+        return x.digamma()
+
+    def trigamma(self, x: flint.arb) -> flint.arb:
+        return flint.arb(2).zeta(x)
+
+    def tiny(self) -> flint.arb:
+        """What a sum may leave out."""
+        return flint.arb(2) ** -self.bits
+
     def log_factorial(self, count: int) -> flint.arb:
         return flint.arb(flint.fmpz.fac_ui(count)).log()
 
@@ -171,6 +181,16 @@ class Decimal:
 
     def log_gamma(self, x: mpmath.mpf) -> mpmath.mpf:
         return mpmath.loggamma(x)
+
+    def digamma(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.digamma(x)
+
+    def trigamma(self, x: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.polygamma(1, x)
+
+    def tiny(self) -> mpmath.mpf:
+        """What a sum may leave out."""
+        return mpmath.mpf(10) ** -self.digits
 
     def log_factorial(self, count: int) -> mpmath.mpf:
         return mpmath.loggamma(count + 1)

@@ -7,7 +7,10 @@ from fractions import Fraction
 from typing import Any, Callable
 
 RATIONAL_ACTIVATIONS = ("identity", "square", "relu", "leaky_relu")
-REAL_TARGETS = ("normal", "normal_full", "heteroscedastic", "student_t", "gamma")
+PAIRED = ("heteroscedastic", "heteroscedastic_natural", "heteroscedastic_precision", "heteroscedastic_student_t",
+          "heteroscedastic_gamma", "heteroscedastic_negative_binomial")       # two outputs a target
+POSITIVE = ("gamma", "heteroscedastic_gamma")
+REAL_TARGETS = ("normal", "normal_full", "student_t", *POSITIVE, *PAIRED[:4])
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Question:
     @property
     def num_targets(self) -> int:
         """Entries of y a datum: half as many as outputs where a target has two."""
-        return self.num_outputs // 2 if self.likelihood == "heteroscedastic" else self.num_outputs
+        return self.num_outputs // 2 if self.likelihood in PAIRED else self.num_outputs
 
     @property
     def is_rational(self) -> bool:

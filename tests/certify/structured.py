@@ -32,13 +32,17 @@ def away_from_zero(question: Question) -> Question:
     return replace(question, theta=raised(question.theta), draws=[raised(draw) for draw in question.draws])
 
 
-def loose(question: Question) -> Question:
-    """The second output's bias raised by 2, in θ and in the draws: a larger log variance."""
-    place = question.num_params - question.num_outputs + 1
+def second_raised(question: Question, by: int) -> Question:
+    """The bias of every second output raised, in θ and in the draws."""
+    places = range(question.num_params - question.num_outputs + 1, question.num_params, 2)
 
     def raised(theta: list) -> list:
-        return [v + 2 if i == place else v for i, v in enumerate(theta)]
+        return [v + by if i in places else v for i, v in enumerate(theta)]
     return replace(question, theta=raised(question.theta), draws=[raised(draw) for draw in question.draws])
+
+
+loose = partial(second_raised, by=2)    # a larger log variance
+negative = partial(second_raised, by=-6)    # as −1/(2v) must be
 
 
 diagnostic = partial(Design, structures=True, num_data=7)
@@ -88,6 +92,43 @@ LIKELIHOODS = [
     deeper("gamma-erf-2-2-2-3", "Positive targets, two erf layers", activation="erf", likelihood="gamma", spread=F(3),
            parameters={"shape": SHAPE}, prior=PER_LAYER_3),
 ]
+PAIRS = [
+    awkward("heteroscedastic-natural-tanh-2-2-4", "Two targets with natural parameters as outputs: F = G", (2, 2, 4), "tanh",
+            "heteroscedastic_natural", change=negative),
+    awkward("heteroscedastic-natural-silu-1-2-2-2", "Natural parameters as outputs of two SiLU layers", (1, 2, 2, 2), "silu",
+            "heteroscedastic_natural", num_data=5, change=negative, prior=FULL),
+    awkward("heteroscedastic-precision-tanh-2-2-2", "Outputs μ/v and log 1/v", (2, 2, 2), "tanh", "heteroscedastic_precision",
+            flags=("indefinite-ggn",)),
+    awkward("heteroscedastic-precision-sin-1-2-2-4", "Outputs μ/v and log 1/v of two targets, two sine layers", (1, 2, 2, 4),
+            "sin", "heteroscedastic_precision", num_data=5, flags=("indefinite-ggn",), prior=PER_LAYER_3),
+    awkward("heteroscedastic-student-t-tanh-2-2-2", "Location and log scale of Student-t noise", (2, 2, 2), "tanh",
+            "heteroscedastic_student_t", parameters={"degrees_of_freedom": DEGREES}, flags=("indefinite-ggn",)),
+    awkward("heteroscedastic-student-t-gelu-1-2-2-4", "Location and log scale of two targets, two GELU layers", (1, 2, 2, 4),
+            "gelu", "heteroscedastic_student_t", num_data=5, parameters={"degrees_of_freedom": DEGREES},
+            flags=("indefinite-ggn",)),
+    awkward("heteroscedastic-gamma-tanh-2-2-2", "Log mean and log shape of positive targets", (2, 2, 2), "tanh",
+            "heteroscedastic_gamma", spread=F(4), flags=("indefinite-ggn",)),
+    awkward("heteroscedastic-gamma-softplus-1-2-2-4", "Log mean and log shape of two targets, two softplus layers", (1, 2, 2, 4),
+            "softplus", "heteroscedastic_gamma", num_data=5, spread=F(3), prior=PER_PARAMETER, flags=("indefinite-ggn",)),
+    awkward("heteroscedastic-negative-binomial-tanh-2-2-2", "Log mean and log dispersion of counts", (2, 2, 2), "tanh",
+            "heteroscedastic_negative_binomial", change=loose, flags=("indefinite-ggn",)),
+    awkward("heteroscedastic-negative-binomial-erf-1-2-2-4", "Log mean and log dispersion of two counts, two erf layers",
+            (1, 2, 2, 4), "erf", "heteroscedastic_negative_binomial", num_data=5, change=loose, mean=F(19, 64),
+            flags=("indefinite-ggn",)),
+]
+extreme = partial(Design, family="awkward", num_data=7, sizes=(2, 3), activation="identity")
+EXTREMES = [
+    extreme("student-t-few-degrees", "Student-t noise with 9/8 degrees of freedom: hardly a mean", likelihood="student_t",
+            parameters={"scale": SCALE, "degrees_of_freedom": F(9, 8)}, flags=("indefinite-ggn",), spread=F(8)),
+    extreme("student-t-nearly-normal", "Student-t noise with 2²⁰ degrees of freedom", likelihood="student_t",
+            parameters={"scale": SCALE, "degrees_of_freedom": F(2 ** 20)}),
+    extreme("negative-binomial-nearly-poisson", "Dispersion 2²⁰", likelihood="negative_binomial",
+            parameters={"dispersion": F(2 ** 20)}),
+    extreme("negative-binomial-overdispersed", "Dispersion 1/8", likelihood="negative_binomial",
+            parameters={"dispersion": F(1, 8)}, scale=F(1, 2), counts=(0, 40)),
+    extreme("gamma-nearly-certain", "Shape 4096", likelihood="gamma", parameters={"shape": F(4096)}, spread=F(4)),
+    extreme("gamma-skewed", "Shape 1/16", likelihood="gamma", parameters={"shape": F(1, 16)}, spread=F(4)),
+]
 TAILS = [
     awkward("saturated-probit", "Probit link, outputs far out in both tails", (2, 2, 1), "tanh", "bernoulli_probit", bias=False,
             change=partial(last_layer_times, factor=12), flags=("saturated",)),
@@ -128,4 +169,4 @@ STRUCTURES = [
     awkward("structures-width-one", "Hidden layers of one unit", (2, 1, 1, 3), "softplus", "negative_binomial",
             parameters={"dispersion": DISPERSION}),
 ]
-STRUCTURED = LIKELIHOODS + TAILS + STRUCTURES
+STRUCTURED = LIKELIHOODS + PAIRS + EXTREMES + TAILS + STRUCTURES

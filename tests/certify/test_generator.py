@@ -21,6 +21,8 @@ from .derive_likelihoods import FAMILIES  # noqa: E402
 from .designs import Design, F  # noqa: E402
 from .fields import Decimal, Interval, Rational  # noqa: E402
 from .integers import Integers  # noqa: E402
+from .question import PAIRED  # noqa: E402
+from .structured import negative  # noqa: E402
 
 HERE = Path(__file__).parent
 
@@ -74,15 +76,17 @@ def test_the_generator_shares_no_code_with_the_package():
 PARAMETERS = {
     "normal_full": {"noise": [[F(3, 4), F(1, 8), F(-1, 4)], [F(1, 8), F(1, 2), F(1, 16)], [F(-1, 4), F(1, 16), F(5, 8)]]},
     "student_t": {"scale": F(3, 4), "degrees_of_freedom": F(9, 2)}, "ordinal": {"cut_points": [F(-1), F(-1, 8), F(3, 4)]},
-    "negative_binomial": {"dispersion": F(5, 2)}, "gamma": {"shape": F(7, 4)}}
+    "negative_binomial": {"dispersion": F(5, 2)}, "gamma": {"shape": F(7, 4)},
+    "heteroscedastic_student_t": {"degrees_of_freedom": F(9, 2)}}
 
 
 @lru_cache(maxsize=None)
 def design(likelihood: str, activation: str) -> Design:
     variance = F(95, 256) if likelihood == "normal" else None
-    sizes = (2, 3, 4 if likelihood == "heteroscedastic" else 3)
+    sizes = (2, 3, 4 if likelihood in PAIRED else 3)
     return Design(f"test-{activation}-{likelihood}", "", sizes, activation, likelihood, num_data=2, variance=variance,
-                  prior=("full", full_prior), parameters=PARAMETERS.get(likelihood, {}), structures=True, ekfac=False)
+                  prior=("full", full_prior), parameters=PARAMETERS.get(likelihood, {}), structures=True, ekfac=False,
+                  change=negative if likelihood == "heteroscedastic_natural" else None)
 
 
 def full_prior(stream: Integers, layer_sizes: list[int]) -> list[list[Fraction]]:
@@ -237,6 +241,40 @@ def test_a_wrong_formula_of_any_likelihood_is_caught(monkeypatch, name, formula)
         both_routes(name)
 
 
+def pairs() -> dict:
+    """Those families with two outputs a target."""
+    return {name: form for name, form in FORMS.items() if issubclass(form, closed_likelihoods.Pairs)}
+
+
+@pytest.mark.parametrize("name", pairs())
+@pytest.mark.parametrize("formula, place", [("loss_of", None), ("mean_of", None), ("first", 0), ("first", 1), ("second", 0),
+                                            ("second", 1), ("second", 2), ("information", 0), ("information", 2)])
+def test_a_wrong_formula_of_any_pair_is_caught(monkeypatch, name, formula, place):
+    """Off in the 44th digit, in one entry."""
+    plain = getattr(FORMS[name], formula)
+
+    def wrong(self, *given):
+        found, factor = plain(self, *given), 1 + mpmath.mpf(10) ** -43
+        return found * factor if place is None else tuple(v * factor if i == place else v for i, v in enumerate(found))
+    monkeypatch.setitem(FORMS, name, type("Wrong", (FORMS[name],), {formula: wrong}))
+    with pytest.raises(certify.Disagreement):
+        both_routes(name)
+
+
+@pytest.mark.parametrize("attribute, quantity", [("carried", "(ggn|fisher).vp"), ("spread", "fisher.(empirical|mc).vp")])
+def test_a_fault_in_any_product_is_caught(monkeypatch, attribute, quantity):
+    plain = getattr(closed.Answers, attribute)
+    monkeypatch.setattr(closed.Answers, attribute, lambda self, given: [
+        v * (1 + mpmath.mpf(10) ** -43) for v in plain(self, given)])
+    with pytest.raises(certify.Disagreement, match=f"^{quantity}"):
+        both_routes("bernoulli")
+
+
+def test_a_solve_that_forgets_to_go_back_is_caught(monkeypatch):
+    monkeypatch.setattr(closed, "_solved", lambda L, D, b, zero: closed._forward_solve(L, b, zero))
+    caught("laplace.covariance.vp")
+
+
 @pytest.mark.parametrize("attribute, quantity", [
     ("input_factor", "ggn.kfac"), ("kfra", "ggn.kfra"), ("centred", "fisher.empirical.centred"), ("ntk", "ntk"),
     ("blocks", "ggn.blockdiag"), ("masked", "hessian.blockdiag")])
@@ -354,21 +392,45 @@ def test_residual_and_curvature_are_derivatives_of_the_loss(name):
                 assert abs(second - form.second(f, y)) < mpmath.mpf(10) ** -15
 
 
-def test_the_fisher_matrix_of_a_normal_with_its_log_variance_is_an_integral():
+def at_a_pair(name: str, field) -> tuple:
+    """A form, and outputs that every one of these families allows."""
+    form = FORMS[name](design(name, "tanh").question().lifted(field), field)
+    return form, [field.number(F(3, 8)), field.number(F(7, 8) if name == "heteroscedastic_gamma" else F(-7, 8))]
+
+
+@pytest.mark.parametrize("name", pairs())
+def test_the_fisher_matrix_and_the_mean_of_a_pair_are_expectations_over_a_density_of_mass_one(name):
     field = Decimal(40)
     with field.working():
-        form = FORMS["heteroscedastic"](design("heteroscedastic", "tanh").question().lifted(field), field)
-        f = [field.number(v) for v in (F(3, 8), F(-7, 8))]
-        grid = [-mpmath.inf, -2, 0, 1, 3, mpmath.inf]
+        form, f = at_a_pair(name, field)
+        grid = [mpmath.mpf(0) if name == "heteroscedastic_gamma" else -mpmath.inf, 0.125, 0.5, 1, 3, mpmath.inf]
 
         def expectation(function):
-            return mpmath.quad(lambda y: mpmath.exp(-form.loss(f, [y])) * function(form.residual(f, [y])), grid)
-        assert abs(expectation(lambda r: 1) - 1) < 1e-15
+            def weighted(y):
+                return mpmath.exp(-form.loss(f, [y])) * function(form.residual(f, [y]), y)
+            if name == "heteroscedastic_negative_binomial":
+                return sum(weighted(y) for y in range(400))
+            return mpmath.quad(weighted, grid)
+        close = mpmath.mpf(10) ** -(4 if name == "heteroscedastic_student_t" else 12)
+        assert abs(expectation(lambda r, y: 1) - 1) < close
+        assert abs(expectation(lambda r, y: y) - form.mean(f)[0]) < close
         F_f = form.fisher(f)
         for i in range(2):
-            assert abs(expectation(lambda r: r[i])) < 1e-15
+            assert abs(expectation(lambda r, y: r[i])) < close
             for j in range(2):
-                assert abs(expectation(lambda r: r[i] * r[j]) - F_f[i][j]) < 1e-15
+                assert abs(expectation(lambda r, y: r[i] * r[j]) - F_f[i][j]) < close
+
+
+@pytest.mark.parametrize("name", pairs())
+def test_residual_and_curvature_of_a_pair_are_derivatives_of_its_loss(name):
+    field = Decimal(60)
+    with field.working():
+        form, f = at_a_pair(name, field)
+        for y in (1, 3):
+            orders = {(1, 0): form.first(*f, y)[0], (0, 1): form.first(*f, y)[1], (2, 0): form.second(*f, y)[0],
+                      (1, 1): form.second(*f, y)[1], (0, 2): form.second(*f, y)[2]}
+            for order, formula in orders.items():
+                assert abs(mpmath.diff(lambda a, b: form.loss_of(a, b, y), tuple(f), order) - formula) < mpmath.mpf(10) ** -15
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -377,7 +439,8 @@ def test_the_output_fisher_matrix_differs_from_the_curvature_unless_the_likeliho
     with field.working():
         question = design(name, "tanh").question()
         form = FORMS[name](question.lifted(field), field)
-        f = [field.number(F(i + 2, 8)) for i in range(question.num_outputs)]
+        sign = -1 if name == "heteroscedastic_natural" else 1
+        f = [field.number(sign * F(i + 2, 8)) for i in range(question.num_outputs)]
         pairs = [(form.fisher(f), form.curvature(f, y)) for y in question.lifted(field).y]
         differs = any(abs(a - b) > 1e-3 for F_f, L in pairs for r, s in zip(F_f, L) for a, b in zip(r, s))
         assert differs != (name in CANONICAL)

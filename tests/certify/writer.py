@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
 from fractions import Fraction
 
-from .certify import Result
-from .condition import PACKED
+from .certify import SCALARS, Result
 from .designs import Design
+from .integers import UNIT
+from .layouts import digest, entry_of
 from .question import Question
 
+# Left out of a case whose design says so: there diagonals and products stand for them.
+MATRICES = ("jacobian", "ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc", "laplace.precision",
+            "laplace.covariance", "laplace.hessian.precision", "laplace.hessian.covariance")
 INPUTS = ("X", "y", "theta", "X_new", "vector", "labels", "normals", "draws")
 
 
 def case_text(design: Design, question: Question, results: dict[str, Result], conditions: dict[str, float],
               scales: dict[str, float]) -> str:
     """The whole file."""
+    written = {name: result for name, result in results.items() if design.matrices or name not in MATRICES}
     case = {
-        "format": 1, "id": design.id, "revision": design.revision, "family": design.family, "title": design.title,
+        "format": 2, "id": design.id, "revision": design.revision, "family": design.family, "title": design.title,
         "source": design.source, "licence": "CC0-1.0", "flags": list(design.flags),
         "network": {"sizes": list(question.sizes), "activation": question.activation,
                     "slope": plain(question.slope), "bias": question.bias},
         "likelihood": likelihood_entry(question),
         "prior": prior_entry(design),
         "inputs": {name: array(getattr(question, name)) for name in INPUTS},
-        "values": {name: value_entry(name, result, shape(name, question), conditions[name], scales.get(name))
-                   for name, result in results.items()},
+        "values": {name: value_entry(name, written, question, conditions[name], scales.get(name)) for name in written},
     }
     return encode(case) + "\n"
 
@@ -63,9 +65,11 @@ def prior_entry(design: Design) -> dict:
     return {"kind": kind, **precision, "mean": array(mean) if isinstance(mean, list) else plain(mean)}
 
 
-def value_entry(name: str, result: Result, full_shape: list[int], condition: float, scale: float | None) -> dict:
-    entry = {"tier": result.tier, "condition": condition, "shape": full_shape,
-             "layout": "lower" if name in PACKED else "dense", "data": result.data, "sha256": digest(result.data)}
+def value_entry(name: str, results: dict[str, Result], question: Question, condition: float, scale: float | None) -> dict:
+    """Tier, condition, shape; then how the numbers stand in the file, and their hash."""
+    result = results[name]
+    entry = {"tier": result.tier, "condition": condition, "shape": shape(name, question)}
+    entry |= entry_of(name, {key: other.data for key, other in results.items()}, question)
     if result.digits is not None:
         entry["digits"] = result.digits
     if scale is not None:
@@ -79,17 +83,19 @@ def shape(name: str, question: Question) -> list[int]:
     q = question.layer_sizes[-1]
     means = question.num_outputs if question.likelihood == "categorical" else question.num_targets
     special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, means],
-               "predictive.glm.variance": [m, k, k], "ntk": [n, k, n, k], "ggn.lastlayer": [q, q]}
-    vectors = ("gradient", "ggn.diag", "ggn.vp", "hessian.diag", "hessian.hvp", "fisher.diag", "fisher.empirical.diag",
-               "fisher.mc.diag")
-    return special.get(name) or ([p, p] if name in PACKED else [p] if name in vectors else [])
+               "predictive.glm.variance": [m, k, k], "ntk": [n, k, n, k], "ggn.lastlayer": [q, q], "jacobian.vp": [n, k]}
+    vector = name == "gradient" or name.endswith((".diag", ".vp", ".hvp"))
+    return special.get(name) or ([] if name in SCALARS else [p] if vector else [p, p])
 
 
 def array(values: list) -> dict:
-    """A list or a list of lists, with its shape and the proof of its parse."""
+    """A list or a list of lists, with its shape and the proof of its parse; fractions as integers over 256 where they can."""
     nested = isinstance(values[0], list)
-    flat = [plain(v) for row in values for v in row] if nested else [plain(v) for v in values]
-    return {"shape": [len(values), len(values[0])] if nested else [len(values)], "data": flat, "sha256": digest(flat)}
+    exact = [v for row in values for v in row] if nested else values
+    flat = [plain(v) for v in exact]
+    over = {"over": UNIT} if any(v != int(v) for v in exact) and all(v * UNIT == int(v * UNIT) for v in exact) else {}
+    data = [int(v * UNIT) for v in exact] if over else [int(v) if v == int(v) else plain(v) for v in exact]
+    return {"shape": [len(values), len(values[0])] if nested else [len(values)], **over, "data": data, "sha256": digest(flat)}
 
 
 def plain(value: Fraction | int | None) -> float | int | None:
@@ -100,8 +106,3 @@ def plain(value: Fraction | int | None) -> float | int | None:
     if Fraction(result) != value:
         raise ValueError(f"{value} is no double")
     return result
-
-
-def digest(data: list[float]) -> str:
-    """SHA-256 over the little-endian doubles."""
-    return hashlib.sha256(struct.pack(f"<{len(data)}d", *data)).hexdigest()

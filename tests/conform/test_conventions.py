@@ -21,7 +21,8 @@ LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
 LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
         "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "ggn.blockdiag", "ggn.lastlayer", "ggn.kfac",
         "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag", "fisher.diag", "fisher.kfac",
-        "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.diag", "fisher.mc.kfac")
+        "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.diag", "fisher.mc.kfac",
+        "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp")
 TWO_GRADIENTS = tuple(name for name in LOSS if name.startswith(("fisher.empirical", "fisher.mc")))
 STORED = tuple(name for name, quantity in QUANTITIES.items() if quantity.certified_by == name and "hessian." not in name[8:])
 

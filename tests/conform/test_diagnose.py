@@ -26,7 +26,7 @@ WRONG = (Verdict.MISMATCH, Verdict.LOSSY)
 @lru_cache(maxsize=1)
 def family():
     """The cases whose sizes are identifiable, with their prepared states."""
-    found = [case for case in cases.read_all("*") if case.family == "diagnostic"]
+    found = [case for case in cases.read_all("*") if case.family == "diagnostic" and "ggn.full" in case.values]
     return [(case, right.prepare(case.problem)) for case in found]
 
 
@@ -277,7 +277,7 @@ def test_answers_of_a_wrong_shape_are_read():
     ("covariance_of_prior", "laplace.covariance",
      lambda s: np.linalg.inv(right.ggn_full(s) + np.linalg.inv(s.problem.prior_precision))),
     ("mixed:1/N,1", "laplace.precision", lambda s: right.ggn_full(s) / len(s.problem.X) + s.problem.prior_precision),
-    ("product:ggn.full", "hessian.hvp", lambda s: right.ggn_full(s) @ s.problem.vector),
+    ("quantity:ggn.vp", "hessian.hvp", lambda s: right.ggn_full(s) @ s.problem.vector),
     ("prior_included+sign", "gradient", lambda s: -right.gradient(s) + s.posterior.prior.gradient(s.problem.theta)),
     ("factor:1/N^2", "ggn.full", lambda s: right.ggn_full(s) / len(s.problem.X) ** 2),
     ("fisher.gradients=mean", "fisher.empirical", lambda s: right.fisher_empirical(s) / len(s.problem.X) ** 2),

@@ -87,6 +87,19 @@ def _count(rate, y):
     return np.sum(y * np.log(rate) - rate - _gammaln(y + 1.0), -1)
 
 
+def _half_step(x):
+    """log Γ(x + ½) − log Γ(x) − ½ log x, without cancellation where x is large."""
+    if x < 1000:
+        return _gammaln(x + 0.5) - _gammaln(x) - 0.5 * numpy.log(x)
+    return -1 / (8 * x) + 1 / (192 * x ** 3)
+
+
+def _rising(rho, y):
+    """log Γ(y + ρ)/Γ(ρ), as the sum of log(ρ + i) over i < y."""
+    steps = numpy.arange(numpy.max(y, initial=0.0))
+    return np.sum(np.where(steps < y[..., None], np.log(rho + steps), 0.0), -1)
+
+
 def _normal_full(f, y, problem):
     V = numpy.array(problem.likelihood_parameters["noise"])
     e = y - f
@@ -99,15 +112,42 @@ def _heteroscedastic(f, y, problem):
     return -0.5 * np.sum((y - mu) ** 2 * np.exp(-s) + s + np.log(2 * np.pi), -1)
 
 
+def _natural(f, y, problem):
+    v = -0.5 / f[..., 1::2]
+    return -0.5 * np.sum((y - f[..., 0::2] * v) ** 2 / v + np.log(2 * np.pi * v), -1)
+
+
+def _precision(f, y, problem):
+    mu = f[..., 0::2] * np.exp(-f[..., 1::2])
+    return -0.5 * np.sum((y - mu) ** 2 * np.exp(f[..., 1::2]) - f[..., 1::2] + np.log(2 * np.pi), -1)
+
+
+def _student_t_of_pairs(f, y, problem):
+    nu, tau = problem.likelihood_parameters["degrees_of_freedom"], f[..., 1::2]
+    constant = _half_step(nu / 2) - 0.5 * numpy.log(2 * numpy.pi)
+    return np.sum(constant - tau - 0.5 * (nu + 1) * np.log1p(((y - f[..., 0::2]) * np.exp(-tau)) ** 2 / nu), -1)
+
+
+def _gamma_of_pairs(f, y, problem):
+    a, log_rate = np.exp(f[..., 1::2]), f[..., 1::2] - f[..., 0::2]
+    return np.sum(a * log_rate - _gammaln(a) + (a - 1) * numpy.log(y) - y * np.exp(log_rate), -1)
+
+
+def _negative_binomial_of_pairs(f, y, problem):
+    rho, log_odds = np.exp(f[..., 1::2]), f[..., 0::2] - f[..., 1::2]
+    chosen = _gammaln(y + rho) - _gammaln(rho) - _gammaln(y + 1.0)
+    return np.sum(chosen + rho * _log_sigmoid(-log_odds) + y * _log_sigmoid(log_odds), -1)
+
+
 def _student_t(f, y, problem):
     scale, nu = (problem.likelihood_parameters[key] for key in ("scale", "degrees_of_freedom"))
-    constant = _gammaln((nu + 1) / 2) - _gammaln(nu / 2) - 0.5 * numpy.log(numpy.pi * nu) - numpy.log(scale)
+    constant = _half_step(nu / 2) - 0.5 * numpy.log(2 * numpy.pi) - numpy.log(scale)
     return np.sum(constant - 0.5 * (nu + 1) * np.log1p(((y - f) / scale) ** 2 / nu), -1)
 
 
 def _negative_binomial(f, y, problem):
     rho = problem.likelihood_parameters["dispersion"]
-    chosen = _gammaln(y + rho) - _gammaln(rho) - _gammaln(y + 1.0)
+    chosen = _rising(rho, y) - _gammaln(y + 1.0)
     log_odds = f - numpy.log(rho)
     return np.sum(chosen + rho * _log_sigmoid(-log_odds) + y * _log_sigmoid(log_odds), -1)
 
@@ -139,7 +179,9 @@ _LOG_PROB = {
     "poisson_softplus": lambda f, y, problem: _count(-_log_sigmoid(-f), y),
     "poisson_square": lambda f, y, problem: _count(f * f, y),
     "negative_binomial": _negative_binomial, "gamma": _gamma, "student_t": _student_t,
-    "normal_full": _normal_full, "heteroscedastic": _heteroscedastic,
+    "normal_full": _normal_full, "heteroscedastic": _heteroscedastic, "heteroscedastic_natural": _natural,
+    "heteroscedastic_precision": _precision, "heteroscedastic_student_t": _student_t_of_pairs,
+    "heteroscedastic_gamma": _gamma_of_pairs, "heteroscedastic_negative_binomial": _negative_binomial_of_pairs,
 }
 
 
@@ -154,7 +196,11 @@ def _ordinal_mean(f, problem):
 
 _MEAN = {
     "normal": lambda f, problem: f, "normal_full": lambda f, problem: f, "student_t": lambda f, problem: f,
-    "heteroscedastic": lambda f, problem: f[..., 0::2],
+    "heteroscedastic": lambda f, problem: f[..., 0::2], "heteroscedastic_student_t": lambda f, problem: f[..., 0::2],
+    "heteroscedastic_natural": lambda f, problem: -0.5 * f[..., 0::2] / f[..., 1::2],
+    "heteroscedastic_precision": lambda f, problem: f[..., 0::2] * np.exp(-f[..., 1::2]),
+    "heteroscedastic_gamma": lambda f, problem: np.exp(f[..., 0::2]),
+    "heteroscedastic_negative_binomial": lambda f, problem: np.exp(f[..., 0::2]),
     "bernoulli": lambda f, problem: np.exp(_log_sigmoid(f)), "bernoulli_probit": lambda f, problem: np.exp(_log_cdf(f)),
     "bernoulli_cloglog": lambda f, problem: -np.expm1(-np.exp(f)), "ordinal": _ordinal_mean,
     "categorical": lambda f, problem: _softmax(f), "poisson": lambda f, problem: np.exp(f),
@@ -189,9 +235,69 @@ def _fisher_of_output(problem, f):
         return np.einsum("nc,nci,ncj->nij", _softmax(f), r, r)
     if problem.likelihood == "normal_full":
         return numpy.broadcast_to(numpy.linalg.inv(numpy.array(problem.likelihood_parameters["noise"])), (*f.shape, f.shape[-1]))
+    if problem.likelihood in _RULES:
+        return _of_pairs(problem, f, *_RULES[problem.likelihood](f.reshape(-1, 2), problem))
     levels = _LEVELS.get(problem.likelihood) or len(problem.likelihood_parameters.get("cut_points", ())) + 1
     spread = _over_levels(problem, f, levels) if levels > 1 else _INFORMATION[problem.likelihood](f, problem)
     return spread[:, :, None] * numpy.eye(f.shape[-1])
+
+
+def _hermite(mean, std):
+    """Five points of y and their weights, exact for the fourth power of a normal."""
+    z, w = numpy.polynomial.hermite_e.hermegauss(5)
+    return mean + std * z[:, None], numpy.broadcast_to((w / w.sum())[:, None], (5, len(mean)))
+
+
+def _natural_rule(f, problem):
+    v = -0.5 / f[:, 1]
+    return _hermite(f[:, 0] * v, v ** 0.5)
+
+
+def _precision_rule(f, problem):
+    return _hermite(f[:, 0] * numpy.exp(-f[:, 1]), numpy.exp(-f[:, 1] / 2))
+
+
+def _counts_rule(f, problem):
+    y = numpy.broadcast_to(numpy.arange(1000.0)[:, None], (1000, len(f)))
+    return y, numpy.exp(_negative_binomial_of_pairs(f, y[..., None], problem))
+
+
+def _gamma_rule(f, problem):
+    """Gauss-Legendre in x = log y: the density of x is smooth, and falls off exponentially on both sides."""
+    z, w = numpy.polynomial.legendre.leggauss(400)
+    a = numpy.exp(f[:, 1])
+    low, high = -40 / a - 3, numpy.log(1 + 60 / a)
+    x = (low + high) / 2 + (high - low) / 2 * z[:, None]
+    y = numpy.exp(f[:, 0] + x)
+    return y, w[:, None] * (high - low) / 2 * y * numpy.exp(_gamma_of_pairs(f, y[..., None], problem))
+
+
+def _student_t_rule(f, problem):
+    """Gauss-Legendre in the angle of e = s √ν tan u, where the score is a polynomial in cos u and sin u."""
+    z, w = numpy.polynomial.legendre.leggauss(400)
+    nu, u = problem.likelihood_parameters["degrees_of_freedom"], numpy.pi / 2 * z[:, None]
+    width = numpy.exp(f[:, 1]) * nu ** 0.5
+    y = f[:, 0] + width * numpy.tan(u)
+    density = numpy.exp(_student_t_of_pairs(f, y[..., None], problem))
+    return y, w[:, None] * numpy.pi / 2 * width / numpy.cos(u) ** 2 * density
+
+
+_RULES = {"heteroscedastic_natural": _natural_rule, "heteroscedastic_precision": _precision_rule,
+          "heteroscedastic_negative_binomial": _counts_rule, "heteroscedastic_gamma": _gamma_rule,
+          "heteroscedastic_student_t": _student_t_rule}
+
+
+def _of_pairs(problem, f, y, weights):
+    """Σ_j w_j r_j r_jᵀ of every target, from targets and weights (j, n t), as diagonal blocks of (n k k)."""
+    density = _LOG_PROB[problem.likelihood]
+    copies = numpy.broadcast_to(f.reshape(-1, 2), (*y.shape, 2))
+    r = _grad(lambda copies: np.sum(density(copies, y[..., None], problem)))(copies)
+    blocks = numpy.einsum("jt,jta,jtb->tab", weights, r, r).reshape(len(f), -1, 2, 2)
+    result = numpy.zeros((*f.shape, f.shape[-1]))
+    for target in range(blocks.shape[1]):
+        own = slice(2 * target, 2 * target + 2)
+        result[:, own, own] = blocks[:, target]
+    return result
 
 
 def _over_levels(problem, f, levels):
@@ -428,6 +534,10 @@ def jacobian(s):
     return s.jacobian
 
 
+def jacobian_vp(s):
+    return s.jacobian @ s.problem.vector
+
+
 def ggn_full(s):
     return s.ggn
 
@@ -497,6 +607,10 @@ def fisher_diag(s):
     return numpy.diag(fisher_full(s))
 
 
+def fisher_vp(s):
+    return fisher_full(s) @ s.problem.vector
+
+
 def fisher_kfac(s):
     return s.kronecker.kfac(_fisher_of_output(s.problem, forward(s)))
 
@@ -508,6 +622,11 @@ def fisher_empirical(s):
 
 def fisher_empirical_diag(s):
     return numpy.sum(_per_datum(s.problem, s.problem.y) ** 2, 0)
+
+
+def fisher_empirical_vp(s):
+    g = _per_datum(s.problem, s.problem.y)
+    return g.T @ (g @ s.problem.vector)
 
 
 def fisher_empirical_centred(s):
@@ -529,6 +648,11 @@ def fisher_mc_diag(s):
     return numpy.sum(_per_datum(s.problem, s.problem.labels) ** 2, 0)
 
 
+def fisher_mc_vp(s):
+    g = _per_datum(s.problem, s.problem.labels)
+    return g.T @ (g @ s.problem.vector)
+
+
 def fisher_mc_kfac(s):
     return s.kronecker.kfac(_outer(_residual(s.problem, forward(s), s.problem.labels)))
 
@@ -543,6 +667,14 @@ def laplace_precision(s):
 
 def laplace_covariance(s):
     return s.from_ggn.covariance
+
+
+def laplace_covariance_diag(s):
+    return numpy.sum(s.from_ggn.root ** 2, 0)
+
+
+def laplace_covariance_vp(s):
+    return s.from_ggn.root.T @ (s.from_ggn.root @ s.problem.vector)
 
 
 def laplace_scale(s):

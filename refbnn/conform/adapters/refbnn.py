@@ -36,6 +36,11 @@ _LIKELIHOODS = {
     "poisson_square": lambda problem: likelihoods.PoissonSquare(),
     "negative_binomial": lambda problem: likelihoods.NegativeBinomial(**problem.likelihood_parameters),
     "gamma": lambda problem: likelihoods.Gamma(**problem.likelihood_parameters),
+    "heteroscedastic_natural": lambda problem: likelihoods.HeteroscedasticNatural(),
+    "heteroscedastic_precision": lambda problem: likelihoods.HeteroscedasticPrecision(),
+    "heteroscedastic_student_t": lambda problem: likelihoods.HeteroscedasticStudentT(**problem.likelihood_parameters),
+    "heteroscedastic_gamma": lambda problem: likelihoods.HeteroscedasticGamma(),
+    "heteroscedastic_negative_binomial": lambda problem: likelihoods.HeteroscedasticNegativeBinomial(),
 }
 
 
@@ -89,6 +94,10 @@ def gradient(s):
 
 def jacobian(s):
     return s.net.jacobian(s.problem.theta, s.problem.X)
+
+
+def jacobian_vp(s):
+    return s.at.evaluation.jvp(s.problem.vector)
 
 
 def ggn_full(s):
@@ -151,6 +160,10 @@ def fisher_diag(s):
     return s.at.fisher.diagonal()
 
 
+def fisher_vp(s):
+    return s.at.fisher.matvec(s.problem.vector)
+
+
 def fisher_kfac(s):
     return kronecker.kfac(s.at.fisher).matrix()
 
@@ -161,6 +174,10 @@ def fisher_empirical(s):
 
 def fisher_empirical_diag(s):
     return s.at.empirical_fisher.diagonal()
+
+
+def fisher_empirical_vp(s):
+    return s.at.empirical_fisher.matvec(s.problem.vector)
 
 
 def fisher_empirical_centred(s):
@@ -179,6 +196,10 @@ def fisher_mc_diag(s):
     return s.at.sampled_fisher(s.problem.labels).diagonal()
 
 
+def fisher_mc_vp(s):
+    return s.at.sampled_fisher(s.problem.labels).matvec(s.problem.vector)
+
+
 def fisher_mc_kfac(s):
     return kronecker.kfac(s.at.sampled_fisher(s.problem.labels)).matrix()
 
@@ -193,6 +214,14 @@ def laplace_precision(s):
 
 def laplace_covariance(s):
     return s.ggn.covariance()
+
+
+def laplace_covariance_diag(s):
+    return np.diagonal(s.ggn.covariance())
+
+
+def laplace_covariance_vp(s):
+    return s.ggn.precision.solve(s.problem.vector)
 
 
 def laplace_scale(s):

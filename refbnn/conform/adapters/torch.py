@@ -152,7 +152,58 @@ def _heteroscedastic(parameters):
         fisher=lambda f: torch.diag(torch.stack([torch.exp(-f[1::2]), torch.full_like(f[1::2], 0.5)], -1).flatten()))
 
 
+def _pairs(log_prob, mean, information):
+    """A likelihood with two outputs (a, b) a target, from functions of all a, all b and all targets at once."""
+    def fisher(f):
+        aa, ab, bb = (value.expand(len(f) // 2) for value in information(f[0::2], f[1::2]))
+        blocks = torch.stack([torch.stack([aa, ab], -1), torch.stack([ab, bb], -1)], -1)
+        return torch.einsum("tij,tu->tiuj", blocks, torch.eye(len(aa), dtype=f.dtype)).reshape(len(f), len(f))
+    return SimpleNamespace(loss=lambda f, y: -log_prob(f[0::2], f[1::2], y).sum(), mean=lambda f: mean(f[0::2], f[1::2]),
+                           fisher=fisher)
+
+
+def _natural(parameters):
+    def information(a, b):
+        v = -0.5 / b
+        return v, 2 * a * v ** 2, 4 * a ** 2 * v ** 3 + 2 * v ** 2
+    return _pairs(lambda a, b, y: Normal(-0.5 * a / b, (-0.5 / b).sqrt(), validate_args=False).log_prob(y),
+                  lambda a, b: -0.5 * a / b, information)
+
+
+def _precision(parameters):
+    return _pairs(lambda a, b, y: Normal(a * torch.exp(-b), torch.exp(-b / 2), validate_args=False).log_prob(y),
+                  lambda a, b: a * torch.exp(-b),
+                  lambda a, b: (torch.exp(-b), -a * torch.exp(-b), a ** 2 * torch.exp(-b) + 0.5))
+
+
+def _student_t_of_pairs(parameters):
+    nu = torch.tensor(parameters["degrees_of_freedom"], dtype=torch.float64)
+    return _pairs(lambda a, b, y: StudentT(nu, a, torch.exp(b), validate_args=False).log_prob(y), lambda a, b: a,
+                  lambda a, b: ((nu + 1) / (nu + 3) * torch.exp(-2 * b), torch.zeros_like(a), 2 * nu / (nu + 3)))
+
+
+def _gamma_of_pairs(parameters):
+    return _pairs(lambda a, b, y: Gamma(torch.exp(b), torch.exp(b - a), validate_args=False).log_prob(y),
+                  lambda a, b: torch.exp(a),
+                  lambda a, b: (torch.exp(b), torch.zeros_like(a), torch.exp(2 * b) * torch.polygamma(1, b.exp()) - torch.exp(b)))
+
+
+def _negative_binomial_of_pairs(parameters):
+    def log_prob(a, b, y):
+        return NegativeBinomial(torch.exp(b), logits=a - b, validate_args=False).log_prob(y)
+
+    def information(a, b):
+        y = torch.arange(1000, dtype=a.dtype)[:, None].expand(1000, len(a))
+        score = vmap(grad(lambda b, y: log_prob(a, b, y).sum()), (None, 0))(b, y)
+        mixed = (log_prob(a, b, y).exp() * score ** 2).sum(0)
+        return 1 / (torch.exp(-a) + torch.exp(-b)), torch.zeros_like(a), mixed
+    return _pairs(log_prob, lambda a, b: torch.exp(a), information)
+
+
 _LIKELIHOODS = {
+    "heteroscedastic_natural": _natural, "heteroscedastic_precision": _precision,
+    "heteroscedastic_student_t": _student_t_of_pairs, "heteroscedastic_gamma": _gamma_of_pairs,
+    "heteroscedastic_negative_binomial": _negative_binomial_of_pairs,
     "bernoulli": lambda parameters: _bernoulli, "poisson": lambda parameters: _poisson,
     "categorical": lambda parameters: _categorical, "normal_full": _normal_full, "heteroscedastic": _heteroscedastic,
     "student_t": _student_t, "bernoulli_probit": _probit, "bernoulli_cloglog": _cloglog, "ordinal": _ordinal,
@@ -203,6 +254,11 @@ class State:
         g = jacrev(self.losses)(self.theta, y)
         g = g - g.mean(0) if centred else g
         return g.T @ g
+
+    def outer_product_times_vector(self, y):
+        """Σ_n g_n (g_n · v): g · v forwards, the sum backwards."""
+        _, along = jvp(lambda theta: self.losses(theta, y), (self.theta,), (self.vector,))
+        return vjp(lambda theta: self.losses(theta, y), self.theta)[1](along)[0]
 
     def layer_blocks(self, matrix):
         """The matrix, zero outside the blocks of the layers."""
@@ -355,6 +411,7 @@ loss = _answers(lambda s: s.loss(s.theta))
 log_joint = _answers(State.log_joint)
 gradient = _answers(lambda s: grad(s.loss)(s.theta))
 jacobian = _answers(lambda s: s.jacobian(s.X))
+jacobian_vp = _answers(lambda s: jvp(lambda theta: s.f(theta, s.X), (s.theta,), (s.vector,))[1])
 ggn_full = _answers(State.ggn)
 ggn_diag = _answers(lambda s: s.ggn().diagonal())
 ggn_vp = _answers(State.ggn_product)
@@ -370,17 +427,22 @@ hessian_blockdiag = _answers(lambda s: s.layer_blocks(s.hessian()))
 hessian_hvp = _answers(lambda s: jvp(grad(s.loss), (s.theta,), (s.vector,))[1])
 fisher_full = _answers(State.fisher)
 fisher_diag = _answers(lambda s: s.fisher().diagonal())
+fisher_vp = _answers(lambda s: s.fisher() @ s.vector)
 fisher_kfac = _answers(lambda s: _kfac(s, s.expected_outer_products()))
 fisher_empirical = _answers(lambda s: s.outer_products(s.y))
 fisher_empirical_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.y).square().sum(0))
+fisher_empirical_vp = _answers(lambda s: s.outer_product_times_vector(s.y))
 fisher_empirical_centred = _answers(lambda s: s.outer_products(s.y, centred=True))
 fisher_empirical_kfac = _answers(lambda s: _kfac(s, s.outer_products_at(s.y)))
 fisher_mc = _answers(lambda s: s.outer_products(s.labels))
 fisher_mc_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.labels).square().sum(0))
+fisher_mc_vp = _answers(lambda s: s.outer_product_times_vector(s.labels))
 fisher_mc_kfac = _answers(lambda s: _kfac(s, s.outer_products_at(s.labels)))
 ntk = _answers(State.kernel)
 laplace_precision = _answers(lambda s: s.ggn() + s.prior_precision)
 laplace_covariance = _answers(lambda s: _covariance(s.ggn() + s.prior_precision))
+laplace_covariance_diag = _answers(lambda s: _covariance(s.ggn() + s.prior_precision).diagonal())
+laplace_covariance_vp = _answers(lambda s: torch.linalg.solve(s.ggn() + s.prior_precision, s.vector))
 laplace_scale = _answers(lambda s: _scale(s.ggn() + s.prior_precision))
 laplace_log_det = _answers(lambda s: torch.logdet(s.ggn() + s.prior_precision))
 laplace_log_evidence = _answers(lambda s: s.log_evidence(s.ggn()))

@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import Callable, Mapping
 
 from ..quantities import Quantity
-from .curvature import curvature_plus_prior, empirical, hessian_parts, prior_in_loss, products, sides
+from .curvature import curvature_plus_prior, empirical, hessian_parts, prior_in_loss, sides
 from .facts import Facts
 from .general import conventions_theories, other_quantities, parts
 from .predictive import glm_variance, means, monte_carlo
 from .readings import declared_order, in_package_order, readings
 from .scalars import additive, log_det_variants
-from .theory import COVARIANCES, EVIDENCES, LOG_DETS, LOSS_DIAGONALS, LOSS_MATRICES, PRECISIONS, Basis, Reading, Theory, value_of
+from .theory import (
+    COVARIANCES, EVIDENCES, LOG_DETS, LOSS_DIAGONALS, LOSS_MATRICES, LOSS_PRODUCTS, PRECISIONS, Basis, Reading, Theory, value_of,
+)
 
 __all__ = ["Basis", "Facts", "Reading", "Theory", "declared_order", "in_package_order", "readings", "theories"]
 
@@ -36,12 +38,11 @@ def theories(quantity: Quantity, conventions: Mapping[str, str]) -> list[Theory]
 
 
 _FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Quantity], list[Theory]]], ...] = (
-    (("gradient", "hessian.hvp", *LOSS_MATRICES, *LOSS_DIAGONALS), prior_in_loss),
+    (("gradient", *LOSS_MATRICES, *LOSS_DIAGONALS, *LOSS_PRODUCTS), prior_in_loss),
     ((*PRECISIONS, *COVARIANCES), curvature_plus_prior),
     (("laplace.scale", "laplace.sample"), sides),
     (("fisher.empirical",), empirical),
     (("hessian.full", "hessian.diag", "hessian.blockdiag"), hessian_parts),
-    (("hessian.hvp",), products),
     (("forward", "predictive.glm.mean"), means),
     (("predictive.mc",), monte_carlo),
     (("predictive.glm.variance",), glm_variance),

@@ -10,8 +10,8 @@ from refbnn import linalg
 
 from ..quantities import Quantity
 from .facts import Array, Facts
-from .theory import (COVARIANCES, LOSS_DIAGONALS, LOSS_MATRICES, NAMES, PRECISIONS, Basis, MakeBasis, Part, Theory, pair,
-                     prior_precision)
+from .theory import (COVARIANCES, LOSS_DIAGONALS, LOSS_MATRICES, LOSS_PRODUCTS, NAMES, PRECISIONS, Basis, MakeBasis, Part, Theory,
+                     pair, prior_precision)
 
 
 def prior_in_loss(quantity: Quantity) -> list[Theory]:
@@ -30,7 +30,7 @@ def prior_in_loss(quantity: Quantity) -> list[Theory]:
 
 _PRIOR_TERMS: dict[str, tuple[str, Part]] = {
     "gradient": ("P₀(θ − m)", lambda facts: prior_precision(facts) @ (facts.problem.theta - facts.problem.prior_mean)),
-    "hessian.hvp": ("P₀v", lambda facts: prior_precision(facts) @ facts.problem.vector),
+    **{name: ("P₀v", lambda facts: prior_precision(facts) @ facts.problem.vector) for name in LOSS_PRODUCTS},
     **{name: ("P₀", prior_precision) for name in LOSS_MATRICES},
     **{name: ("diag P₀", lambda facts: np.diag(prior_precision(facts)).copy()) for name in LOSS_DIAGONALS},
 }
@@ -85,17 +85,6 @@ _INSTEAD_OF_PRIOR: tuple[tuple[str, str, Callable[[Array], Array | None]], ...] 
     ("diagonal_of_prior", "Only the diagonal of the prior precision is added", lambda prior: np.diag(np.diag(prior))),
     ("identity_for_prior", "The identity is added, not the prior precision", lambda prior: np.eye(len(prior))),
 )
-
-
-def products(quantity: Quantity) -> list[Theory]:
-    """Another matrix times the vector."""
-    def product(name: str) -> MakeBasis:
-        def basis(facts: Facts, quantity: Quantity) -> Basis | None:
-            matrix = facts.value(name)
-            return None if matrix is None else (matrix @ facts.problem.vector,)
-        return basis
-    return [Theory(f"product:{name}", "quantity", 2, f"You multiply {NAMES[name]} by the vector, not {NAMES['hessian.full']}",
-                   "return H v", product(name), (name,)) for name in LOSS_MATRICES if name != "hessian.full"]
 
 
 def _mixed(quantity: Quantity, name: str, mine: str) -> Theory:

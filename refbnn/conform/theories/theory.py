@@ -13,7 +13,8 @@ Part = Callable[[Facts], Array | None]
 MakeBasis = Callable[[Facts, Quantity], Basis | None]
 
 LOSS_MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc")
-LOSS_DIAGONALS = ("ggn.diag", "hessian.diag", "fisher.empirical.diag")
+LOSS_DIAGONALS = ("ggn.diag", "hessian.diag", "fisher.diag", "fisher.empirical.diag", "fisher.mc.diag")
+LOSS_PRODUCTS = ("ggn.vp", "hessian.hvp", "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp")
 COVARIANCES = {"laplace.covariance": "ggn.full", "laplace.scale": "ggn.full", "laplace.sample": "ggn.full",
                "laplace.hessian.covariance": "hessian.full"}
 PRECISIONS = {"laplace.precision": "ggn.full", "laplace.hessian.precision": "hessian.full"}

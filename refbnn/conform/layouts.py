@@ -1,0 +1,112 @@
+"""How the numbers of a value stand in a case file: without what is symmetric, zero, or there already.
+
+"dense"    all entries
+"lower"    of symmetric matrices the lower triangle, row by row: of the one matrix where axes repeat (p p, n k n k), else of each
+"blocks"   of a matrix that is zero outside the diagonal blocks of the layers, the lower triangles of these, one after the other
+taken      from another value of the case: the "same", its "diagonal", its diagonal blocks of "layers", its "last" such block, or
+           the value off the diagonal with another diagonal, which is given ("shifted")
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refbnn.conform.quantities import QUANTITIES
+
+Array = NDArray[np.float64]
+Shape = tuple[int, ...]
+
+BLOCKS = ("ggn.blockdiag", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag", "fisher.kfac",
+          "fisher.empirical.kfac", "fisher.mc.kfac")
+SYMMETRIC_ARRAYS = ("ntk", "predictive.glm.variance")
+# What a value may be taken from, and how.
+TAKEN: dict[str, tuple[str, str]] = {
+    "ggn.diag": ("diagonal", "ggn.full"), "ggn.blockdiag": ("layers", "ggn.full"), "ggn.lastlayer": ("last", "ggn.full"),
+    "hessian.diag": ("diagonal", "hessian.full"), "hessian.blockdiag": ("layers", "hessian.full"),
+    "fisher.full": ("same", "ggn.full"), "fisher.diag": ("diagonal", "fisher.full"),
+    "fisher.empirical.diag": ("diagonal", "fisher.empirical"), "fisher.mc.diag": ("diagonal", "fisher.mc"),
+    "laplace.precision": ("shifted", "ggn.full"), "laplace.hessian.precision": ("shifted", "hessian.full"),
+    "laplace.covariance.diag": ("diagonal", "laplace.covariance"),
+}
+
+
+def layout_of(name: str) -> str:
+    """The layout of a value that has numbers of its own."""
+    if name in BLOCKS:
+        return "blocks"
+    return "lower" if name in SYMMETRIC_ARRAYS or QUANTITIES[name].kind in ("symmetric", "positive_definite") else "dense"
+
+
+def packed_length(layout: str, shape: Shape, layer_sizes: Sequence[int]) -> int:
+    """How many numbers a value of that shape has in a file."""
+    if layout == "blocks":
+        return sum(size * (size + 1) // 2 for size in layer_sizes)
+    count, side = _triangles(shape) if layout == "lower" else (math.prod(shape), 1)
+    return count * side * (side + 1) // 2
+
+
+def packed(layout: str, value: Array, layer_sizes: Sequence[int]) -> Array:
+    """The numbers of a value as they stand in a file, flat."""
+    if layout == "dense":
+        return value.ravel()
+    if layout == "blocks":
+        return np.concatenate([packed("lower", value[span, span], layer_sizes) for span in _spans(layer_sizes)])
+    count, side = _triangles(value.shape)
+    rows, columns = np.tril_indices(side)
+    return value.reshape(count, side, side)[:, rows, columns].ravel()
+
+
+def unpacked(layout: str, flat: Array, shape: Shape, layer_sizes: Sequence[int]) -> Array:
+    """The whole value: what `packed` undoes."""
+    if layout == "dense":
+        return flat.reshape(shape)
+    if layout == "blocks":
+        return _from_blocks(flat, layer_sizes)
+    count, side = _triangles(shape)
+    rows, columns = np.tril_indices(side)
+    matrices = np.zeros((count, side, side))
+    matrices[:, rows, columns] = matrices[:, columns, rows] = flat.reshape(count, -1)
+    return matrices.reshape(shape)
+
+
+def taken(how: str, source: Array, layer_sizes: Sequence[int], diagonal: Array | None) -> Array:
+    """The value that is taken from another; `diagonal` for "shifted"."""
+    return _TAKE[how](source, layer_sizes, diagonal)
+
+
+def _triangles(shape: Shape) -> tuple[int, int]:
+    """(number, side) of the symmetric matrices in an array: one where the axes repeat, else all but the last two axes."""
+    half = len(shape) // 2
+    whole = len(shape) % 2 == 0 and shape[:half] == shape[half:]
+    return (1, math.prod(shape[:half])) if whole else (math.prod(shape[:-2]), shape[-1])
+
+
+def _spans(layer_sizes: Sequence[int]) -> list[slice]:
+    stops = np.cumsum([0, *layer_sizes])
+    return [slice(start, stop) for start, stop in zip(stops, stops[1:])]
+
+
+def _from_blocks(flat: Array, layer_sizes: Sequence[int]) -> Array:
+    matrix, ends = np.zeros((sum(layer_sizes),) * 2), np.cumsum([size * (size + 1) // 2 for size in layer_sizes])
+    for span, size, part in zip(_spans(layer_sizes), layer_sizes, np.split(flat, ends[:-1])):
+        matrix[span, span] = unpacked("lower", part, (size, size), layer_sizes)
+    return matrix
+
+
+def _inside(layer_sizes: Sequence[int]) -> NDArray[np.bool_]:
+    """True in the diagonal blocks of the layers."""
+    layer = np.repeat(np.arange(len(layer_sizes)), layer_sizes)
+    return layer[:, None] == layer
+
+
+_TAKE: dict[str, Callable[[Array, Sequence[int], Array | None], Array]] = {
+    "same": lambda source, layers, diagonal: source.copy(),
+    "diagonal": lambda source, layers, diagonal: np.diag(source).copy(),
+    "layers": lambda source, layers, diagonal: np.where(_inside(layers), source, 0.0),
+    "last": lambda source, layers, diagonal: source[_spans(layers)[-1], _spans(layers)[-1]].copy(),
+    "shifted": lambda source, layers, diagonal: np.where(np.eye(len(source), dtype=bool), diagonal, source),
+}
