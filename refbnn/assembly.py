@@ -109,37 +109,26 @@ class Layout:
             H[b, b][i, i] = blocks[:, -1, -1]
 
 
-def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | None = None) -> np.ndarray:
+def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | None = None, S=None) -> np.ndarray:
     """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, Eq. (assembly), for M (k k n) and v (k n), either None for zero: (p p).
 
+    S (c k n) may stand in for M = Σ_c S_c S_cᵀ: with few columns, pairs of its δ cost less than the recursion of B from M.
     `block_size` data at a time; the result does not depend on it but for round-off.
     """
     sums = _Sums(layout)
     for data in _blocks(layout, signals, block_size):
-        block, M_b, v_b = signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
+        block = signals.block(data)
+        M_b, v_b, S_b = (None if value is None else value[..., data] for value in (M, v, S))
         deltas = None if v_b is None else block.backward(v_b)
+        columns = [None] * layout.depth if S_b is None else block.with_axis_for_outputs().backward(S_b)
         augmented = [block.augmented(l) for l in range(layout.depth)]
         for m, B in block.curvatures(M_b, v_b):
-            sums.diagonal[m].add(B, augmented[m])
-            for l, K, T in _reach(block, m, B):
-                sums.crossed[m, l].add(K, augmented[m], augmented[l])
-                if deltas is not None:
+            sums.diagonal[m].add(B, columns[m], augmented[m])
+            for l, K in _carried(block, m, B):
+                sums.crossed[m, l].add(K, columns[m], columns[l], augmented[m], augmented[l])
+            if deltas is not None:
+                for l, T in _reach(block, m):
                     sums.crossed[m, l].add_first_order(deltas[m], T, augmented[l])
-    return sums.matrix()
-
-
-def gauss_newton_blocks(layout: Layout, signals: Signals, S: np.ndarray, block_size: int | None = None) -> np.ndarray:
-    """Σ_n J_nᵀ S_n S_nᵀ J_n block by block, for S (c k n) with few columns: K_ml = Σ_c δ_m δ_lᵀ needs no recursion. (p p)."""
-    sums = _Sums(layout)
-    for data in _blocks(layout, signals, block_size):
-        block = signals.block(data)
-        deltas = block.with_axis_for_outputs().backward(S[..., data])
-        augmented = [block.augmented(l) for l in range(layout.depth)]
-        for m in range(layout.depth):
-            sums.diagonal[m].add_pairs(_sum_over_columns(_products, deltas[m]), augmented[m])
-            for l in range(m):
-                K = _sum_over_columns(lambda left, right: left[:, None] * right, deltas[m], deltas[l])
-                sums.crossed[m, l].add(K, augmented[m], augmented[l])
     return sums.matrix()
 
 
@@ -149,7 +138,7 @@ def layer_blocks(layout: Layout, signals: Signals, M, v, block_size: int | None 
     for data in _blocks(layout, signals, block_size):
         block, M_b, v_b = signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
         for l, B in block.curvatures(M_b, v_b):
-            parts[l].add(B, block.augmented(l))
+            parts[l].add(B, None, block.augmented(l))
     results = []
     for l, part in enumerate(parts):
         single = Layout(layout.sizes[l:l + 2], layout.bias)
@@ -258,14 +247,21 @@ def _largest_factor(layout: Layout) -> int:
     return max(units * units, inputs[-1] * inputs[-2] if len(inputs) > 1 else 0, _triangle(inputs[-1]))
 
 
-def _reach(signals: Signals, m: int, B) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
-    """(l, K_ml, T_ml) for l = m − 1, ..., 0: both are carried one layer down by W and φ′; T_{m,m-1} is diagonal, (d n)."""
-    K, T = B, None
+def _carried(signals: Signals, m: int, B) -> Iterator[tuple[int, np.ndarray | None]]:
+    """(l, K_ml) for l = m − 1, ..., 0, from K_mm = B on: W and φ′ carry it one layer down."""
+    K = B
     for l in range(m - 1, -1, -1):
-        W, slope = signals.layers[l + 1][0], signals.slopes[l][0]
-        K = _carry(K, W, slope)
-        T = slope if T is None else _carry(T, W, slope)
-        yield l, K, T
+        K = _carry(K, signals.layers[l + 1][0], signals.slopes[l][0])
+        yield l, K
+
+
+def _reach(signals: Signals, m: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(l, T_ml) for l = m − 1, ..., 0, carried likewise; T_{m,m-1} is diagonal, (d n)."""
+    T = None
+    for l in range(m - 1, -1, -1):
+        slope = signals.slopes[l][0]
+        T = slope if T is None else _carry(T, signals.layers[l + 1][0], slope)
+        yield l, T
 
 
 def _carry(K, W, slope):
@@ -311,19 +307,14 @@ class _DiagonalBlock:
         self.total = None
         self.diagonal_only = False
 
-    def add(self, B, a: np.ndarray) -> None:
-        """Add a block of data: B (d d n), diagonal (d n) or zero, and ā (w n)."""
-        if B is None:
-            return
-        self.diagonal_only = B.ndim == 2
+    def add(self, B, columns, a: np.ndarray) -> None:
+        """Add a block of data: B (d d n), diagonal (d n) or zero, plus Σ_c δ_c δ_cᵀ (c d n) or nothing; and ā (w n)."""
+        self.diagonal_only = columns is None and B is not None and B.ndim == 2
         if self.diagonal_only:
             self._accumulate((B[:, None] * a) @ a.T)
-        else:
-            self.add_pairs(_triangle_of(B), a)
-
-    def add_pairs(self, pairs: np.ndarray, a: np.ndarray) -> None:
-        """Add a block of data: the upper triangle of B, row by row (d(d+1)/2 n), and ā (w n)."""
-        self._accumulate(pairs @ _products(a).T if self.packed else (pairs[:, None] * a) @ a.T)
+        elif B is not None or columns is not None:
+            pairs = _pairs(B, columns)
+            self._accumulate(pairs @ _products(a).T if self.packed else (pairs[:, None] * a) @ a.T)
 
     def _accumulate(self, part: np.ndarray) -> None:
         self.total = part if self.total is None else np.add(self.total, part, out=self.total)
@@ -351,8 +342,11 @@ class _CrossBlock:
         self.total = np.zeros((layout.units(m), layout.units(l), layout.width(m), layout.width(l)))
         self.inputs_m = layout.sizes[m]
 
-    def add(self, K, a_m: np.ndarray, a_l: np.ndarray) -> None:
-        """Add Σ_n K ⊗ ā_m ā_lᵀ."""
+    def add(self, K, columns_m, columns_l, a_m: np.ndarray, a_l: np.ndarray) -> None:
+        """Add Σ_n K ⊗ ā_m ā_lᵀ, K plus Σ_c of the pairs of δ_m and δ_l (c d n) where there are any."""
+        if columns_m is not None:
+            own = _sum_over_columns(lambda left, right: left[:, None] * right, columns_m, columns_l)
+            K = own if K is None else np.add(own, K, out=own)
         if K is not None:
             n = K.shape[-1]
             pairs = (a_m[:, None] * a_l).reshape(-1, n)
@@ -369,6 +363,18 @@ class _CrossBlock:
             left = (delta[:, None] * a_l).reshape(-1, n)
             block = (left @ T.reshape(-1, n).T).reshape(d, len(a_l), *T.shape[:2])  # i q j p
             self.total[:, :, :self.inputs_m] += block.transpose(0, 3, 2, 1)
+
+
+def _pairs(B, columns) -> np.ndarray:
+    """The upper triangle, row by row, of B (d d n), (d n) or zero, plus Σ_c δ_c δ_cᵀ for δ (c d n): (d(d+1)/2 n)."""
+    if columns is None:
+        return _triangle_of(B)
+    pairs = _sum_over_columns(_products, columns)
+    if B is not None and B.ndim == 2:
+        pairs[np.diagonal(_triangle_index(len(B)))] += B
+    elif B is not None:
+        pairs += _triangle_of(B)
+    return pairs
 
 
 def _triangle(size: int) -> int:

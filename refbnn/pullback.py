@@ -61,11 +61,11 @@ class Pullback:
             return self._part(v=False).full(block_size) + self._part(M=False).full(block_size)
         if self.M is None and self.v is None:
             return np.zeros((self.num_params, self.num_params))
-        if self.v is None and self.root is not None:
-            if assembly.gram_is_cheaper(self.layout, self.num_columns, self.num_data):
-                return assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
-            if self.num_columns <= assembly.FEW_COLUMNS:
-                return assembly.gauss_newton_blocks(self.layout, self.signals, self.S, block_size)
+        known = self.root is not None
+        if known and self.v is None and assembly.gram_is_cheaper(self.layout, self.num_columns, self.num_data):
+            return assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
+        if known and self.num_columns <= assembly.FEW_COLUMNS:
+            return assembly.second_derivative(self.layout, self.signals, None, self.v, block_size, S=self.S)
         return assembly.second_derivative(self.layout, self.signals, self.M, self.v, block_size)
 
     def diagonal(self) -> Vector:
