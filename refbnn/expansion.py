@@ -30,7 +30,7 @@ class SecondOrder:
     """The terms of order 1/N, Eq. (laplace-second-order), with U = −log p(y, θ) in coordinates where P = I.
 
     `fourth` is −⅛ Σ U_iijj, with an estimate of the absolute error of its numerical differentiation; `third_joined` is
-    ⅛ Σ U_iij U_jkk and `third_crossed` 1/12 Σ U_ijk², both to round-off. `mean_shift` takes the mode to the posterior mean.
+    ⅛ Σ U_iij U_jkk and `third_crossed` 1/12 Σ U_ijk², to round-off. `mean_shift` takes the mode to the mean, Eq. (mean-shift).
     """
 
     fourth: float
@@ -95,7 +95,7 @@ def _refuse_away_from_a_mode(posterior, theta: np.ndarray, P: Dense) -> None:
 
 
 def _sum_of_squares(loss: Loss, theta: np.ndarray, V: np.ndarray) -> float:
-    """Σ_ijk U_ijk² for the directions V (p p), with ∇³U[u, v] = ½ (∇³U[u + v, u + v] − ∇³U[u, u] − ∇³U[v, v])."""
+    """Σ_ijk U_ijk² for the rows of V (p p), Eq. (crossed-term); ∇³U[u, v] = ½ (∇³U[u + v, u + v] − ∇³U[u, u] − ∇³U[v, v])."""
     own = third.third_derivative(loss, theta, V)
     total = ((own @ V.T) ** 2).sum()
     for i in range(len(V) - 1):
@@ -106,7 +106,7 @@ def _sum_of_squares(loss: Loss, theta: np.ndarray, V: np.ndarray) -> float:
 
 
 def _central_difference(loss: Loss, theta: np.ndarray, V: np.ndarray, h: float) -> tuple[float, float]:
-    """Σ_j v_j · [t(θ + h v_j) − t(θ − h v_j)]/(2h), t = Σ_i ∇³U[v_i, v_i] with the v_i held fixed: Σ_ij U_iijj + O(h²).
+    """Eq. (fourth-contraction): Σ_j v_j · [t(θ + h v_j) − t(θ − h v_j)]/(2h), t = Σ_i ∇³U[v_i, v_i], is Σ_ij U_iijj + O(h²).
 
     And its round-off, that of sums of jets over data, parameters and directions.
     """

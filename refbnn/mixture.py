@@ -14,7 +14,7 @@ from refbnn.shapes import Matrix, Parameters, Values, Vector, as_array, as_own_a
 
 @dataclass(frozen=True)
 class Mixture:
-    """Σ_c w_c N(θ; m_c, P_c⁻¹), w_c proportional to exp(log_masses[c]): the log evidence of each mode, times its copies if any.
+    """Σ_c w_c N(θ; m_c, P_c⁻¹), w_c proportional to exp(log_masses[c]): the log evidence of each mode, times its copies.
 
     Raises ValueError for no components, components of different sizes, or another number of masses.
     """
@@ -45,7 +45,7 @@ class Mixture:
         return np.exp(self.log_masses - logsumexp(self.log_masses))
 
     def log_evidence(self) -> float:
-        """log Σ_c exp(log_masses[c]), the evidence of modes that do not overlap."""
+        """log Σ_c exp(log_masses[c]), the evidence of modes that do not overlap, Eq. (mixture-evidence)."""
         return float(logsumexp(self.log_masses))
 
     def log_prob(self, theta: Parameters) -> Values:
@@ -91,7 +91,7 @@ class Mixture:
 
 
 def log_evidence(log_evidences: Sequence[float], copies: Sequence[int]) -> float:
-    """log Σ_m copies_m exp(log_evidences_m), modes of different orbits with the number of their copies."""
+    """log Σ_m copies_m exp(log_evidences_m), one mode m of each orbit with the number of its copies, Eq. (mixture-evidence)."""
     values = as_array("log_evidences", log_evidences, "m")
     copies = as_array("copies", copies, "m", m=len(values))
     if not len(values) or (copies < 1).any():
@@ -100,7 +100,7 @@ def log_evidence(log_evidences: Sequence[float], copies: Sequence[int]) -> float
 
 
 def over_copies(group: object, log_mass: float, q: Gaussian) -> Mixture:
-    """Every different image of q under the symmetries of `group` (refbnn.symmetry), with the log evidence of q for each."""
+    """Every different image of q under `group` (refbnn.symmetry), with the log evidence of q, Eq. (mixture-posterior)."""
     expect_methods("group", group, "orbit")
     images = tuple(symmetry.of_gaussian(q) for symmetry in group.orbit(q.mean))
     return Mixture(np.full(len(images), log_mass), images)

@@ -31,8 +31,8 @@ def layer(net: Network, index: int) -> np.ndarray:
 class Subnetwork(Network):
     """f(x, θ) as a function of the parameters with the given indices; the others stay as they are in `at` (all of `net`'s).
 
-    Its Jacobian has the chosen columns of `net`'s, its Hessian the chosen rows and columns. Raises ValueError
-    unless the indices are increasing and those of parameters.
+    Its Jacobian has the chosen columns of `net`'s, its Hessian the chosen rows and columns, Eq. (part-of-a-network).
+    Raises ValueError unless the indices are increasing and those of parameters.
     """
 
     net: Network
@@ -87,7 +87,7 @@ class Subnetwork(Network):
         return full
 
     def conditional(self, prior: Gaussian) -> object:
-        """The Gaussian of the chosen parameters under a prior over all, given the others.
+        """The Gaussian of the chosen parameters under a prior over all, given the others, Eq. (conditional-prior).
 
         Its precision is that of the prior without the other rows and columns; with correlations its mean depends on the others.
         """

@@ -109,7 +109,7 @@ class Group:
         return self._num_maps(self.net.unflatten(start), self.net.unflatten(end), scale)
 
     def num_copies(self, theta: Vector, same: float = SAME) -> int:
-        """The number of different images of θ: `order` over the number of symmetries that leave it."""
+        """The number of different images of θ: `order` over the number of those that leave it, Eq. (orbit-count)."""
         return self.order // self.num_maps(theta, theta, same)
 
     def orbit(self, theta: Vector, same: float = SAME) -> list[Symmetry]:

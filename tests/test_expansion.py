@@ -59,7 +59,7 @@ SPECS = [
 
 
 def the_terms_are_the_contractions(spec):
-    """All three contractions and the shift of the mean against tensors made without the package."""
+    """Eqs. (laplace-second-order), (crossed-term) and (fourth-contraction), and the shift, against independent tensors."""
     case, V = at_a_mode(spec)
     U3, U4, round_off = tensors(case, V)
     found = expansion.second_order(case.posterior, case.theta)
@@ -91,7 +91,7 @@ def test_the_estimated_error_of_the_fourth_order_term_is_small_and_is_not_exceed
 
 @pytest.mark.parametrize("total", [1, 7, 60])
 def test_for_a_rate_the_correction_is_the_first_term_of_the_series_of_stirling(total):
-    """∫ exp(Sθ − N e^θ) dθ = Γ(S)/N^S; the logarithm is Laplace's plus 1/(12 S) − 1/(360 S³) + ... The prior is nearly flat."""
+    """Eq. (stirling): ∫ exp(Sθ − N e^θ) dθ = Γ(S)/N^S, log Γ(S) = ... + 1/(12 S) − 1/(360 S³) + ...; nearly flat prior."""
     net = Mlp((1, 1), (), bias=False)
     post = Posterior(net, likelihoods.Poisson(), priors.isotropic(1, 1e-14), np.ones((1, 1)), [[total]])
     mode = optimize.maximize(post, np.zeros(1))
@@ -144,7 +144,7 @@ def second_derivative(function, h=2.0**-6):
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_the_shift_is_as_long_as_the_joined_term_says(spec):
-    """½ shiftᵀ P shift = ⅛ |Cᵀt|²."""
+    """Eq. (joined-term): ½ shiftᵀ P shift = ⅛ |Cᵀt|²."""
     case, _ = at_a_mode(spec)
     found, P = expansion.second_order(case.posterior, case.theta), case.posterior.negative_hessian(case.theta)
     agree(0.5 * found.mean_shift @ P @ found.mean_shift, found.third_joined, terms=case.terms, condition=np.linalg.cond(P))
@@ -208,7 +208,7 @@ def orders_of(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_error_of_evidence_and_mean_is_of_order_one_and_with_the_correction_two(name):
-    """Identities G25 and G26. Eq. (laplace-second-order)."""
+    """Eqs. (laplace-second-order) and (mean-shift), identities G25 and G26."""
     assert np.abs(np.array(orders_of(name)) - [1, 2, 1, 2]).max() < 0.1
 
 

@@ -112,14 +112,14 @@ def test_far_apart_masses_do_not_overflow():
 
 
 def test_the_evidence_of_several_orbits_adds_up():
-    """Eq. for modes m with n_m copies each: log Σ n_m Z_m, in logarithms."""
+    """Eq. (mixture-evidence), for modes m with n_m copies each: log Σ n_m Z_m."""
     assert mixture.log_evidence([-3.0], [1]) == -3.0
     agree(mixture.log_evidence([-1003.0, -1001.0, -1002.0], [48, 6, 1]),
           -1001 + math.log(48 * math.exp(-2) + 6 + math.exp(-1)), terms=10)
 
 
 def test_a_mixture_over_copies_has_the_evidence_of_all_and_the_symmetry_of_the_posterior():
-    """Identity F17 for it: the mean of every hidden weight vanishes; the density is the same at every image."""
+    """Eq. (mixture-posterior), and F17 for it: hidden weights have mean zero; the density is the same at every image."""
     net = Mlp((2, 2, 1), activations.tanh)
     group, theta = symmetry.of_network(net), np.random.default_rng(2).normal(size=9)
     q = Gaussian(theta, dense(5, 9))
@@ -224,7 +224,7 @@ TINY = Mlp((1, 1, 1), activations.tanh, bias=False)
 
 @pytest.mark.parametrize("noise, gap", [(0.01, 1e-9), (0.15, None)])
 def test_a_mixture_over_copies_gains_no_more_than_the_logarithm_of_their_number(noise, gap):
-    """Identity F20: ELBO(mixture) <= ELBO(q) + log K, with equality when the copies are apart."""
+    """Eq. (mixture-bound), identity F20: ELBO(mixture) <= ELBO(q) + log K, with equality when the copies are apart."""
     post = Posterior(TINY, likelihoods.Normal(noise), priors.isotropic(2, 0.5), X_4, Y_4)
     mode = optimize.maximize(post, np.ones(2))
     q = laplace.at(mode.theta, post.negative_hessian(mode.theta))

@@ -36,6 +36,7 @@ def part_of(case):
 
 @law()
 def test_outputs_and_first_derivatives_are_those_of_the_network_in_the_chosen_parameters(spec):
+    """Eq. (part-of-a-network)."""
     case = spec.build()
     net, theta, chosen = part_of(case)
     J, X, v, u = oracles.jacobian(case)[..., chosen], case.X, case.weights, case.vector[chosen]
@@ -186,7 +187,7 @@ def test_layers_are_counted_from_either_end():
 
 @law()
 def test_the_conditional_prior_is_the_prior_as_a_function_of_the_chosen_parameters(spec):
-    """log p(θ) − log p(θ_s|θ_r) does not depend on θ_s, and does depend on θ_r where there are any."""
+    """Eq. (conditional-prior): log p(θ) − log p(θ_s|θ_r) does not depend on θ_s, and does depend on θ_r where there are any."""
     case = spec.build()
     net, theta, _ = part_of(case)
     own, rng = net.conditional(case.prior), np.random.default_rng(1)
@@ -219,7 +220,7 @@ def test_the_principal_part_of_a_precision_is_its_rows_and_columns(make):
 
 @law(likelihood=("normal",), hidden=(1, 3))
 def test_last_layer_laplace_is_the_exact_posterior_given_the_features(spec):
-    """Identity G24: Bayesian linear regression on the last hidden activations, mean, covariance and log p(y|features)."""
+    """Eq. (last-layer-exact), identity G24: linear regression on the last hidden activations, with log p(y|features)."""
     case = spec.build()
     net = Subnetwork(case.net, case.theta, layer(case.net, -1))
     post = Posterior(net, case.likelihood, net.conditional(case.prior), case.X, case.y)
@@ -246,7 +247,7 @@ def test_last_layer_laplace_is_the_exact_posterior_given_the_features(spec):
 
 @law()
 def test_a_part_has_no_more_variance_than_the_whole(spec):
-    """Identity E14: J_s P_ss⁻¹ J_sᵀ ⪯ J P⁻¹ Jᵀ at the same θ* (Schur), the difference a covariance again."""
+    """Eq. (subnetwork), identity E14: J_s P_ss⁻¹ J_sᵀ ⪯ J P⁻¹ Jᵀ at the same θ* (Schur), the difference a covariance again."""
     case = spec.build()
     net, theta, _ = part_of(case)
     q = laplace.at(case.theta, case.prior.precision + case.loss.ggn(case.theta))

@@ -134,7 +134,7 @@ def test_the_image_of_a_gaussian_is_that_of_its_draws(spec):
 
 
 def counts_agree_with_enumeration(name, kind):
-    """Order of the group, of the stabiliser and size of the orbit, by listing all symmetries and comparing images."""
+    """Eq. (orbit-count): orders of group and stabiliser and size of the orbit, by listing symmetries and comparing images."""
     net, group = NETS[name], symmetry.of_network(NETS[name])
     theta = theta_of(net) if kind == "generic" else tied(net, kind)
     images = np.array([g(theta) for g in all_symmetries(group)])

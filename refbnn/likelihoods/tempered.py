@@ -12,7 +12,7 @@ from refbnn.shapes import DataValues, OutputMatrices, Outputs, OutputTensors, Ta
 
 @dataclass(frozen=True)
 class Tempered:
-    """p(y|f)^(1/T): ℓ, r, Λ and the third derivative of `likelihood` over T = `temperature`; the prior is not touched.
+    """p(y|f)^(1/T), Eq. (tempering): ℓ, r, Λ and third derivative of `likelihood` over T = `temperature`; the prior is untouched.
 
     It weighs the data, T < 1 as if there were more of them, and describes no measurement: what concerns y itself (mean,
     covariance, sample, outcomes) is that of `likelihood`. As a density of y, p^(1/T) is not normalised; Tempered(Normal(σ²), T)

@@ -24,7 +24,7 @@ FINITE = [name for name, family in FAMILIES.items() if family.moments]
 
 
 def the_derivatives_are_those_of_the_divided_loss(tempered, family):
-    """ℓ/T, r/T, Λ/T and the third derivative over T against the Taylor coefficients of (log p)/T."""
+    """Eq. (tempering): ℓ/T, r/T, Λ/T and the third derivative over T against the Taylor coefficients of (log p)/T."""
     divided = replace(family, log_density=lambda f, y: family.log_density(f, y) / tempered.temperature)
     the_derivatives_are_those_of_the_density(tempered, divided)
 
@@ -69,6 +69,7 @@ def test_a_tempered_likelihood(statement, name, temperature):
 
 
 def test_a_tempered_normal_has_the_derivatives_of_a_normal_with_the_variance_times_the_temperature():
+    """Eq. (tempered-normal)."""
     f, y = problem(FAMILIES["normal"])
     tempered, normal = Tempered(likelihoods.Normal(0.37), HOT), likelihoods.Normal(0.37 * HOT)
     for name in ("residual", "curvature", "factor"):
