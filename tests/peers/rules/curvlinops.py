@@ -4,6 +4,7 @@ from __future__ import annotations
 from refbnn.conform.case import Case
 
 from .peer import RIGHT, Peer, Rule, anything, likelihood, named, regression_with_residuals, silu
+from .torch import SPECIAL_FUNCTIONS
 
 OF_ANY_LOSS = ("loss", "gradient", "jacobian", "ggn.full", "ggn.vp", "ggn.blockdiag", "ggn.lastlayer", "hessian.full",
                "hessian.blockdiag", "hessian.hvp", "ntk")
@@ -32,5 +33,7 @@ PEER = Peer(
         Rule(("2.0.1",), likelihood("categorical", "bernoulli"), ("fisher.mc",), {"MISMATCH"},
              "sampled_fisher_of_classification"),
         Rule(("3.0.1",), likelihood("normal"), ("fisher.mc",), {"LOSSY"}, "noise_of_sampled_fisher"),
-        Rule(("3.0.1",), named("saturated-probit"), ("ggn.*", "hessian.*"), RIGHT | {"LOSSY"}, "tail_of_log_ndtr"),
+        Rule(OLDER, named("negative-binomial-nearly-poisson"), ("loss",), {"MISMATCH"}, "normalisers_by_difference"),
+        Rule(OLDER, named("negative-binomial-nearly-poisson"), ("ggn.*", "hessian.*"), {"MISMATCH"}, "curvature_of_logsigmoid"),
+        *SPECIAL_FUNCTIONS,
         Rule(("*",), anything, ("*",), RIGHT)), refuses)
