@@ -239,6 +239,24 @@ def test_a_singular_curvature_has_no_pseudo_targets_and_says_so():
             method()
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_whether_a_curvature_is_singular_does_not_depend_on_the_unit_of_the_outputs(unit):
+    regular, singular = expanded(REGRESSION.build()), expanded(CLASSES.build())
+    in_unit = replace(regular, S=regular.S / unit)
+    agree(in_unit.pseudo_noise(), unit**2 * regular.pseudo_noise(), terms=4)
+    with pytest.raises(NotPositiveDefinite):
+        replace(singular, S=singular.S / unit).pseudo_noise()
+
+
+@law()
+def test_sites_at_a_batch_of_outputs_are_sites_at_each(spec):
+    case = spec.build()
+    sites = expanded(case)
+    f = sites.f + np.random.default_rng(2).normal(size=(2, 3, *sites.f.shape))
+    looped = np.array([[sites.log_value(f[i, j]) for j in range(3)] for i in range(2)])
+    agree(sites.log_value(f), looped, terms=case.terms, scale=norm_or_one(looped))
+
+
 @law()
 def test_data_in_two_parts_are_data_at_once(spec):
     """Identities G9, G11: condition, then condition again; the log evidences add up."""
