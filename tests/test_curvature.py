@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from refbnn import Loss, curvature
+from refbnn import Loss, assembly, curvature
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, mean_agrees, norm_or_one, smallest_eigenvalue_is_not_negative, vanishes
@@ -63,6 +63,25 @@ def test_every_matrix_is_symmetric_to_the_last_bit(spec):
     for matrix in (case.loss.ggn, case.loss.hessian, case.loss.fisher, case.loss.empirical_fisher):
         A = matrix(case.theta)
         assert np.array_equal(A, A.T), matrix.__name__
+
+
+@law()
+def test_every_route_to_a_full_matrix_leads_to_the_same_matrix(spec):
+    """Rows of SᵀJ in one product; blocks from pairs of δ; blocks from the recursion of B; any block of data at a time."""
+    case = spec.build()
+    at = case.loss.at(case.theta)
+    pullback, v = at.ggn, at.hessian.v
+    where = pullback.layout, pullback.signals
+    routes = (
+        assembly.gauss_newton_gram(*where, pullback.S),
+        assembly.second_derivative(*where, None, None, S=pullback.S),
+        assembly.second_derivative(*where, pullback.M, None, block_size=2),
+    )
+    for G in routes:
+        agree(G, pullback.full(), terms=case.terms, scale=norm_or_one(G))
+    H = assembly.second_derivative(*where, pullback.M, v)
+    agree(assembly.second_derivative(*where, None, v, 3, S=pullback.S), H, terms=case.terms, scale=size(case))
+    agree(at.hessian.full(), H, terms=case.terms, scale=size(case))
 
 
 # -- the split H = G + R ----------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ DEEP = Spec((2, 3, 4, 2), ("tanh", "gelu"), "categorical", num_data=5, prior="fu
 RELU = Spec((3, 5, 4, 2), "relu", "bernoulli", bias=False, num_data=7, seed=3)
 LINEAR = Spec((3, 2), likelihood="normal", num_data=7, seed=5)
 BINARY = Spec((2, 4, 1), "sin", "bernoulli", num_data=6, seed=6)
+DEEP_BINARY = Spec((2, 3, 4, 1), "tanh", "bernoulli", num_data=5, seed=9)
 DEEP_LINEAR = Spec((2, 3, 4, 2), "identity", num_data=5, seed=8)
 SMALL = Spec((1, 2, 1), "tanh", "normal", num_data=3, prior="full", seed=7)
 
@@ -80,6 +81,14 @@ def column_major(self, theta):
         start += out * self.bias
         layers.append((np.swapaxes(W, -1, -2), b))
     return layers
+
+
+true_pairs = assembly._pairs
+
+
+def pairs_without_bend(B, columns):
+    """Σ_c δ_c δ_cᵀ alone where both are there."""
+    return true_pairs(B if columns is None else None, columns)
 
 
 def only_the_last_bias(self, theta, X):
@@ -204,6 +213,9 @@ NETWORK = [
     ("C1 cross term δ ∂a/∂θ dropped", instead(assembly._CrossBlock, "add_first_order", no_cross_terms),
      (*hessian_laws, on(test_mlp.test_the_contracted_hessian_has_its_structure_in_terms_of_hidden_states, DEEP),
       on(test_mlp.test_the_contracted_hessian_of_a_homogeneous_network_obeys_euler_twice, RELU))),
+    ("C1 no bend beside pairs of δ", instead(assembly, "_pairs", pairs_without_bend),
+     (on(test_curvature.test_every_route_to_a_full_matrix_leads_to_the_same_matrix, DEEP),
+      on(test_loss.test_the_hessian_is_the_complex_step_of_the_gradient, DEEP_BINARY))),
     ("C3 factor 2 in the contracted Hessian product", products_with_v(2.0),
      (on(test_mlp.test_the_product_with_the_contracted_hessian_is_that_of_the_matrix, DEEP),
       on(test_loss.test_the_hessian_vector_product_is_that_of_the_matrix, DEEP))),
