@@ -38,12 +38,22 @@ CERTIFIED = {name: quantity for name, quantity in QUANTITIES.items() if quantity
 GROUPS: dict[str, tuple[str, ...]] = {
     "matrices": ("jacobian", "ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc"),
     "where G + P₀ is positive definite": ("laplace.covariance.diag", "laplace.covariance.vp", "laplace.log_det",
-                                          "laplace.log_evidence", "predictive.glm.variance"),
+                                          "laplace.log_evidence", "laplace.evidence.prior", "laplace.diag.variance",
+                                          "laplace.diag.log_det", "laplace.diag.log_evidence", "predictive.joint",
+                                          "predictive.glm.variance", "predictive.diag.variance"),
+    "Normal likelihood, where G + P₀ is positive definite": ("laplace.evidence.noise",),
+    "Bernoulli likelihood, where G + P₀ is positive definite": ("predictive.probit",),
+    "Categorical likelihood, where G + P₀ is positive definite": ("predictive.probit.multiclass",),
     "matrices where G + P₀ is positive definite": ("laplace.precision", "laplace.covariance"),
     "where H + P₀ is positive definite": ("laplace.hessian.log_det", "laplace.hessian.log_evidence"),
     "matrices where H + P₀ is positive definite": ("laplace.hessian.precision", "laplace.hessian.covariance"),
-    "structures": ("ggn.blockdiag", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "hessian.blockdiag", "fisher.kfac",
-                   "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.kfac", "ntk"),
+    "structures": ("ggn.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "hessian.blockdiag",
+                   "hessian.lastlayer", "fisher.kfac", "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.kfac",
+                   "ntk"),
+    "structures where G + P₀ is positive definite": ("laplace.lastlayer.covariance", "laplace.lastlayer.log_det",
+                                                     "predictive.lastlayer.variance"),
+    "structures where KFAC and the prior are": ("laplace.kron.covariance", "laplace.kron.log_det", "laplace.kron.log_evidence",
+                                                "predictive.kron.variance"),
     "where no Kronecker factor has a repeated eigenvalue": ("ggn.ekfac", "ggn.ekfac.split"),
 }
 OPTIONAL = tuple(name for name in CERTIFIED if any(name in group for group in GROUPS.values()))
@@ -179,7 +189,7 @@ class Node:
         unknown = sorted(set(self.value) - set(required) - set(optional))
         missing = [key for key in required if key not in self.value]
         if unknown:
-            self.fail(f"no other keys than {', '.join(required + optional)}", unknown[0])
+            self.fail(_known(required + optional, unknown[0]), unknown[0])
         if missing:
             self.fail(f"the key {missing[0]!r}", sorted(self.value))
 
@@ -241,6 +251,14 @@ class Node:
         if self.at("sha256").text() != digest:
             self.at("sha256").fail(f"{digest}, the SHA-256 of the data as read", self.value["sha256"])
         return data
+
+
+def _known(keys: tuple[str, ...], unknown: str) -> str:
+    """All known keys, or of many those that look like the unknown one."""
+    if len(keys) <= 20:
+        return f"no other keys than {', '.join(keys)}"
+    near = difflib.get_close_matches(unknown, keys, n=3)
+    return f"one of {len(keys)} known keys (nearest: {', '.join(near) or 'none'})"
 
 
 # -- the problem --------------------------------------------------------------------------------------------------
@@ -380,7 +398,7 @@ def _value(node: Node, name: str, shape: tuple[int, ...], problem: Problem, foun
     node.keys(*keys, optional=("scale",))
     if node.at("of").one_of((source,)) not in found:
         node.at("of").fail("a value of this case", source)
-    value = taken(how, found[source].value, layers, node.numbers(shape[0]) if how == "shifted" else None)
+    value = taken(how, found[source].value, problem, node.numbers(shape[0]) if how == "shifted" else None)
     node.proven(packed(own, value, layers))
     return value
 

@@ -30,8 +30,9 @@ Settings = Mapping[str, str]
 # is s^power on these. The exact Fisher has power 1: rescaling a squared error rescales the noise that it implies.
 _POWER = {
     "loss": 1, "gradient": 1, "ggn.full": 1, "ggn.diag": 1, "hessian.full": 1, "hessian.diag": 1, "hessian.hvp": 1,
-    "ggn.vp": 1, "ggn.blockdiag": 1, "ggn.lastlayer": 1, "ggn.kfac": 1, "ggn.kfra": 1, "ggn.ekfac": 1, "ggn.ekfac.split": 1,
-    "hessian.blockdiag": 1, "fisher.full": 1, "fisher.diag": 1, "fisher.vp": 1, "fisher.kfac": 1,
+    "ggn.vp": 1, "ggn.blockdiag": 1, "ggn.neuronblocks": 1, "ggn.lastlayer": 1, "ggn.kfac": 1, "ggn.kfra": 1, "ggn.ekfac": 1,
+    "ggn.ekfac.split": 1,
+    "hessian.blockdiag": 1, "hessian.lastlayer": 1, "fisher.full": 1, "fisher.diag": 1, "fisher.vp": 1, "fisher.kfac": 1,
     "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.empirical.vp": 2, "fisher.empirical.centred": 2,
     "fisher.empirical.kfac": 2, "fisher.mc": 2, "fisher.mc.diag": 2, "fisher.mc.vp": 2, "fisher.mc.kfac": 2}
 

@@ -229,7 +229,9 @@ class _Lazy(Mapping):
         return sum(1 for _ in self)
 
     def _computed(self, quantity: Quantity) -> Reference | None:
-        """None where the quantity does not exist: an indefinite H + P₀."""
+        """None where the quantity does not exist: an indefinite H + P₀, another likelihood."""
+        if not quantity.exists_for(self.problem.likelihood):
+            return None
         function = getattr(reference, quantity.function_name)
         try:
             value, *moved = (np.asarray(function(state), float) for state in self._states)
@@ -246,15 +248,21 @@ class _Lazy(Mapping):
         if precision is None:
             return 1.0
         state = self._states[0]
-        P = (state.ggn if precision == "ggn" else state.hessian).precision.matrix()
+        P = getattr(state, precision).precision.matrix()
         if value.ndim:
             return float(np.linalg.cond(P))
         return max(1.0, float(np.linalg.norm(P) * np.linalg.norm(np.linalg.inv(P))) / max(abs(float(value)), 1e-300))
 
 
 _THROUGH = {
-    **{f"laplace.{part}": "ggn" for part in ("covariance", "covariance.diag", "covariance.vp", "log_det", "log_evidence")},
-    "predictive.glm.variance": "ggn",
+    **{f"laplace.{part}": "ggn" for part in (
+        "covariance", "covariance.diag", "covariance.vp", "log_det", "log_evidence", "evidence.prior", "evidence.noise")},
+    **{f"predictive.{part}": "ggn" for part in ("joint", "glm.variance", "probit", "probit.multiclass")},
+    **dict.fromkeys(("laplace.diag.variance", "laplace.diag.log_det", "laplace.diag.log_evidence", "predictive.diag.variance"),
+                    "diagonal"),
+    **dict.fromkeys(("laplace.lastlayer.covariance", "laplace.lastlayer.log_det", "predictive.lastlayer.variance"), "last_layer"),
+    **dict.fromkeys(("laplace.kron.covariance", "laplace.kron.log_det", "laplace.kron.log_evidence", "predictive.kron.variance"),
+                    "kron"),
     **{f"laplace.hessian.{part}": "hessian" for part in ("covariance", "log_det", "log_evidence")},
 }
 

@@ -3,14 +3,15 @@
 "dense"    all entries
 "lower"    of symmetric matrices the lower triangle, row by row: of the one matrix where axes repeat (p p, n k n k), else of each
 "blocks"   of a matrix that is zero outside the diagonal blocks of the layers, the lower triangles of these, one after the other
-taken      from another value of the case: the "same", its "diagonal", its diagonal blocks of "layers", its "last" such block, or
-           the value off the diagonal with another diagonal, which is given ("shifted")
+taken      from another value of the case: the "same", its "diagonal", its diagonal blocks of "layers" or of "units", its "last"
+           block of a layer, its diagonal blocks of "inputs" one after the other, or the value off the diagonal with another
+           diagonal, which is given ("shifted")
 """
 
 from __future__ import annotations
 
 import math
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,10 @@ from refbnn.conform.quantities import QUANTITIES
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 
-BLOCKS = ("ggn.blockdiag", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag", "fisher.kfac",
-          "fisher.empirical.kfac", "fisher.mc.kfac")
-SYMMETRIC_ARRAYS = ("ntk", "predictive.glm.variance")
+BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag",
+          "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac", "laplace.kron.covariance")
+SYMMETRIC_ARRAYS = ("ntk", "predictive.joint", "predictive.glm.variance", "predictive.diag.variance",
+                    "predictive.lastlayer.variance", "predictive.kron.variance")
 # What a value may be taken from, and how.
 TAKEN: dict[str, tuple[str, str]] = {
     "ggn.diag": ("diagonal", "ggn.full"), "ggn.blockdiag": ("layers", "ggn.full"), "ggn.lastlayer": ("last", "ggn.full"),
@@ -31,6 +33,8 @@ TAKEN: dict[str, tuple[str, str]] = {
     "fisher.empirical.diag": ("diagonal", "fisher.empirical"), "fisher.mc.diag": ("diagonal", "fisher.mc"),
     "laplace.precision": ("shifted", "ggn.full"), "laplace.hessian.precision": ("shifted", "hessian.full"),
     "laplace.covariance.diag": ("diagonal", "laplace.covariance"),
+    "ggn.neuronblocks": ("units", "ggn.full"), "hessian.lastlayer": ("last", "hessian.full"),
+    "predictive.glm.variance": ("inputs", "predictive.joint"),
 }
 
 
@@ -73,9 +77,9 @@ def unpacked(layout: str, flat: Array, shape: Shape, layer_sizes: Sequence[int])
     return matrices.reshape(shape)
 
 
-def taken(how: str, source: Array, layer_sizes: Sequence[int], diagonal: Array | None) -> Array:
+def taken(how: str, source: Array, problem: Any, diagonal: Array | None) -> Array:
     """The value that is taken from another; `diagonal` for "shifted"."""
-    return _TAKE[how](source, layer_sizes, diagonal)
+    return _TAKE[how](source, problem, diagonal)
 
 
 def _triangles(shape: Shape) -> tuple[int, int]:
@@ -97,16 +101,37 @@ def _from_blocks(flat: Array, layer_sizes: Sequence[int]) -> Array:
     return matrix
 
 
-def _inside(layer_sizes: Sequence[int]) -> NDArray[np.bool_]:
-    """True in the diagonal blocks of the layers."""
-    layer = np.repeat(np.arange(len(layer_sizes)), layer_sizes)
-    return layer[:, None] == layer
+def _together(labels: Sequence[Any]) -> NDArray[np.bool_]:
+    """True where row and column have one label."""
+    label = np.asarray(labels)
+    return label[:, None] == label
 
 
-_TAKE: dict[str, Callable[[Array, Sequence[int], Array | None], Array]] = {
-    "same": lambda source, layers, diagonal: source.copy(),
-    "diagonal": lambda source, layers, diagonal: np.diag(source).copy(),
-    "layers": lambda source, layers, diagonal: np.where(_inside(layers), source, 0.0),
-    "last": lambda source, layers, diagonal: source[_spans(layers)[-1], _spans(layers)[-1]].copy(),
-    "shifted": lambda source, layers, diagonal: np.where(np.eye(len(source), dtype=bool), diagonal, source),
+def _layers(problem: Any) -> Array:
+    return np.repeat(np.arange(len(problem.layer_sizes)), problem.layer_sizes)
+
+
+def _units(problem: Any) -> list[int]:
+    """The number of the unit that each parameter belongs to, over all layers."""
+    labels, first = [], 0
+    for into, out in zip(problem.sizes, problem.sizes[1:]):
+        units = np.arange(first, first + out)
+        labels += [*np.repeat(units, into), *(units if problem.bias else [])]
+        first += out
+    return labels
+
+
+def _last(source: Array, problem: Any, diagonal: Array | None) -> Array:
+    q = problem.layer_sizes[-1]
+    return source[-q:, -q:].copy()
+
+
+_TAKE: dict[str, Callable[[Array, Any, Array | None], Array]] = {
+    "same": lambda source, problem, diagonal: source.copy(),
+    "diagonal": lambda source, problem, diagonal: np.diag(source).copy(),
+    "layers": lambda source, problem, diagonal: np.where(_together(_layers(problem)), source, 0.0),
+    "units": lambda source, problem, diagonal: np.where(_together(_units(problem)), source, 0.0),
+    "last": _last,
+    "inputs": lambda source, problem, diagonal: np.stack([each[:, i] for i, each in enumerate(source)]),
+    "shifted": lambda source, problem, diagonal: np.where(np.eye(len(source), dtype=bool), diagonal, source),
 }

@@ -16,18 +16,26 @@ KINDS = ("array", "symmetric", "positive_definite", "scalar", "root", "samples")
 
 @dataclass(frozen=True)
 class Quantity:
-    """One thing that an adapter may compute; `certified_by` names the stored value that judges it."""
+    """One thing that an adapter may compute; `certified_by` names the stored value that judges it.
+
+    likelihoods: those for which there is such a thing, where not all.
+    """
 
     name: str
     kind: str
     axes: str
     formula: str
     certified_by: str = ""
+    likelihoods: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"{self.name}: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         object.__setattr__(self, "certified_by", self.certified_by or self.name)
+
+    def exists_for(self, likelihood: str) -> bool:
+        """Whether there is such a thing for that likelihood."""
+        return not self.likelihoods or likelihood in self.likelihoods
 
     @property
     def function_name(self) -> str:
@@ -60,6 +68,7 @@ _TABLE = (
     Quantity("ggn.diag", "array", "p", "diag G"),
     Quantity("ggn.vp", "array", "p", "G v, v = problem.vector"),
     Quantity("ggn.blockdiag", "symmetric", "p p", "G, zero outside the diagonal blocks of the layers (W and b together)"),
+    Quantity("ggn.neuronblocks", "symmetric", "p p", "G, zero unless both parameters belong to one unit: its weights and bias"),
     Quantity("ggn.lastlayer", "symmetric", "q q", "the block of G of the output layer, W and b"),
     Quantity("ggn.kfac", "symmetric", "p p",
              "per layer B ⊗ A in θ's order, B = Σ_n Δ_nᵀ Λ_n Δ_n, Δ = ∂f/∂z, A = (1/N) Σ_n ā āᵀ, ā = (a, 1)"),
@@ -71,6 +80,7 @@ _TABLE = (
     Quantity("hessian.full", "symmetric", "p p", "H = ∇²_θ of the loss, prior not included"),
     Quantity("hessian.diag", "array", "p", "diag H"),
     Quantity("hessian.blockdiag", "symmetric", "p p", "H, zero outside the diagonal blocks of the layers"),
+    Quantity("hessian.lastlayer", "symmetric", "q q", "the block of H of the output layer, W and b"),
     Quantity("hessian.hvp", "array", "p", "H v, v = problem.vector"),
     Quantity("fisher.full", "symmetric", "p p", "F = Σ_n J_nᵀ E[r rᵀ] J_n, expectation over y ~ p(y | f_n), exact"),
     Quantity("fisher.diag", "array", "p", "diag F"),
@@ -94,12 +104,36 @@ _TABLE = (
     Quantity("laplace.log_det", "scalar", "", "log |P|"),
     Quantity("laplace.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ log |P|, at the given θ"),
     Quantity("laplace.sample", "samples", "s p", "θ + M z_s, z = problem.normals, M Mᵀ = P⁻¹", "laplace.covariance"),
+    Quantity("laplace.evidence.prior", "scalar", "",
+             "∂/∂ log τ of laplace.log_evidence with τP₀ for P₀, at τ = 1 and fixed θ: ½ (p − (θ − m)ᵀP₀(θ − m) − tr P⁻¹P₀)"),
+    Quantity("laplace.evidence.noise", "scalar", "",
+             "∂/∂ log σ² of laplace.log_evidence at fixed θ, Normal likelihood: ½ (‖y − f‖²/σ² − N C + tr P⁻¹G)",
+             likelihoods=("normal",)),
+    Quantity("laplace.diag.variance", "array", "p", "1/(G + P₀)_ii"),
+    Quantity("laplace.diag.log_det", "scalar", "", "Σ_i log (G + P₀)_ii"),
+    Quantity("laplace.diag.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ laplace.diag.log_det"),
+    Quantity("laplace.lastlayer.covariance", "positive_definite", "q q", "inverse of the block of G + P₀ of the output layer"),
+    Quantity("laplace.lastlayer.log_det", "scalar", "", "log |(G + P₀)_LL|, the block of the output layer"),
+    Quantity("laplace.kron.covariance", "positive_definite", "p p", "(ggn.kfac + the layers' diagonal blocks of P₀)⁻¹, exactly"),
+    Quantity("laplace.kron.log_det", "scalar", "", "log |ggn.kfac + the layers' diagonal blocks of P₀|"),
+    Quantity("laplace.kron.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ laplace.kron.log_det"),
     Quantity("laplace.hessian.precision", "positive_definite", "p p", "H + P₀"),
     Quantity("laplace.hessian.covariance", "positive_definite", "p p", "(H + P₀)⁻¹"),
     Quantity("laplace.hessian.log_det", "scalar", "", "log |H + P₀|"),
     Quantity("laplace.hessian.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ log |H + P₀|"),
     Quantity("predictive.glm.mean", "array", "m k", "f(X_new, θ)"),
+    Quantity("predictive.joint", "array", "m k m k", "J(x) P⁻¹ J(x′)ᵀ over all new inputs together"),
     Quantity("predictive.glm.variance", "array", "m k k", "J(x) P⁻¹ J(x)ᵀ per new input, noise not included"),
+    Quantity("predictive.diag.variance", "array", "m k k", "J(x) Σ J(x)ᵀ, Σ = diag(laplace.diag.variance)"),
+    Quantity("predictive.lastlayer.variance", "array", "m k k",
+             "J_L Σ J_Lᵀ, Σ = laplace.lastlayer.covariance, J_L by the output layer's parameters"),
+    Quantity("predictive.kron.variance", "array", "m k k", "J(x) Σ J(x)ᵀ, Σ = laplace.kron.covariance"),
+    Quantity("predictive.probit", "array", "m k",
+             "Bernoulli with logit link: σ(f/√(1 + π v/8)), f and v those of predictive.glm, per output (MacKay 1992)",
+             likelihoods=("bernoulli",)),
+    Quantity("predictive.probit.multiclass", "array", "m k",
+             "Categorical: softmax of f_c/√(1 + π V_cc/8), f and V those of predictive.glm (Gibbs 1997)",
+             likelihoods=("categorical",)),
     Quantity("predictive.mc", "array", "m y", "(1/t) Σ_t E[y | f(X_new, θ_t)], θ_t = problem.draws"),
 )
 QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for quantity in _TABLE}

@@ -255,7 +255,7 @@ def diagnoses(cases: list[Case]) -> Iterator[Line]:
         yield Line("fault", name, fault.verdict, worst.value)
         said = {finding.quantity: finding for finding in explain(wrong, {}, [(case, quantity) for case, quantity, _ in passed])}
         for spoilt in dict.fromkeys(quantity.name for _, quantity, _ in wrong):
-            yield Line("diagnosis", f"{name}: {spoilt}", str(fault.causes[spoilt]), _cause(said.get(spoilt)))
+            yield Line("diagnosis", f"{name}: {spoilt}", fault.causes[spoilt] or "no cause", _cause(said.get(spoilt)))
 
 
 def _cause(finding: Finding | None) -> str:

@@ -9,14 +9,18 @@ from .designs import DIAGNOSTIC, EXACT
 from .real import REAL
 from .structured import STRUCTURED
 
-# The largest of their kind: their diagonals and products stand for the full matrices, which smaller cases have.
+# Large ones, and those that smaller ones resemble: their diagonals and products stand for the full matrices.
 PRODUCTS_ALONE = (
     "tanh-normal-2-3-5-3", "silu-categorical-2-3-3-5", "sin-normal-2-3-7", "sin-poisson-2-3-5-3-no-bias",
-    "gelu-bernoulli-2-5-3", "erf-categorical-2-5-3",
-    "gelu-tanh-normal-2-5-3", "sigmoid-normal-2-3-5", "sigmoid-categorical-2-5-3-no-bias",
-    "softplus-poisson-2-3-5", "deep-linear-normal-3-2-5-3", "square-normal-2-3-5", "relu-categorical-2-5-3",
-    "leaky-relu-poisson-2-3-5", "leaky-relu-normal-2-3-2-3", "square-bernoulli-2-5-3-no-bias", "four-hidden-layers",
-    "three-precisions-deep", "seven-classes", "one-output-normal", "wine-silu-6-3-3", "digits-relu-8-4-3", "iris-tanh-4-3-3",
+    "gelu-bernoulli-2-5-3", "erf-categorical-2-5-3", "gelu-tanh-normal-2-5-3", "sigmoid-normal-2-3-5",
+    "sigmoid-categorical-2-5-3-no-bias", "softplus-poisson-2-3-5", "deep-linear-normal-3-2-5-3", "square-normal-2-3-5",
+    "square-normal-2-3-2-3", "relu-categorical-2-5-3", "leaky-relu-poisson-2-3-5", "leaky-relu-normal-2-3-2-3",
+    "square-bernoulli-2-5-3-no-bias", "four-hidden-layers", "three-precisions-deep", "seven-classes", "one-output-normal",
+    "one-output-poisson", "duplicate-data", "zero-counts", "large-rates", "huge-prior-precision", "saturated-bernoulli",
+    "wine-silu-6-3-3", "digits-relu-8-4-3", "tanh-bernoulli-2-5-3", "tanh-poisson-2-5-3",
+    "sigmoid-categorical-2-3-5-near-mode", "relu-normal-2-5-3", "more-parameters-than-data", "saturated-tanh",
+    "large-inputs", "near-zero-noise", "twin-units", "same-inputs", "blind-feature", "one-output-bernoulli",
+    "tiny-prior-precision", "iris-tanh-4-3-3", "breast-cancer-gelu-5-3-1", "diabetes-tanh-4-3-1", "linnerud-softplus-3-2-3",
 )
 DESIGNS = [replace(design, matrices=design.id not in PRODUCTS_ALONE)
            for design in DIAGNOSTIC + EXACT + AWKWARD + REAL + STRUCTURED]

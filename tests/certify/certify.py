@@ -11,18 +11,19 @@ import mpmath
 
 from .closed import Closed, ldl
 from .closed_likelihoods import CANONICAL
-from .derive import GGN, HESSIAN, Derivation
+from .derive import GGN, HESSIAN, KRON, Derivation
 from .fields import Decimal, Interval, Rational
 from .question import Question
 
 AGREEMENT = Fraction(1, 10 ** 45)
 RATIONAL_LIKELIHOODS = ("normal", "normal_full")
 FIRST_BITS, LAST_BITS = 384, 12288
-SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "laplace.hessian.log_det",
-           "laplace.hessian.log_evidence")
-THROUGH_AN_INVERSE = ("laplace.covariance", "laplace.covariance.diag", "laplace.covariance.vp", "laplace.log_det",
-                      "laplace.log_evidence", "predictive.glm.variance", "laplace.hessian.covariance",
-                      "laplace.hessian.log_det", "laplace.hessian.log_evidence")
+SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "laplace.evidence.prior", "laplace.evidence.noise",
+           "laplace.diag.log_det", "laplace.diag.log_evidence", "laplace.lastlayer.log_det", "laplace.kron.log_det",
+           "laplace.kron.log_evidence", "laplace.hessian.log_det", "laplace.hessian.log_evidence")
+WITH_INVERSES = ("laplace.", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.kron",
+                 "predictive.lastlayer", "predictive.probit")
+NO_INVERSE = ("laplace.precision", "laplace.hessian.precision")
 
 
 class Disagreement(ArithmeticError):
@@ -66,7 +67,7 @@ def _certified_at(question: Question, bits: int) -> dict[str, Result]:
             continue
         ends = [interval_ends(ball) for ball in balls]
         digits = forty_digits(*ends[0]) if name in SCALARS else None
-        tier = "V" if name in THROUGH_AN_INVERSE else "M"
+        tier = "V" if name.startswith(WITH_INVERSES) and name not in NO_INVERSE else "M"
         results[name] = Result(tier, [round_between(low, high, name) for low, high in ends], digits)
     check_fisher(question, results)
     return results
@@ -84,8 +85,9 @@ def route_a(question: Question, bits: int) -> tuple[dict[str, list], tuple[str, 
     field = Interval(bits)
     with field.working():
         derivation = Derivation(question, field)
-        curvatures = {GGN: derivation.ggn, HESSIAN: derivation.hessian}
-        prefixes = tuple(prefix for prefix, M in curvatures.items() if is_positive_definite(derivation.precision(M)))
+        precisions = {GGN: derivation.precision(derivation.ggn), HESSIAN: derivation.precision(derivation.hessian)}
+        precisions |= {KRON: derivation.kron_precision} if question.structures else {}
+        prefixes = tuple(prefix for prefix, P in precisions.items() if is_positive_definite(P))
         values = derivation.network() | derivation.curvature() | laplace(derivation, prefixes)
         return values | derivation.scalars(prefixes), prefixes
 
@@ -93,7 +95,8 @@ def route_a(question: Question, bits: int) -> tuple[dict[str, list], tuple[str, 
 def laplace(derivation: Derivation, prefixes: tuple[str, ...]) -> dict[str, list]:
     """What follows from the inverses."""
     return (derivation.laplace() if GGN in prefixes else {}) | \
-        (derivation.hessian_laplace() if HESSIAN in prefixes else {})
+        (derivation.hessian_laplace() if HESSIAN in prefixes else {}) | \
+        (derivation.kron_laplace() if KRON in prefixes else {})
 
 
 def is_positive_definite(matrix: list[list[flint.arb]]) -> bool:

@@ -219,8 +219,12 @@ class Answers:
 
     def all(self, prefixes: tuple[str, ...], with_logs: bool) -> Values:
         values = self.basic()
+        curvatures = {"laplace.": self.G, "laplace.hessian.": self.H}
         for prefix in prefixes:
-            values |= self.laplace(prefix, self.G if prefix == "laplace." else self.H, with_logs)
+            values |= self.kron_laplace(with_logs) if prefix == "laplace.kron." else \
+                self.laplace(prefix, curvatures[prefix], with_logs)
+        if "laplace." in prefixes:
+            values |= self.diagonal_laplace(with_logs) | (self.last_layer_laplace(with_logs) if self.q.structures else {})
         if with_logs:
             loss, joint = self.loss(), self.log_joint()
             values |= {"loss": [loss], "log_joint": [joint]}
@@ -279,11 +283,80 @@ class Answers:
             values |= {"laplace.covariance.diag": [S[i][i] for i in range(len(S))],
                        "laplace.covariance.vp": _solved(L, D, self.q.vector, self.zero)}
             values["predictive.glm.variance"] = [v for _, J in self.new for v in _projected(L, D, J, self.zero)]
+            values["predictive.joint"] = _projected(L, D, [row for _, J in self.new for row in J], self.zero)
+            if with_logs:
+                values |= self.slopes(S) | self.class_probabilities(values["predictive.glm.variance"])
         if with_logs:
-            log_det = sum((self.c.field.log(d) for d in D), self.zero)
-            evidence = self.log_joint() + (len(D) * self.c.field.log(2 * self.c.field.pi()) - log_det) / 2
-            values |= {prefix + "log_det": [log_det], prefix + "log_evidence": [evidence]}
+            values |= self.volume(prefix, D)
         return values
+
+    def volume(self, prefix: str, D: list) -> Values:
+        """log |P| from its pivots, and the evidence."""
+        log_det = sum((self.c.field.log(d) for d in D), self.zero)
+        evidence = self.log_joint() + (len(D) * self.c.field.log(2 * self.c.field.pi()) - log_det) / 2
+        return {prefix + "log_det": [log_det], prefix + "log_evidence": [evidence]}
+
+    def diagonal_laplace(self, with_logs: bool) -> Values:
+        """P_ii alone."""
+        P = [self.G[i][i] + self.q.prior_precision[i][i] for i in range(self.q.num_params)]
+        spread = [sum((a * b / t for a, b, t in zip(left, right, P)), self.zero)
+                  for _, J in self.new for left in J for right in J]
+        return {"laplace.diag.variance": [1 / t for t in P], "predictive.diag.variance": spread} | (
+            self.volume("laplace.diag.", P) if with_logs else {})
+
+    def last_layer_laplace(self, with_logs: bool) -> Values:
+        """The block of P of the last layer."""
+        start = self.c.offsets[-1]
+        P = [[a + b for a, b in zip(*rows)][start:] for rows in zip(self.G[start:], self.q.prior_precision[start:])]
+        L, D = ldl(P, self.zero)
+        spread = [v for _, J in self.new for v in _projected(L, D, [row[start:] for row in J], self.zero)]
+        values = {"laplace.lastlayer.covariance": _lower(_inverse(L, D, self.zero)), "predictive.lastlayer.variance": spread}
+        return values | ({"laplace.lastlayer.log_det": self.volume("", D)["log_det"]} if with_logs else {})
+
+    def kron_laplace(self, with_logs: bool) -> Values:
+        """Layer by layer: the blocks of a block-diagonal matrix know nothing of each other."""
+        P, values = self.kron_precision(), self.zeros()
+        pivots, spread = [], [[self.zero] * len(J) ** 2 for _, J in self.new]
+        for start, size in zip(self.c.offsets, self.q.layer_sizes):
+            span = slice(start, start + size)
+            L, D = ldl([row[span] for row in P[span]], self.zero)
+            pivots += D
+            for row, found in zip(values[span], _inverse(L, D, self.zero)):
+                row[span] = found
+            spread = [[a + b for a, b in zip(done, _projected(L, D, [row[span] for row in J], self.zero))]
+                      for done, (_, J) in zip(spread, self.new)]
+        return {"laplace.kron.covariance": _lower(values), "predictive.kron.variance": [v for each in spread for v in each]} | (
+            self.volume("laplace.kron.", pivots) if with_logs else {})
+
+    def kron_precision(self) -> list[list]:
+        structures = Structures(self)
+        kfac = structures.kfac([self.c.curvature(f, y) for f, y in zip(self.f, self.q.y)])
+        return [[a + b for a, b in zip(*rows)] for rows in zip(kfac, structures.masked(self.q.prior_precision))]
+
+    def slopes(self, S: list[list]) -> Values:
+        """Of the evidence at fixed θ, by log τ (P₀ → τ P₀) and by log σ²: the trace of S P₀, and, as S P = 1, that of S G."""
+        p, P0 = range(self.q.num_params), self.q.prior_precision
+        d = [a - b for a, b in zip(self.q.theta, self.q.prior_mean)]
+        trace = sum((S[i][j] * P0[i][j] for i in p for j in p), self.zero)
+        quadratic = sum((P0[i][j] * d[i] * d[j] for i in p for j in p), self.zero)
+        values = {"laplace.evidence.prior": [(len(d) - quadratic - trace) / 2]}
+        if self.q.likelihood == "normal":
+            errors = sum(((a - t) * (a - t) for f, y in zip(self.f, self.q.y) for a, t in zip(f, y)), self.zero)
+            count = len(self.f) * self.q.num_outputs
+            values["laplace.evidence.noise"] = [(errors / self.q.variance - count + len(d) - trace) / 2]
+        return values
+
+    def class_probabilities(self, variance: list) -> Values:
+        """κ = (1 + π v/8)^(−1/2); σ(κf) and softmax(κf)."""
+        name = {"bernoulli": "predictive.probit", "categorical": "predictive.probit.multiclass"}.get(self.q.likelihood)
+        if name is None:
+            return {}
+        k, result = self.q.num_outputs, []
+        for n, (f, _) in enumerate(self.new):
+            v = [variance[n * k * k + i * k + i] for i in range(k)]
+            scaled = [a * self.c.field.exp(-self.c.field.log(1 + self.c.field.pi() * b / 8) / 2) for a, b in zip(f, v)]
+            result += self.c.form.mean(scaled)
+        return {name: result}
 
     def loss(self) -> Number:
         return sum((self.c.loss(f, y) for f, y in zip(self.f, self.q.y)), self.zero)

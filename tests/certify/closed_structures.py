@@ -72,6 +72,12 @@ class Structures:
         return self.written((l, B, [[a * b for b in inputs[l]] for a in inputs[l]])
                             for l in self.layers for B, (inputs, _) in zip(self.curved(l, outputs), self.signals))
 
+    def units(self, outputs: list[Matrix]) -> Matrix:
+        """Σ_n (B_n)_ii ā ā', unit by unit."""
+        return self.written((l, [[v if i == u else self.zero for u, v in enumerate(row)] for i, row in enumerate(B)],
+                             [[a * b for b in inputs[l]] for a in inputs[l]])
+                            for l in self.layers for B, (inputs, _) in zip(self.curved(l, outputs), self.signals))
+
     def kfra(self, outputs: list[Matrix]) -> Matrix:
         """S_L = Σ Λ_n, S_l,ij = (1/N) Σ_uw W_ui S_{l+1},uw W_wj Σ_n φ′_ni φ′_nj."""
         n, B = len(self.q.X), self.factor(self.layers[-1], outputs)
@@ -133,7 +139,8 @@ class Structures:
         last = c.offsets[-1]
         matrices = {
             "ggn.blockdiag": self.blocks(curvature), "hessian.blockdiag": self.masked(H),
-            "ggn.lastlayer": [row[last:] for row in G[last:]],
+            "ggn.neuronblocks": self.units(curvature), "ggn.lastlayer": [row[last:] for row in G[last:]],
+            "hessian.lastlayer": [row[last:] for row in H[last:]],
             "ggn.kfac": self.kfac(curvature), "ggn.kfra": self.kfra(curvature), "fisher.kfac": self.kfac(fisher),
             "fisher.empirical.centred": self.centred(), "fisher.empirical.kfac": self.kfac(empirical),
             "fisher.mc.kfac": self.kfac(mc)}

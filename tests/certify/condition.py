@@ -25,7 +25,8 @@ FIELD = Interval(256)
 KRONECKER = ("ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac")
 PACKED = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc", "laplace.precision",
           "laplace.hessian.precision", "laplace.covariance", "laplace.hessian.covariance", "ggn.blockdiag",
-          "hessian.blockdiag", "ggn.lastlayer", "fisher.empirical.centred", *KRONECKER)
+          "hessian.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "hessian.lastlayer", "fisher.empirical.centred",
+          "laplace.lastlayer.covariance", "laplace.kron.covariance", *KRONECKER)
 
 
 def condition_numbers(name: str, question: Question, results: dict[str, Result], scales: dict[str, float]) -> dict:
@@ -41,9 +42,10 @@ def condition_numbers(name: str, question: Question, results: dict[str, Result],
         turning = max(kappa["ggn.kfac"], 1.0) * largest_gap_ratio(question)
         kappa |= {quantity: kappa[quantity] + turning for quantity in ("ggn.ekfac", "ggn.ekfac.split")}
     if "laplace.covariance" in results:
-        kappa |= _parts_of_the_covariance(kappa, results, question)
-        kappa["predictive.glm.variance"] = _projected_variance(kappa, results, question)
-    return {quantity: round_up(value) for quantity, value in kappa.items()}
+        kappa |= _parts_of_the_covariance(kappa, results, question) | posteriors(kappa, results, question)
+    if "laplace.kron.covariance" in results:
+        kappa |= _kron_posterior(kappa, results, question)
+    return {quantity: round_up(kappa[quantity]) for quantity in results}
 
 
 def sensitivities(name: str, question: Question, results: dict[str, Result]) -> dict[str, float]:
@@ -130,15 +132,86 @@ def _parts_of_the_covariance(kappa: dict, results: dict[str, Result], question: 
             "laplace.covariance.vp": inverse + spectral_norm(S) * vector / product}
 
 
-def _projected_variance(kappa: dict, results: dict[str, Result], question: Question) -> float:
+def posteriors(kappa: dict, results: dict[str, Result], question: Question) -> dict:
+    """Of what follows from G + P₀ and from parts of it."""
+    p, last = question.num_params, question.num_params - question.layer_sizes[-1]
+    P, S = (unpacked(results["laplace." + part].data, p) for part in ("precision", "covariance"))
+    J = _new_jacobians(question)
+    found = {"predictive.glm.variance": _projected(kappa, P, S, J, results["predictive.glm.variance"]),
+             "predictive.joint": _projected(kappa, P, S, [[row for each in J for row in each]], results["predictive.joint"])}
+    diagonal = [[P[i][i] if i == j else 0.0 for j in range(p)] for i in range(p)]
+    found |= _posterior("diag", "variance", kappa, diagonal, J, results)
+    if "laplace.lastlayer.covariance" in results:
+        block = [row[last:] for row in P[last:]]
+        found |= _posterior("lastlayer", "covariance", kappa, block, [[row[last:] for row in each] for each in J], results)
+    return found | _slopes(kappa, results, question, P, S) | _probabilities(kappa, results, found, question.num_outputs)
+
+
+def _kron_posterior(kappa: dict, results: dict[str, Result], question: Question) -> dict:
+    """Of what follows from KFAC in the place of G."""
+    with FIELD.working():
+        P = [[_double(v) for v in row] for row in Answers(Closed(question.lifted(FIELD), FIELD)).kron_precision()]
+    return _posterior("kron", "covariance", kappa, P, _new_jacobians(question), results)
+
+
+def _posterior(name: str, spread: str, kappa: dict, P: list, J: list, results: dict[str, Result]) -> dict:
+    """As for the whole of P: through the inverse, the determinant and J P⁻¹ Jᵀ."""
+    p, own = len(P), results[f"laplace.{name}.{spread}"].data
+    S = [[own[i] if i == j else 0.0 for j in range(p)] for i in range(p)] if spread == "variance" else unpacked(own, p)
+    log_det = results[f"laplace.{name}.log_det"].data[0]
+    change = _of_precision(kappa, name) * frobenius(P) * frobenius(S)
+    variance = f"predictive.{name}.variance"
+    found = {f"laplace.{name}.{spread}": _of_precision(kappa, name) * spectral_norm(P) * spectral_norm(S),
+             f"laplace.{name}.log_det": change / (abs(log_det) or 1.0),
+             variance: _projected(kappa, P, S, J, results[variance], name)}
+    if f"laplace.{name}.log_evidence" in results:
+        evidence, joint = (results[key].data[0] for key in (f"laplace.{name}.log_evidence", "log_joint"))
+        found[f"laplace.{name}.log_evidence"] = (max(kappa["log_joint"], 1.0) * abs(joint) + change / 2) / (abs(evidence) or 1.0)
+    return found
+
+
+def _of_precision(kappa: dict, name: str) -> float:
+    return max(kappa["ggn.kfac" if name == "kron" else "laplace.precision"], 1.0)
+
+
+def _projected(kappa: dict, P: list, S: list, jacobians: list, result: Result, name: str = "") -> float:
     """Of J Σ Jᵀ, from relative errors ε κ in P and in J: Δ = −J Σ ΔP Σ Jᵀ + 2 sym(ΔJ Σ Jᵀ)."""
-    P, S = (unpacked(results["laplace." + part].data, question.num_params) for part in ("precision", "covariance"))
-    size = frobenius([results["predictive.glm.variance"].data])
-    jacobians = _new_jacobians(question)
     through = [(frobenius(J), frobenius([times(S, row) for row in J])) for J in jacobians]
-    from_precision = max(kappa["laplace.precision"], 1.0) * spectral_norm(P) * math.fsum(SJ * SJ for _, SJ in through)
+    from_precision = _of_precision(kappa, name) * spectral_norm(P) * math.fsum(SJ * SJ for _, SJ in through)
     from_jacobian = 2 * max(kappa["jacobian"], 1.0) * math.fsum(J * SJ for J, SJ in through)
-    return (from_precision + from_jacobian) / size
+    return (from_precision + from_jacobian) / frobenius([result.data])
+
+
+def _slopes(kappa: dict, results: dict[str, Result], question: Question, P: list, S: list) -> dict:
+    """Of p/2 − ½ dᵀP₀d − ½ tr ΣP₀ (and with the loss for the quadratic form): Δ tr = tr ΣP₀Σ ΔP."""
+    P0 = [list(map(float, row)) for row in question.prior_precision]
+    both = [times(P0, row) for row in S]
+    bent = frobenius([times(S, row) for row in both])
+    trace = math.fsum(both[i][i] for i in range(len(S)))
+    turned = max(kappa["laplace.precision"], 1.0) * (frobenius(P) * bent + abs(trace)) / 2
+    change = {"laplace.evidence.prior": "log_joint", "laplace.evidence.noise": "loss"}
+    return {name: (turned + len(S) + max(kappa[of], 1.0) * abs(results[of].data[0])) / (abs(results[name].data[0]) or 1.0)
+            for name, of in change.items() if name in results}
+
+
+def _probabilities(kappa: dict, results: dict[str, Result], found: dict, k: int) -> dict:
+    """Of σ(a) and softmax(a), a = f s, s = (1 + π v/8)^(−1/2): ‖Δa‖ <= max s ‖Δf‖ + max |f| s³ (π/16) ‖Δv‖ at every input."""
+    moved_f, moved_v = (kappa["predictive.glm.mean"] * frobenius([results["predictive.glm.mean"].data]),
+                        found["predictive.glm.variance"] * frobenius([results["predictive.glm.variance"].data]))
+    f, v = (results[f"predictive.glm.{part}"].data for part in ("mean", "variance"))
+    change = []
+    for n in range(len(f) // k):
+        s = [1 / math.sqrt(1 + math.pi * v[n * k * k + i * (k + 1)] / 8) for i in range(k)]
+        change.append(max(s) * moved_f + max(abs(f[n * k + i]) * s[i] ** 3 for i in range(k)) * math.pi / 16 * moved_v)
+    slopes = {"predictive.probit": lambda p: [[a * (1 - a) for a in p]],
+              "predictive.probit.multiclass": lambda p: [[a * (i == j) - a * b for j, b in enumerate(p)]
+                                                         for i, a in enumerate(p)]}
+    result = {}
+    for name in set(slopes) & set(results):
+        p = results[name].data
+        inputs = [frobenius(slopes[name](p[n * k:(n + 1) * k])) * change[n] for n in range(len(change))]
+        result[name] = 1 + frobenius([inputs]) / frobenius([p])
+    return result
 
 
 def _new_jacobians(question: Question) -> list[list[list[float]]]:

@@ -19,7 +19,8 @@ from .fields import Interval, Rational
 from .jets import Jet, total, variable
 from .question import Question
 
-GGN, HESSIAN = "laplace.", "laplace.hessian."       # prefixes of what follows from G + P₀ and from H + P₀
+# Prefixes of what follows from G + P₀, from H + P₀, and from KFAC plus the diagonal blocks of P₀.
+GGN, HESSIAN, KRON = "laplace.", "laplace.hessian.", "laplace.kron."
 Values = dict[str, Any]     # flat lists; symmetric matrices as packed lower triangles; scalars as one-element lists
 
 
@@ -59,6 +60,10 @@ class Derivation:
             return PIECEWISE[self.q.activation](self, z)
         polynomial = TRANSCENDENTAL[self.q.activation](flint.arb_series([z, 1], 3), self.field)
         return tuple(polynomial[i] for i in range(3))
+
+    @cached_property
+    def structures(self) -> Structures:
+        return Structures(self)
 
     @cached_property
     def theta_jets(self) -> list[Jet]:
@@ -151,7 +156,7 @@ class Derivation:
                 "fisher.empirical": lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
                 "fisher.empirical.vp": self.times_vector(empirical),
                 "fisher.mc": lower(mc), "fisher.mc.diag": [mc[i][i] for i in p], "fisher.mc.vp": self.times_vector(mc),
-                "predictive.mc": self.mean_of_draws()} | (Structures(self).values() if self.q.structures else {})
+                "predictive.mc": self.mean_of_draws()} | (self.structures.values() if self.q.structures else {})
 
     def times_vector(self, M: list[list]) -> list:
         """M v."""
@@ -173,18 +178,62 @@ class Derivation:
         """P = G + P₀ and what follows from its inverse."""
         P = self.precision(self.ggn)
         covariance = self.field.matrix(P).inv()
-        S = covariance.tolist()
-        return {"laplace.precision": lower(P), "laplace.covariance": lower(S),
-                "laplace.covariance.diag": [S[i][i] for i in range(len(S))], "laplace.covariance.vp": self.times_vector(S),
-                "predictive.glm.variance": self.projected(covariance)}
+        S, p = covariance.tolist(), range(len(P))
+        variances = [self.one / P[i][i] for i in p]
+        diagonal = self.field.matrix([[variances[i] if i == j else self.zero for j in p] for i in p])
+        result = {"laplace.precision": lower(P), "laplace.covariance": lower(S),
+                  "laplace.covariance.diag": [S[i][i] for i in p], "laplace.covariance.vp": self.times_vector(S),
+                  "laplace.diag.variance": variances, "predictive.diag.variance": self.projected(diagonal),
+                  "predictive.glm.variance": self.projected(covariance), "predictive.joint": self.jointly(covariance)}
+        return result | (self.last_layer_laplace(P) if self.q.structures else {}) | self.class_probabilities(result)
 
-    def projected(self, covariance: Any) -> list:
-        """J(x) Σ J(x)ᵀ for every new input."""
+    def projected(self, covariance: Any, start: int = 0) -> list:
+        """J(x) Σ J(x)ᵀ for every new input, in the parameters from `start` on."""
         result = []
         for f in self.new_jets:
-            J = self.field.matrix([self.gradient_of(a) for a in f])
+            J = self.field.matrix([self.gradient_of(a)[start:] for a in f])
             result += (J * covariance * J.transpose()).entries()
         return result
+
+    def jointly(self, covariance: Any) -> list:
+        """J Σ Jᵀ over all new inputs and outputs."""
+        J = self.field.matrix([self.gradient_of(a) for f in self.new_jets for a in f])
+        return (J * covariance * J.transpose()).entries()
+
+    def last(self, P: list[list]) -> list[list]:
+        """The block of the last layer."""
+        start = self.q.num_params - self.q.layer_sizes[-1]
+        return [row[start:] for row in P[start:]]
+
+    def last_layer_laplace(self, P: list[list]) -> Values:
+        covariance = self.field.matrix(self.last(P)).inv()
+        start = self.q.num_params - self.q.layer_sizes[-1]
+        return {"laplace.lastlayer.covariance": lower(covariance.tolist()),
+                "predictive.lastlayer.variance": self.projected(covariance, start)}
+
+    def class_probabilities(self, values: Values) -> Values:
+        """The probit approximation σ(f/√(1 + π v/8)), and with softmax for σ: arithmetic on the definition."""
+        name = PROBIT.get(self.q.likelihood)
+        if name is None or not hasattr(self.field, "pi"):
+            return {}
+        k, result = self.q.num_outputs, []
+        for n, f in enumerate(self.new_jets):
+            v = [values["predictive.glm.variance"][n * k * k + i * (k + 1)] for i in range(k)]
+            result += self.family.mean([a.value / (1 + self.field.pi() * b / 8).sqrt() for a, b in zip(f, v)])
+        return {name: result}
+
+    @cached_property
+    def kron_precision(self) -> list[list]:
+        """KFAC of the GGN plus the diagonal blocks of P₀."""
+        blocks = [self.structures.block_of(self.q.prior_precision, layer) for layer in range(len(self.q.layer_sizes))]
+        kfac, prior = self.structures.kfac(self.structures.of_ggn()), self.structures.together(blocks)
+        return [[a + b for a, b in zip(*rows)] for rows in zip(kfac, prior)]
+
+    def kron_laplace(self) -> Values:
+        covariance = self.field.matrix(self.kron_precision).inv()
+        together = self.structures.together([self.structures.block_of(covariance.tolist(), layer)
+                                             for layer in range(len(self.q.layer_sizes))])
+        return {"laplace.kron.covariance": lower(together), "predictive.kron.variance": self.projected(covariance)}
 
     def hessian_laplace(self) -> Values:
         P = self.precision(self.hessian)
@@ -198,12 +247,41 @@ class Derivation:
         joint = self.log_prior() - loss
         result = {"loss": loss, "log_joint": joint}
         half_log_two_pi = self.field.log(self.field.pi() * 2) / 2
-        for prefix in prefixes:
-            curvature = self.ggn if prefix == GGN else self.hessian
-            log_det = self.field.log(self.field.matrix(self.precision(curvature)).det())
+        for prefix, P in self.precisions(prefixes).items():
+            log_det = self.field.log(self.field.matrix(P).det())
             result[prefix + "log_det"] = log_det
-            result[prefix + "log_evidence"] = joint + half_log_two_pi * self.q.num_params - log_det / 2
+            if prefix != "laplace.lastlayer.":
+                result[prefix + "log_evidence"] = joint + half_log_two_pi * self.q.num_params - log_det / 2
+        if GGN in prefixes:
+            result |= self.slopes(loss, constants)
         return {name: [value] for name, value in result.items()}
+
+    def precisions(self, prefixes: tuple[str, ...]) -> dict[str, list[list]]:
+        """Every precision that has a log-determinant, by its prefix."""
+        of = {GGN: lambda: self.precision(self.ggn), HESSIAN: lambda: self.precision(self.hessian),
+              KRON: lambda: self.kron_precision}
+        found = {prefix: of[prefix]() for prefix in prefixes}
+        if GGN in prefixes:
+            p = range(self.q.num_params)
+            found["laplace.diag."] = [[found[GGN][i][i] if i == j else self.zero for j in p] for i in p]
+        if GGN in prefixes and self.q.structures:
+            found["laplace.lastlayer."] = self.last(found[GGN])
+        return found
+
+    def slopes(self, loss: Any, constants: Any) -> dict[str, Any]:
+        """By log τ, of the evidence with τ P₀ for P₀ at τ = 1; by log σ², of which the loss without constants is a multiple."""
+        P, matrix = self.precision(self.ggn), self.field.matrix
+        d = [a - b for a, b in zip(self.q.theta, self.q.prior_mean)]
+        square = sum((d[i] * t * d[j] for i, row in enumerate(self.q.prior_precision) for j, t in enumerate(row)), self.zero)
+        relative = matrix(P).solve(matrix(self.q.prior_precision))
+        trace = sum((relative[i, i] for i in range(len(P))), self.zero)
+        result = {"laplace.evidence.prior": (len(P) - square - trace) / 2}
+        if self.q.likelihood == "normal":
+            of_data = matrix(P).solve(matrix(self.ggn))
+            trace = sum((of_data[i, i] for i in range(len(P))), self.zero)
+            count = len(self.q.X) * self.q.num_outputs
+            result["laplace.evidence.noise"] = loss - constants - (count - trace) / 2
+        return result
 
     def log_prior(self) -> Any:
         """log N(θ; μ, P₀⁻¹)."""
@@ -212,6 +290,9 @@ class Derivation:
                      self.zero)
         log_det = self.field.log(self.field.matrix(self.q.prior_precision).det())
         return (log_det - square - self.field.log(self.field.pi() * 2) * len(d)) / 2
+
+
+PROBIT = {"bernoulli": "predictive.probit", "categorical": "predictive.probit.multiclass"}
 
 
 def _add_outer(matrix: list[list], left: list, right: list, factor: Any) -> None:

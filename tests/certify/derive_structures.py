@@ -51,6 +51,11 @@ class Structures:
                 M[at + i][at:at + len(row)] = row
         return M
 
+    def by_unit(self, M: Matrix) -> Matrix:
+        """Zero but where row and column belong to one unit."""
+        unit = [(layer, i) for layer in range(self.depth) for i, _ in self.places(layer)]
+        return [[v if unit[r] == unit[c] else self.zero for c, v in enumerate(row)] for r, row in enumerate(M)]
+
     def block_of(self, M: Matrix, layer: int) -> Matrix:
         span = slice(self.start(layer), self.start(layer) + self.q.layer_sizes[layer])
         return [row[span] for row in M[span]]
@@ -192,7 +197,8 @@ class Structures:
         matrices = {
             "ggn.blockdiag": self.together([self.block_of(G, layer) for layer in range(self.depth)]),
             "hessian.blockdiag": self.together([self.block_of(H, layer) for layer in range(self.depth)]),
-            "ggn.lastlayer": self.block_of(G, last),
+            "ggn.neuronblocks": self.by_unit(G), "ggn.lastlayer": self.block_of(G, last),
+            "hessian.lastlayer": self.block_of(H, last),
             "ggn.kfac": self.kfac(self.of_ggn()), "ggn.kfra": self.kfra(),
             "fisher.kfac": self.kfac(self.of_fisher()), "fisher.empirical.centred": self.centred(),
             "fisher.empirical.kfac": self.kfac(self.of_gradients(self.q.y)),

@@ -10,9 +10,10 @@ import struct
 from .condition import KRONECKER, PACKED
 from .question import Question
 
-BLOCKS = ("ggn.blockdiag", "hessian.blockdiag", *KRONECKER)
-STACKS = ("predictive.glm.variance",)       # one symmetric matrix for each new input
-WHOLE = ("ntk",)                            # one symmetric matrix, given in full
+BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "hessian.blockdiag", "laplace.kron.covariance", *KRONECKER)
+# One symmetric matrix for each new input; one symmetric matrix, given in full.
+STACKS = ("predictive.glm.variance", "predictive.diag.variance", "predictive.lastlayer.variance", "predictive.kron.variance")
+WHOLE = ("ntk", "predictive.joint")
 TAKEN = {
     "ggn.diag": ("diagonal", "ggn.full"), "ggn.blockdiag": ("layers", "ggn.full"), "ggn.lastlayer": ("last", "ggn.full"),
     "hessian.diag": ("diagonal", "hessian.full"), "hessian.blockdiag": ("layers", "hessian.full"),
@@ -20,6 +21,8 @@ TAKEN = {
     "fisher.empirical.diag": ("diagonal", "fisher.empirical"), "fisher.mc.diag": ("diagonal", "fisher.mc"),
     "laplace.precision": ("shifted", "ggn.full"), "laplace.hessian.precision": ("shifted", "hessian.full"),
     "laplace.covariance.diag": ("diagonal", "laplace.covariance"),
+    "ggn.neuronblocks": ("units", "ggn.full"), "hessian.lastlayer": ("last", "hessian.full"),
+    "predictive.glm.variance": ("inputs", "predictive.joint"),
 }
 
 
@@ -41,7 +44,8 @@ def own(name: str, data: list[float], question: Question) -> tuple[str, list[flo
     if name in PACKED:
         return "lower", data
     if name in STACKS or name in WHOLE:
-        side = question.num_outputs if name in STACKS else len(question.X) * question.num_outputs
+        rows = {"ntk": len(question.X), "predictive.joint": len(question.X_new)}.get(name, 1)
+        side = rows * question.num_outputs
         return "lower", [v for at in range(0, len(data), side * side) for v in triangle(data[at:at + side * side], side)]
     return "dense", data
 
@@ -58,7 +62,10 @@ def taken(how: str, values: dict[str, list[float]], name: str, source: str, ques
     if how == "shifted":
         own_diagonal = diagonal(values[name])
         return [own_diagonal[i] if i == j else v for (i, j), v in places(data)]
-    layer = [l for l, span in enumerate(spans(question)) for _ in span]
+    if how == "inputs":
+        m, k = len(question.X_new), question.num_outputs
+        return [data[((n * k + i) * m + n) * k + j] for n in range(m) for i in range(k) for j in range(k)]
+    layer = [l for l, span in enumerate(spans(question)) for _ in span] if how == "layers" else units(question)
     return [v if layer[i] == layer[j] else 0.0 for (i, j), v in places(data)]
 
 
@@ -85,6 +92,15 @@ def spans(question: Question) -> list[range]:
     for size in question.layer_sizes:
         result.append(range(start, start + size))
         start += size
+    return result
+
+
+def units(question: Question) -> list[tuple[int, int]]:
+    """(layer, unit) of every parameter."""
+    result = []
+    for l, (into, out) in enumerate(zip(question.sizes, question.sizes[1:])):
+        result += [(l, i) for i in range(out) for _ in range(into)]
+        result += [(l, i) for i in range(out)] if question.bias else []
     return result
 
 

@@ -270,6 +270,33 @@ def test_a_fault_in_any_product_is_caught(monkeypatch, attribute, quantity):
         both_routes("bernoulli")
 
 
+@pytest.mark.parametrize("attribute, quantity", [
+    ("diagonal_laplace", "laplace.diag"), ("last_layer_laplace", "laplace.lastlayer"), ("kron_laplace", "laplace.kron"),
+    ("slopes", "laplace.evidence"), ("class_probabilities", "predictive.probit")])
+def test_a_fault_in_any_posterior_is_caught(monkeypatch, attribute, quantity):
+    """Off in the 44th digit, in the last entry of the first value."""
+    plain = getattr(closed.Answers, attribute)
+
+    def off(self, *given):
+        values = plain(self, *given)
+        first = next(iter(values.values()), [mpmath.mpf(0)])
+        first[-1] = first[-1] * (1 + mpmath.mpf(10) ** -43)
+        return values
+    monkeypatch.setattr(closed.Answers, attribute, off)
+    with pytest.raises(certify.Disagreement, match=f"^{quantity}"):
+        both_routes("bernoulli")
+
+
+def test_a_slope_by_the_noise_that_forgets_its_determinant_is_caught(monkeypatch):
+    plain = closed.Answers.slopes
+
+    def without_trace(self, S):
+        values = plain(self, S)
+        return values | {"laplace.evidence.noise": [self.loss() - values["laplace.evidence.noise"][0]]}
+    monkeypatch.setattr(closed.Answers, "slopes", without_trace)
+    caught("laplace.evidence.noise")
+
+
 def test_a_solve_that_forgets_to_go_back_is_caught(monkeypatch):
     monkeypatch.setattr(closed, "_solved", lambda L, D, b, zero: closed._forward_solve(L, b, zero))
     caught("laplace.covariance.vp")
@@ -277,7 +304,7 @@ def test_a_solve_that_forgets_to_go_back_is_caught(monkeypatch):
 
 @pytest.mark.parametrize("attribute, quantity", [
     ("input_factor", "ggn.kfac"), ("kfra", "ggn.kfra"), ("centred", "fisher.empirical.centred"), ("ntk", "ntk"),
-    ("blocks", "ggn.blockdiag"), ("masked", "hessian.blockdiag")])
+    ("blocks", "ggn.blockdiag"), ("masked", "hessian.blockdiag"), ("units", "ggn.neuronblocks")])
 def test_a_fault_in_any_structure_is_caught(monkeypatch, attribute, quantity):
     plain = getattr(closed_structures.Structures, attribute)
 

@@ -83,8 +83,14 @@ def shape(name: str, question: Question) -> list[int]:
     q = question.layer_sizes[-1]
     means = question.num_outputs if question.likelihood == "categorical" else question.num_targets
     special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, means],
-               "predictive.glm.variance": [m, k, k], "ntk": [n, k, n, k], "ggn.lastlayer": [q, q], "jacobian.vp": [n, k]}
-    vector = name == "gradient" or name.endswith((".diag", ".vp", ".hvp"))
+               "predictive.joint": [m, k, m, k], "ntk": [n, k, n, k], "jacobian.vp": [n, k]}
+    if name.startswith("predictive.probit"):
+        return [m, k]
+    if name.startswith("predictive.") and name.endswith(".variance"):
+        return [m, k, k]
+    if ".lastlayer" in name and name not in SCALARS:
+        return [q, q]
+    vector = name == "gradient" or name.endswith((".diag", ".vp", ".hvp", ".variance"))
     return special.get(name) or ([] if name in SCALARS else [p] if vector else [p, p])
 
 

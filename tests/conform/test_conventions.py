@@ -22,7 +22,8 @@ LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.dia
         "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "ggn.blockdiag", "ggn.lastlayer", "ggn.kfac",
         "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag", "fisher.diag", "fisher.kfac",
         "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.diag", "fisher.mc.kfac",
-        "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp")
+        "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp",
+        "ggn.neuronblocks", "hessian.lastlayer")
 TWO_GRADIENTS = tuple(name for name in LOSS if name.startswith(("fisher.empirical", "fisher.mc")))
 STORED = tuple(name for name, quantity in QUANTITIES.items() if quantity.certified_by == name and "hessian." not in name[8:])
 
@@ -31,7 +32,7 @@ def answers(problem):
     """Every quantity of a problem by the package."""
     state = right.prepare(problem)
     return {name: np.asarray(getattr(right, QUANTITIES[name].function_name)(state)) for name in STORED
-            if not name.startswith("laplace.hessian")}
+            if not name.startswith("laplace.hessian") and QUANTITIES[name].exists_for(problem.likelihood)}
 
 
 def converted(problem, name, value, **conventions):

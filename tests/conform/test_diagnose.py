@@ -168,6 +168,7 @@ def test_no_fault_is_attributed_to_a_wrong_cause_on_a_single_problem(problem, fa
     if finding is None or finding.cause is None or not np.any(answer):  # one datum centred, say: nothing is left of it
         return
     expected, cause = planted.causes[name], finding.cause
+    assert expected is not None, finding
     assert expected == cause.key or expected in cause.sentence or _equivalent(problem, name, expected, cause.key), finding
 
 

@@ -8,7 +8,7 @@ from refbnn.conform import case as cases
 from refbnn.conform.quantities import QUANTITIES, Quantity, axis_sizes, nearest, select
 
 
-GGN = ["ggn.vp", "ggn.blockdiag", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split"]
+GGN = ["ggn.vp", "ggn.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split"]
 
 
 def test_function_names_are_unique_and_are_python_names():

@@ -42,11 +42,11 @@ HARMLESS = {
     "prints much": "print('x' * 200_000)",
     "closes sys.stdout": "sys.stdout.close()",
     "closes stdout": "os.close(1)",
+    "reads stdin": "assert sys.stdin.read() == ''",  # before the next one, which may share its process
     "closes stdin": "os.close(0)",
     "writes to stderr": "sys.stderr.write('warning\\n')",
     "warns": "import warnings; warnings.warn('old')",
     "changes the folder": "os.chdir('/')",
-    "reads stdin": "assert sys.stdin.read() == ''",
 }
 HELPERS = """
 def _forever():

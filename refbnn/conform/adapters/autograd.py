@@ -397,6 +397,24 @@ class _State:
         return _Gaussian(self.ggn + self.problem.prior_precision)
 
     @cached_property
+    def diagonal(self):
+        """The precision's diagonal alone."""
+        return _Gaussian(numpy.diag(numpy.diag(self.from_ggn.precision)))
+
+    @cached_property
+    def last_layer(self):
+        q = self.problem.layer_sizes[-1]
+        return _Gaussian(self.from_ggn.precision[-q:, -q:])
+
+    @cached_property
+    def kron(self):
+        return _Gaussian(ggn_kfac(self) + _blocks(self, self.problem.prior_precision))
+
+    @cached_property
+    def new_jacobian(self):
+        return _jacobian(self.problem, self.problem.X_new)
+
+    @cached_property
     def from_hessian(self):
         return _Gaussian(self.hessian + self.problem.prior_precision)
 
@@ -560,6 +578,18 @@ def ggn_blockdiag(s):
     return _blocks(s, s.ggn)
 
 
+def ggn_neuronblocks(s):
+    unit = numpy.concatenate([_unit_of_each(s, layer) for layer in range(len(s.problem.layer_sizes))])
+    return numpy.where(unit[:, None] == unit, s.ggn, 0.0)
+
+
+def _unit_of_each(s, layer):
+    """A number for the unit that each parameter of the layer belongs to."""
+    into, out = s.problem.sizes[layer:layer + 2]
+    units = sum(s.problem.sizes[1:layer + 1]) + numpy.arange(out)
+    return numpy.concatenate([numpy.repeat(units, into), units if s.problem.bias else units[:0]])
+
+
 def ggn_lastlayer(s):
     q = s.problem.layer_sizes[-1]
     return s.ggn[-q:, -q:]
@@ -591,6 +621,11 @@ def hessian_diag(s):
 
 def hessian_blockdiag(s):
     return _blocks(s, s.hessian)
+
+
+def hessian_lastlayer(s):
+    q = s.problem.layer_sizes[-1]
+    return s.hessian[-q:, -q:]
 
 
 def hessian_hvp(s):
@@ -693,6 +728,48 @@ def laplace_sample(s):
     return s.problem.theta + s.problem.normals @ s.from_ggn.root
 
 
+def laplace_evidence_prior(s):
+    P0, shift = s.problem.prior_precision, s.problem.theta - s.problem.prior_mean
+    return 0.5 * (len(shift) - shift @ P0 @ shift - numpy.sum(s.from_ggn.covariance * P0))
+
+
+def laplace_evidence_noise(s):
+    errors = s.problem.y - forward(s)
+    return 0.5 * (numpy.sum(errors ** 2) / s.problem.variance - errors.size + numpy.sum(s.from_ggn.covariance * s.ggn))
+
+
+def laplace_diag_variance(s):
+    return 1 / numpy.diag(s.from_ggn.precision)
+
+
+def laplace_diag_log_det(s):
+    return s.diagonal.log_det
+
+
+def laplace_diag_log_evidence(s):
+    return _log_evidence(s, s.diagonal)
+
+
+def laplace_lastlayer_covariance(s):
+    return s.last_layer.covariance
+
+
+def laplace_lastlayer_log_det(s):
+    return s.last_layer.log_det
+
+
+def laplace_kron_covariance(s):
+    return s.kron.covariance
+
+
+def laplace_kron_log_det(s):
+    return s.kron.log_det
+
+
+def laplace_kron_log_evidence(s):
+    return _log_evidence(s, s.kron)
+
+
 def laplace_hessian_precision(s):
     return s.from_hessian.precision
 
@@ -713,9 +790,45 @@ def predictive_glm_mean(s):
     return _network(s.problem, s.problem.theta, s.problem.X_new)
 
 
-def predictive_glm_variance(s):
-    half = _jacobian(s.problem, s.problem.X_new) @ s.from_ggn.root.T
+def predictive_joint(s):
+    half = s.new_jacobian @ s.from_ggn.root.T
+    return numpy.tensordot(half, half, ([-1], [-1]))
+
+
+def _spread(J, gaussian):
+    """J P⁻¹ Jᵀ of every input."""
+    half = J @ gaussian.root.T
     return half @ numpy.swapaxes(half, -1, -2)
+
+
+def predictive_glm_variance(s):
+    return _spread(s.new_jacobian, s.from_ggn)
+
+
+def predictive_diag_variance(s):
+    return _spread(s.new_jacobian, s.diagonal)
+
+
+def predictive_lastlayer_variance(s):
+    return _spread(s.new_jacobian[..., -s.problem.layer_sizes[-1]:], s.last_layer)
+
+
+def predictive_kron_variance(s):
+    return _spread(s.new_jacobian, s.kron)
+
+
+def _shrunk(s):
+    """f/√(1 + π v/8)."""
+    variance = numpy.diagonal(predictive_glm_variance(s), axis1=-2, axis2=-1)
+    return predictive_glm_mean(s) / numpy.sqrt(1 + numpy.pi * variance / 8)
+
+
+def predictive_probit(s):
+    return np.exp(_log_sigmoid(_shrunk(s)))
+
+
+def predictive_probit_multiclass(s):
+    return _softmax(_shrunk(s))
 
 
 def predictive_mc(s):

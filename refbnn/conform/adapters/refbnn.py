@@ -13,9 +13,11 @@ import scipy.linalg
 
 import refbnn
 from refbnn import (
-    Gaussian, Linearised, Mlp, Posterior, activations, duals, kronecker, laplace as _laplace, likelihoods, predict, priors,
+    Gaussian, Linearised, Mlp, Posterior, activations, duals, kronecker, laplace as _laplace, likelihoods, precision, predict,
+    priors, subnetwork,
 )
 from refbnn.conform.problem import Problem
+from refbnn.subnetwork import Subnetwork
 
 name = "refbnn"
 version = refbnn.__version__
@@ -60,6 +62,28 @@ class _State:
     @cached_property
     def ggn(self) -> Gaussian:
         return _laplace.at(self.problem.theta, self.posterior.prior.precision + ggn_full(self))
+
+    @cached_property
+    def diagonal(self) -> Gaussian:
+        """The diagonal of a precision that is positive definite."""
+        return Gaussian(self.problem.theta, precision.Diagonal(np.diagonal(self.ggn.precision.matrix())))
+
+    @cached_property
+    def last_layer(self) -> Gaussian:
+        """The block of a precision that is positive definite."""
+        q = self.problem.layer_sizes[-1]
+        return _laplace.at(self.problem.theta[-q:], self.ggn.precision.matrix()[-q:, -q:])
+
+    @cached_property
+    def kron(self) -> Gaussian:
+        """KFAC plus the prior's blocks of the layers."""
+        factors = kronecker.kfac(self.at.ggn)
+        prior = scipy.linalg.block_diag(*[self.problem.prior_precision[span, span] for span in factors.spans()])
+        return _laplace.at(self.problem.theta, factors.matrix() + prior)
+
+    def functions(self, q: Gaussian):
+        """Moments of f at the new inputs."""
+        return predict.moments(Linearised(self.net, at=self.problem.theta), q, self.problem.X_new)
 
     @cached_property
     def hessian(self) -> Gaussian:
@@ -116,6 +140,23 @@ def ggn_blockdiag(s):
     return scipy.linalg.block_diag(*s.at.ggn.layer_blocks())
 
 
+def ggn_neuronblocks(s):
+    M = np.zeros((s.net.num_params,) * 2)
+    for own, block in zip(_units(s.problem), (block for layer in s.at.ggn.neuron_blocks() for block in layer)):
+        M[np.ix_(own, own)] = block
+    return M
+
+
+def _units(problem):
+    """Places in θ of every unit's weights and its bias."""
+    start = 0
+    for into, out in zip(problem.sizes, problem.sizes[1:]):
+        for i in range(out):
+            weights = start + i * into + np.arange(into)
+            yield np.append(weights, start + out * into + i) if problem.bias else weights
+        start += out * (into + problem.bias)
+
+
 def ggn_lastlayer(s):
     return s.at.ggn.last_layer()
 
@@ -146,6 +187,10 @@ def hessian_diag(s):
 
 def hessian_blockdiag(s):
     return scipy.linalg.block_diag(*s.at.hessian.layer_blocks())
+
+
+def hessian_lastlayer(s):
+    return s.at.hessian.last_layer()
 
 
 def hessian_hvp(s):
@@ -240,6 +285,48 @@ def laplace_sample(s):
     return s.ggn.from_normals(s.problem.normals)
 
 
+def laplace_evidence_prior(s):
+    P0, shift = s.problem.prior_precision, s.problem.theta - s.problem.prior_mean
+    return 0.5 * (len(shift) - shift @ P0 @ shift - np.trace(s.ggn.precision.solve(P0)))
+
+
+def laplace_evidence_noise(s):
+    errors = s.problem.y - forward(s)
+    return 0.5 * ((errors ** 2).sum() / s.problem.variance - errors.size + np.trace(s.ggn.precision.solve(ggn_full(s))))
+
+
+def laplace_diag_variance(s):
+    return 1 / s.diagonal.precision.diagonal()
+
+
+def laplace_diag_log_det(s):
+    return s.diagonal.precision.log_det()
+
+
+def laplace_diag_log_evidence(s):
+    return _laplace.log_evidence(log_joint(s), s.diagonal)
+
+
+def laplace_lastlayer_covariance(s):
+    return s.last_layer.covariance()
+
+
+def laplace_lastlayer_log_det(s):
+    return s.last_layer.precision.log_det()
+
+
+def laplace_kron_covariance(s):
+    return s.kron.covariance()
+
+
+def laplace_kron_log_det(s):
+    return s.kron.precision.log_det()
+
+
+def laplace_kron_log_evidence(s):
+    return _laplace.log_evidence(log_joint(s), s.kron)
+
+
 def laplace_hessian_precision(s):
     return s.hessian.precision.matrix()
 
@@ -260,8 +347,33 @@ def predictive_glm_mean(s):
     return Linearised(s.net, at=s.problem.theta).forward(s.problem.theta, s.problem.X_new)
 
 
+def predictive_joint(s):
+    return predict.joint(Linearised(s.net, at=s.problem.theta), s.ggn, s.problem.X_new).covariance
+
+
 def predictive_glm_variance(s):
-    return predict.moments(Linearised(s.net, at=s.problem.theta), s.ggn, s.problem.X_new).covariance
+    return s.functions(s.ggn).covariance
+
+
+def predictive_diag_variance(s):
+    return s.functions(s.diagonal).covariance
+
+
+def predictive_lastlayer_variance(s):
+    last = Subnetwork(s.net, s.problem.theta, subnetwork.layer(s.net, -1))
+    return predict.moments(Linearised(last, at=s.last_layer.mean), s.last_layer, s.problem.X_new).covariance
+
+
+def predictive_kron_variance(s):
+    return s.functions(s.kron).covariance
+
+
+def predictive_probit(s):
+    return predict.binary.probit(s.functions(s.ggn))
+
+
+def predictive_probit_multiclass(s):
+    return predict.classes.probit(s.functions(s.ggn))
 
 
 def predictive_mc(s):

@@ -224,7 +224,7 @@ class State:
 
     def __init__(self, problem):
         self.model, self.likelihood = network(problem), likelihood(problem)
-        self.layer_sizes = list(problem.layer_sizes)
+        self.layer_sizes, self.bias = list(problem.layer_sizes), problem.bias
         for array in ARRAYS:
             setattr(self, array, torch.tensor(getattr(problem, array)))
 
@@ -264,6 +264,16 @@ class State:
         """The matrix, zero outside the blocks of the layers."""
         sizes = self.layer_sizes
         return torch.block_diag(*[row.split(sizes, 1)[i] for i, row in enumerate(matrix.split(sizes))])
+
+    def unit_blocks(self, matrix):
+        """The matrix, zero unless row and column belong to one unit: its weights are a row of a weight matrix."""
+        unit, first = [], 0
+        for parameter in self.model.parameters():
+            rows = first + torch.arange(len(parameter))
+            unit.append(rows.repeat_interleave(parameter[0].numel()))
+            first += len(parameter) if parameter.ndim == 1 or not self.bias else 0
+        unit = torch.cat(unit)
+        return torch.where(unit[:, None] == unit, matrix, 0.0)
 
     def ggn_product(self):
         """Jᵀ Λ J v without G."""
@@ -416,6 +426,7 @@ ggn_full = _answers(State.ggn)
 ggn_diag = _answers(lambda s: s.ggn().diagonal())
 ggn_vp = _answers(State.ggn_product)
 ggn_blockdiag = _answers(lambda s: s.layer_blocks(s.ggn()))
+ggn_neuronblocks = _answers(lambda s: s.unit_blocks(s.ggn()))
 ggn_lastlayer = _answers(lambda s: s.ggn()[-s.layer_sizes[-1]:, -s.layer_sizes[-1]:])
 ggn_kfac = _answers(lambda s: _kfac(s, s.curvatures()))
 ggn_kfra = _answers(_kfra)
@@ -424,6 +435,7 @@ ggn_ekfac_split = _answers(lambda s: _ekfac(s, joint=False))
 hessian_full = _answers(State.hessian)
 hessian_diag = _answers(lambda s: s.hessian().diagonal())
 hessian_blockdiag = _answers(lambda s: s.layer_blocks(s.hessian()))
+hessian_lastlayer = _answers(lambda s: s.hessian()[-s.layer_sizes[-1]:, -s.layer_sizes[-1]:])
 hessian_hvp = _answers(lambda s: jvp(grad(s.loss), (s.theta,), (s.vector,))[1])
 fisher_full = _answers(State.fisher)
 fisher_diag = _answers(lambda s: s.fisher().diagonal())

@@ -100,8 +100,29 @@ def _mean_and_column_major(name: str) -> Answer:
     return _converted((name,), loss__reduction="mean", parameters__order="column_major")[name]
 
 
+def _of_marginals(s) -> np.ndarray:
+    J = s.net.jacobian(s.problem.theta, s.problem.X_new)
+    return J * right.laplace_covariance_diag(s) @ J.swapaxes(-1, -2)
+
+
+def _of_last_layer(s) -> np.ndarray:
+    q = s.problem.layer_sizes[-1]
+    return right.laplace_covariance(s)[-q:, -q:]
+
+
+def _damped(s) -> np.ndarray:
+    """Of Kronecker factors that both have √τ added, which is not B ⊗ A + τ."""
+    root = np.sqrt(np.diag(_prior(s)))
+    factors = right.ggn_kfac(s)
+    return np.linalg.inv(factors + np.diag(root * (root + 2 * np.sqrt(np.diag(factors)))))
+
+
+def _trace(s, M: np.ndarray) -> float:
+    return np.trace(s.ggn.precision.solve(M))
+
+
 LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
-        "fisher.empirical", "fisher.empirical.diag", "fisher.mc")
+        "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp")
 CURVATURES = ("ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full")
 MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical")
 # Without the Hessian's: few cases have them, too few to tell the orders apart.
@@ -156,14 +177,31 @@ FAULTS: dict[str, Fault] = {
     "empirical_for_true_fisher": Fault("the empirical Fisher for the exact one", **_named(
         "quantity:fisher.empirical", {"fisher.full": right.fisher_empirical})),
     "ggn_for_hessian": Fault("the GGN for the Hessian", {
-        "hessian.full": right.ggn_full, "hessian.diag": right.ggn_diag, "laplace.hessian.precision": right.laplace_precision,
+        "hessian.full": right.ggn_full, "hessian.diag": right.ggn_diag, "hessian.hvp": right.ggn_vp,
+        "laplace.hessian.precision": right.laplace_precision,
         "laplace.hessian.covariance": right.laplace_covariance,
-    }, {"hessian.full": "quantity:ggn.full", "hessian.diag": "quantity:ggn.diag",
+    }, {"hessian.full": "quantity:ggn.full", "hessian.diag": "quantity:ggn.diag", "hessian.hvp": "quantity:ggn.vp",
         "laplace.hessian.precision": "curvature:ggn.full", "laplace.hessian.covariance": "curvature:ggn.full"}),
     "scaled_ggn_part": Fault("the GGN within the Hessian is multiplied by the number of outputs", **_named("parts:C,1", {
         f"hessian.{part}": lambda s, part=part: (
             correct(f"hessian.{part}")(s) + (s.problem.num_outputs - 1) * correct(f"ggn.{part}")(s))
         for part in ("full", "diag", "blockdiag")})),
+    "layers_for_units": Fault("the blocks of whole layers for those of their units", **_named(
+        "quantity:ggn.blockdiag", {"ggn.neuronblocks": right.ggn_blockdiag})),
+    "marginals_of_the_full_posterior": Fault("the diagonal of P⁻¹ for the inverse of P's diagonal", {
+        "laplace.diag.variance": right.laplace_covariance_diag, "predictive.diag.variance": _of_marginals,
+        "laplace.lastlayer.covariance": _of_last_layer,
+    }, {"laplace.diag.variance": "quantity:laplace.covariance.diag", "predictive.diag.variance": None,
+        "laplace.lastlayer.covariance": None}),
+    "damped_factors": Fault("√τ is added to both Kronecker factors", **_named(None, {"laplace.kron.covariance": _damped})),
+    "inputs_apart": Fault("no covariance between inputs", **_named(None, {"predictive.joint": lambda s: np.where(
+        np.eye(len(s.problem.X_new), dtype=bool)[:, None, :, None], right.predictive_joint(s), 0.0)})),
+    "fixed_determinant": Fault("slopes of the evidence without those of its log-determinant", **_named(None, {
+        "laplace.evidence.prior": lambda s: right.laplace_evidence_prior(s) + 0.5 * _trace(s, _prior(s)),
+        "laplace.evidence.noise": lambda s: right.laplace_evidence_noise(s) - 0.5 * _trace(s, right.ggn_full(s))})),
+    "certain_logits": Fault("class probabilities without the variance of the logits", **_named(None, {
+        name: lambda s: s.posterior.likelihood.mean(right.predictive_glm_mean(s))
+        for name in ("predictive.probit", "predictive.probit.multiclass")})),
     "centred_fisher": Fault("per-datum gradients are centred", **_named("centred", {"fisher.empirical": _centred})),
     "transposed_cholesky": Fault("L⁻¹ where L⁻ᵀ should be", **_named("transposed_cholesky", {
         "laplace.scale": _untransposed, "laplace.sample": _sampled(_untransposed)})),
