@@ -18,6 +18,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from refbnn.shapes import as_count
 from refbnn.signals import Layers, Signals, transpose
 
 BLOCK_BYTES = 2**23  # the largest factor formed for one block of data: big enough for BLAS, small enough for the cache
@@ -204,7 +205,7 @@ def gauss_newton_rows(layout: Layout, signals: Signals, S: np.ndarray) -> np.nda
 
 def gauss_newton_gram(layout: Layout, signals: Signals, S: np.ndarray, block_size: int | None = None) -> np.ndarray:
     """Σ_n J_nᵀ S_n S_nᵀ J_n as one symmetric product of `gauss_newton_rows` with itself, Eq. (ggn): (p p). S is (c k n)."""
-    size = block_size or max(1, 16 * BLOCK_BYTES // (8 * layout.num_params * len(S)))
+    size = _block_size(block_size, max(1, 16 * BLOCK_BYTES // (8 * layout.num_params * len(S))))
     G = None
     for start in range(0, signals.num_data, size):
         data = slice(start, start + size)
@@ -227,9 +228,14 @@ def gram_is_cheaper(layout: Layout, num_columns: int, num_data: int) -> bool:
 
 
 def _blocks(layout: Layout, signals: Signals, block_size: int | None) -> Iterator[slice]:
-    size = block_size or max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1)))
+    size = _block_size(block_size, max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1))))
     for start in range(0, signals.num_data, size):
         yield slice(start, start + size)
+
+
+def _block_size(given: int | None, default: int) -> int:
+    """The number of data at a time; ValueError unless it is a positive integer."""
+    return default if given is None else as_count("block_size", given)
 
 
 def _sum_over_columns(product: Callable, *deltas: np.ndarray) -> np.ndarray:

@@ -88,6 +88,7 @@ class Blocks:
 
     def _each(self, method: str, v: Parameters) -> Parameters:
         """The method of every block on its part of v, side by side."""
+        v = as_array("v", v, "*s p", p=self.num_params)
         return np.concatenate([getattr(block, method)(v[..., span]) for block, span in zip(self.blocks, self.spans())], axis=-1)
 
 

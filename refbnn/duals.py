@@ -20,13 +20,16 @@ def ntk(left: Evaluation, right: Evaluation, layer_precisions: Sequence[float] |
     """J J'ᵀ = Σ_l (Δ_l Δ'_lᵀ) ⊙ (ā ā'), Eq. (ntk) (Jacot et al. 2018): (n k m k) for n data on the left and m on the right.
 
     With `layer_precisions` (λ_l) each layer counts 1/λ_l times: J P₀⁻¹ J'ᵀ for a prior with one precision a layer. Both sides are
-    evaluations of one network at one θ. Raises ValueError for different networks or a wrong number of layers.
+    evaluations of one network at one θ. Raises ValueError for different networks, a wrong number of layers or
+    a precision that is not positive.
     """
     one, two = _signals(left), _signals(right)
     shapes = [[W.shape for W, _ in signals.layers] for signals in (one, two)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"ntk: expected evaluations of one network, got layers {shapes[0]} and {shapes[1]}")
     precisions = np.ones(one.depth) if layer_precisions is None else as_array("precisions", layer_precisions, "l", l=one.depth)
+    if not (precisions > 0).all():
+        raise ValueError(f"precisions: expected positive numbers, got {precisions}")
     return _kernel(one, _seeds(one), two, _seeds(two), precisions)
 
 

@@ -25,7 +25,7 @@ from refbnn.assembly import Layout
 from refbnn.blocks import Blocks
 from refbnn.linalg import NotPositiveDefinite, symmetric_part
 from refbnn.pullback import Pullback
-from refbnn.shapes import Matrix, Parameters, Vector
+from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_positive
 from refbnn.signals import Signals, transpose
 
 DENSE_EIGENPROBLEM = 64  # below this size an eigenvector costs least from the matrix itself
@@ -48,7 +48,7 @@ class _Shape:
 
     def rows(self, v: Parameters) -> np.ndarray:
         """v in θ's order as [W b]: (*s units inputs)."""
-        (W, b), = self.layout.unflatten(v)
+        (W, b), = self.layout.unflatten(as_array("v", v, "*s p", p=self.units * self.inputs))
         return W if b is None else np.concatenate([W, b[..., None]], axis=-1)
 
     def flat(self, V: np.ndarray) -> Parameters:
@@ -101,6 +101,7 @@ class KroneckerFactors:
         It is larger by ρ(B ⊗ I + I ⊗ A) ⪰ 0, so that a posterior with it has too little variance (Martens & Grosse 2015, section
         6.3, where it serves optimisation). `plus` is exact and costs the same.
         """
+        root = as_positive("root", root)
         return KroneckerFactors(self.B + root * np.eye(len(self.B)), self.A + root * np.eye(len(self.A)), self.bias)
 
     @property
@@ -175,6 +176,7 @@ class KroneckerPrecision(KroneckerEigen):
 
     def scale_matvec(self, z: Parameters) -> Parameters:
         """C z with C = (U_B ⊗ U_A) diag(values)^(−1/2), so that C Cᵀ = P⁻¹: (*s p)."""
+        z = as_array("z", z, "*s p", p=self.num_params)
         return self._out_of_basis(z.reshape(*z.shape[:-1], *self.values.shape) / np.sqrt(self.values))
 
     def scale_transposed_matvec(self, v: Parameters) -> Parameters:
@@ -280,7 +282,8 @@ def _leading_eigenvector(apply, size: int) -> np.ndarray:
         vector = np.linalg.eigh(symmetric_part(operator))[1][:, -1]
     else:  # the identity is never orthogonal to a positive semidefinite matrix
         operator = LinearOperator((size**2, size**2), matvec=on_vectors, dtype=np.float64)
-        vector = eigsh(operator, k=1, v0=np.eye(size).ravel())[1][:, 0]
+        start = np.eye(size).ravel()
+        vector = eigsh(operator, k=1, v0=start)[1][:, 0] if on_vectors(start).any() else start
     found = symmetric_part(vector.reshape(size, size))
     return found if np.trace(found) >= 0 else -found
 

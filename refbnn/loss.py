@@ -140,8 +140,12 @@ class Curvatures:
         """Σ_n J_nᵀ r_n r_nᵀ J_n, not centred, Eq. (empirical-fisher)."""
         return self.evaluation.pullback(S=self.residual[..., None])
 
+    def sample_labels(self, rng: np.random.Generator) -> Targets:
+        """One draw of every y from the model, for `sampled_fisher`: of the shape of y."""
+        return self.likelihood.sample(self.evaluation.f, rng)
+
     def sampled_fisher(self, labels: Targets) -> Pullback:
-        """The empirical Fisher at given draws of y from the model."""
+        """The empirical Fisher at given draws of y from the model, such as `sample_labels(rng)`."""
         n, k = self.evaluation.f.shape
         labels = self.likelihood.check_targets(labels, n, k)
         return Curvatures(self.evaluation, self.likelihood, labels).empirical_fisher

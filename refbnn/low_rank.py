@@ -52,10 +52,12 @@ class LowRank:
 
     def matvec(self, v: Parameters) -> Parameters:
         """U Uᵀ v: (*s p)."""
-        return (v @ self.U) @ self.U.T
+        return (as_array("v", v, "*s p", p=self.num_params) @ self.U) @ self.U.T
 
     def plus(self, prior: Diagonal) -> LowRankPlusDiagonal:
-        """U Uᵀ + D for a diagonal prior precision D."""
+        """U Uᵀ + D for a diagonal prior precision D. Raises ValueError for any other: add its matrix to `matrix()` instead."""
+        if not isinstance(prior, Diagonal):
+            raise ValueError(f"prior: expected a Diagonal precision, got {prior!r}; Dense(self.matrix() + P0) takes any P0")
         return LowRankPlusDiagonal(self.U, prior.diagonal())
 
 
@@ -135,8 +137,9 @@ def leading(pullback: Pullback, rank: int) -> LowRank:
         raise ValueError(f"rank: expected at most the number of parameters, {p}, got {rank}")
     columns = p if pullback.v is not None or pullback.root is None else pullback.num_columns * pullback.signals.num_data
     size = min(columns, p)
-    if size > DENSE_EIGENPROBLEM and 4 * rank < size:
-        return _from_pairs(*eigsh(pullback.linear_operator(), k=rank, which="LA", v0=np.ones(p)), rank)
+    start = np.ones(p)  # Lanczos needs one that is not mapped to 0
+    if size > DENSE_EIGENPROBLEM and 4 * rank < size and pullback.matvec(start).any():
+        return _from_pairs(*eigsh(pullback.linear_operator(), k=rank, which="LA", v0=start), rank)
     if columns < p:
         return _from_dual(pullback, rank)
     return _from_pairs(*np.linalg.eigh(pullback.full()), rank)
@@ -152,7 +155,8 @@ def _from_pairs(values: np.ndarray, vectors: np.ndarray, rank: int) -> LowRank:
 def _from_dual(pullback: Pullback, rank: int) -> LowRank:
     """R e for the leading eigenvectors e of RᵀR, by one batched backward pass: R e = Σ_n J_nᵀ Σ_c S_c e_cn."""
     c, n = len(pullback.S), pullback.signals.num_data
-    vectors = np.linalg.eigh(gram_dual(pullback))[1][:, ::-1][:, :rank]
+    values, vectors = np.linalg.eigh(gram_dual(pullback))
+    vectors = vectors[:, values > 0][:, ::-1][:, :rank]
     e = vectors.T.reshape(-1, n, c).swapaxes(1, 2)  # (r c n)
     seeds = (e[:, :, None] * pullback.S).sum(1)  # (r k n)
     deltas = pullback.signals.backward(seeds)

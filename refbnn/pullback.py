@@ -15,7 +15,7 @@ import numpy as np
 
 from refbnn import assembly
 from refbnn.assembly import Layout
-from refbnn.shapes import Matrix, Parameters, Vector, as_array
+from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_indices
 from refbnn.signals import Signals, apply, broadcast_batch, transpose
 
 
@@ -89,10 +89,7 @@ class Pullback:
 
     def subset(self, parameters: np.ndarray) -> np.ndarray:
         """The rows and columns of the chosen parameters, by products with unit vectors: (s s). Raises ValueError off range."""
-        chosen = np.asarray(parameters)
-        valid = chosen.ndim == 1 and chosen.dtype.kind in "iu" and ((0 <= chosen) & (chosen < self.num_params)).all()
-        if not valid or len(np.unique(chosen)) != len(chosen):
-            raise ValueError(f"parameters: expected different integers from 0 to {self.num_params - 1}, got {parameters!r}")
+        chosen = as_indices(parameters, self.num_params)
         block = self.matvec(np.eye(self.num_params)[chosen])[:, chosen]
         return 0.5 * (block + block.T)
 

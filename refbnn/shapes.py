@@ -102,3 +102,12 @@ def as_positive(name: str, value: object) -> float:
     if number <= 0:
         raise ValueError(f"{name}: expected a positive number, got {number}")
     return number
+
+
+def as_indices(parameters: object, num_params: int) -> np.ndarray:
+    """Return `parameters` as an array of at least one, different, integers from 0 to num_params − 1, or raise ValueError."""
+    chosen = np.asarray(parameters)
+    valid = chosen.ndim == 1 and chosen.size > 0 and chosen.dtype.kind in "iu" and ((0 <= chosen) & (chosen < num_params)).all()
+    if not valid or len(np.unique(chosen)) != len(chosen):
+        raise ValueError(f"parameters: expected different integers from 0 to {num_params - 1}, got {parameters!r}")
+    return chosen

@@ -14,7 +14,8 @@ from refbnn.gaussian import Gaussian
 from refbnn.network import Network
 from refbnn.pullback import Pullback
 from refbnn.shapes import (
-    DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_own_array, expect_methods,
+    DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_indices, as_own_array,
+    expect_methods,
 )
 
 
@@ -232,7 +233,7 @@ class SubnetworkPullback:
 
     def subset(self, parameters: np.ndarray) -> np.ndarray:
         """The rows and columns of some of the chosen parameters, by their indices among these: (c c)."""
-        return self.base.subset(self.parameters[np.asarray(parameters)])
+        return self.base.subset(self.parameters[as_indices(parameters, self.num_params)])
 
     def matvec(self, u: Parameters) -> Parameters:
         """The product with u: (*s p)."""

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
-from refbnn import activations, curvature, laplace, likelihoods, optimize, predict, priors
+from refbnn import activations, curvature, duals, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors
 from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.precision import Dense, Diagonal
+from refbnn.subnetwork import SubnetworkPullback
 
 RNG = np.random.default_rng(0)
 NET = Mlp((2, 3, 5), activations.tanh)
@@ -384,3 +385,29 @@ def test_inference_and_prediction_are_checked(function):
 def test_good_input_in_other_clothes_is_accepted_in_double_precision(function):
     value = np.asarray(function())
     assert np.isfinite(value).all() and value.dtype.kind in "fi" and value.dtype.itemsize == 8
+
+
+CURVED = Loss(Mlp((2, 3, 2), activations.tanh), likelihoods.Categorical(), np.eye(2), [0, 1]).at(np.linspace(-1, 1, 17))
+KFAC = kronecker.kfac(CURVED.ggn)
+
+
+@pytest.mark.parametrize("call", rows(
+    ("block size −1", lambda: CURVED.hessian.full(block_size=-1)),
+    ("block size 0", lambda: CURVED.ggn.full(block_size=0)),
+    ("block size 2.0 of layer blocks", lambda: CURVED.ggn.layer_blocks(2.0)),
+    ("empty subset", lambda: CURVED.ggn.subset([])),
+    ("subset of a part with a negative index", lambda: SubnetworkPullback(CURVED.ggn, np.arange(4)).subset([-1])),
+    ("vector too long for blocks", lambda: KFAC.matvec(np.ones(20))),
+    ("vector too long for a precision of blocks", lambda: KFAC.plus(1.0).solve(np.ones(20))),
+    ("vector too short for Kronecker factors", lambda: KFAC.blocks[0].matvec(np.ones(8))),
+    ("NaN for blocks", lambda: KFAC.matvec(np.full(17, np.nan))),
+    ("normals too long for a Kronecker precision", lambda: KFAC.plus(1.0).blocks[0].scale_matvec(np.ones(12))),
+    ("damping of NaN", lambda: KFAC.blocks[0].damped(np.nan)),
+    ("low rank with a correlated prior", lambda: low_rank.leading(CURVED.ggn, 2).plus(Dense(np.eye(17) + 0.1))),
+    ("low rank plus a number", lambda: low_rank.leading(CURVED.ggn, 2).plus(1.0)),
+    ("vector too long for low rank", lambda: low_rank.leading(CURVED.ggn, 2).matvec(np.ones(18))),
+    ("negative precision of a layer", lambda: duals.ntk(CURVED.evaluation, CURVED.evaluation, [-1.0, 1.0])),
+))
+def test_structures_of_curvature_check_what_they_are_given(call):
+    with pytest.raises(ValueError, match="expected .* got"):
+        call()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, kronecker
+from refbnn import Gaussian, Loss, Mlp, activations, kronecker, likelihoods
 from refbnn.gaussian import kl
 from refbnn.blocks import BlockDiagonal, Blocks
 from refbnn.kronecker import KroneckerEigen, KroneckerFactors, KroneckerPrecision
@@ -648,3 +648,13 @@ def test_a_planted_fault_breaks_its_law(holder, name, fault, law_of_it, monkeypa
     monkeypatch.setattr(holder, name, fault)
     with np.errstate(all="ignore"), pytest.raises(AssertionError):
         law_of_it()
+
+
+def test_a_wide_layer_that_does_not_count_has_zero_as_its_nearest_kronecker_product():
+    net = Mlp((9, 9, 9, 2), activations.relu)
+    theta = np.random.default_rng(0).normal(size=net.num_params)
+    theta[net.layout.weights_and_bias(1)[1]] = -1000.0  # no unit of the second layer is ever on
+    X = np.random.default_rng(1).normal(size=(5, 9))
+    pullback = Loss(net, likelihoods.Categorical(), X, [0, 1, 0, 1, 1]).at(theta).ggn
+    blocks = kronecker.nearest_kronecker(pullback).blocks
+    assert not blocks[1].matrix().any() and blocks[2].matrix().any()

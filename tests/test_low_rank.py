@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, low_rank
+from refbnn import Gaussian, Loss, Mlp, activations, likelihoods, low_rank
 from refbnn.gaussian import kl
 from refbnn.low_rank import LowRank, LowRankPlusDiagonal
 from refbnn.precision import Dense, Diagonal
@@ -236,3 +236,21 @@ def test_a_planted_fault_breaks_its_law(holder, name, fault, law_of_it, monkeypa
     monkeypatch.setattr(holder, name, fault)
     with pytest.raises(AssertionError):
         law_of_it()
+
+
+def test_a_large_curvature_that_is_zero_has_rank_zero():
+    net = Mlp((12, 40, 5), activations.tanh)
+    theta, X = np.random.default_rng(0).normal(size=net.num_params), np.random.default_rng(1).normal(size=(200, 12))
+    at = Loss(net, likelihoods.Normal(1.0), X, net.forward(theta, X)).at(theta)
+    assert low_rank.leading(at.empirical_fisher, 3).rank == 0
+
+
+def test_of_an_indefinite_matrix_the_largest_pairs_are_kept_not_those_of_largest_size():
+    net = Mlp((12, 48, 1), activations.tanh)
+    rng = np.random.default_rng(2)
+    theta, X = rng.normal(size=net.num_params), rng.normal(size=(30, 12))
+    hessian = Loss(net, likelihoods.Normal(1.0), X, net.forward(theta, X) + 30).at(theta).hessian
+    values = np.linalg.eigvalsh(hessian.full())
+    assert -values[0] > values[-1], "otherwise the two orders agree"
+    got = low_rank.leading(hessian, 5).eigenvalues
+    np.testing.assert_allclose(got, values[:-6:-1], rtol=1e-9)

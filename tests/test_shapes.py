@@ -266,6 +266,7 @@ def call_pullback(at, labels):
     """Every structure of every curvature at one θ."""
     rng = np.random.default_rng(1)
     at.sampled_fisher(labels)
+    at.sampled_fisher(at.sample_labels(rng))
     for pullback in (at.ggn, at.hessian, at.residual_part, at.fisher, at.empirical_fisher):
         p = pullback.num_params
         for function in (pullback.full, pullback.diagonal, pullback.layer_blocks, pullback.linear_operator):
