@@ -157,6 +157,8 @@ def _from_dual(pullback: Pullback, rank: int) -> LowRank:
     c, n = len(pullback.S), pullback.signals.num_data
     values, vectors = np.linalg.eigh(gram_dual(pullback))
     vectors = vectors[:, values > 0][:, ::-1][:, :rank]
+    if not vectors.size:
+        return LowRank(np.zeros((pullback.num_params, 0)))
     e = vectors.T.reshape(-1, n, c).swapaxes(1, 2)  # (r c n)
     seeds = (e[:, :, None] * pullback.S).sum(1)  # (r k n)
     deltas = pullback.signals.backward(seeds)
