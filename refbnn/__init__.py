@@ -1,10 +1,11 @@
 """Reference implementation of approximate Bayesian neural networks.
 
 Language      shapes, linalg
-Objects       activations, mlp, likelihoods, precision, gaussian, priors, curvature
-Model         loss, linearised, posterior
-Inference     optimize, laplace
-Use           predict
+Objects       activations, likelihoods; signals, assembly, pullback, jets, network, mlp; precision, blocks, gaussian, priors;
+              curvature, quadrature, scores
+Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
+Inference     optimize, laplace, expansion, mixture
+Use           gp, predict, evidence
 Main job      conform: certified cases that any implementation can be checked against
 Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)
 

@@ -134,7 +134,7 @@ def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | 
 
 
 def layer_blocks(layout: Layout, signals: Signals, M, v, block_size: int | None = None) -> list[np.ndarray]:
-    """The diagonal blocks of `second_derivative`, one a layer: (p_l p_l) each."""
+    """The diagonal blocks of `second_derivative`, one a layer, Eq. (diagonal-block): (p_l p_l) each."""
     parts = [_DiagonalBlock(layout.units(l), layout.width(l)) for l in range(layout.depth)]
     for data in _blocks(layout, signals, block_size):
         block, M_b, v_b = signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
@@ -262,7 +262,7 @@ def _carried(signals: Signals, m: int, B) -> Iterator[tuple[int, np.ndarray | No
 
 
 def _reach(signals: Signals, m: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(l, T_ml) for l = m − 1, ..., 0, carried likewise; T_{m,m-1} is diagonal, (d n)."""
+    """(l, T_ml) for l = m − 1, ..., 0, carried likewise, Eq. (forward-signal); T_{m,m-1} is diagonal, (d n)."""
     T = None
     for l in range(m - 1, -1, -1):
         slope = signals.slopes[l][0]

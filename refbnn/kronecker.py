@@ -171,7 +171,7 @@ class KroneckerPrecision(KroneckerEigen):
             )
 
     def solve(self, v: Parameters) -> Parameters:
-        """P⁻¹ v: (*s p)."""
+        """P⁻¹ v, Eq. (kronecker-inverse): (*s p)."""
         return self._out_of_basis(self._into_basis(v) / self.values)
 
     def scale_matvec(self, z: Parameters) -> Parameters:

@@ -1,4 +1,4 @@
-"""Symmetric positive-definite algebra: the only home of factorisations."""
+"""Symmetric positive-definite algebra: Cholesky that refuses, triangular solves, symmetric roots."""
 
 from __future__ import annotations
 
