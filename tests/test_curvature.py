@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refbnn import Loss, assembly, curvature
+from refbnn.signals import Signals
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, mean_agrees, norm_or_one, smallest_eigenvalue_is_not_negative, vanishes
@@ -82,6 +83,29 @@ def test_every_route_to_a_full_matrix_leads_to_the_same_matrix(spec):
     H = assembly.second_derivative(*where, pullback.M, v)
     agree(assembly.second_derivative(*where, None, v, 3, S=pullback.S), H, terms=case.terms, scale=size(case))
     agree(at.hessian.full(), H, terms=case.terms, scale=size(case))
+
+
+def test_no_more_data_than_the_block_size_are_worked_on_at_once(monkeypatch):
+    """The memory beside the result is bounded by it."""
+    pullback = Spec((2, 3, 4, 2), "tanh", "categorical", num_data=5).build()
+    pullback = pullback.loss.at(pullback.theta).ggn
+    sizes, true = [], Signals.block
+    monkeypatch.setattr(Signals, "block", lambda self, data: sizes.append(true(self, data).num_data) or true(self, data))
+    for route in (lambda: assembly.gauss_newton_gram(pullback.layout, pullback.signals, pullback.S, 2),
+                  lambda: assembly.second_derivative(pullback.layout, pullback.signals, pullback.M, None, 2),
+                  lambda: pullback.layer_blocks(2)):
+        route()
+        assert sizes == [2, 2, 1]
+        sizes.clear()
+
+
+@law()
+def test_the_centred_empirical_fisher_lacks_the_mean_gradient_times_itself(spec):
+    case = spec.build()
+    g = case.loss.gradient(case.theta)
+    expected = case.loss.empirical_fisher(case.theta) - np.outer(g, g) / len(case.X)
+    scale = norm_or_one(case.loss.empirical_fisher(case.theta))
+    agree(case.loss.centred_empirical_fisher(case.theta), expected, terms=case.terms, scale=scale)
 
 
 # -- the split H = G + R ----------------------------------------------------------------------------------------------------
