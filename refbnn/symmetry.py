@@ -23,6 +23,7 @@ from refbnn.shapes import Parameters, Vector, as_array, as_positive, expect_meth
 from refbnn.signals import Layers
 
 SAME = 1e-6  # of the largest parameter: weights that differ by less are equal
+ROUND_OFF = 1e-10  # of each entry of a prior: what differs by less is equal
 LARGEST = 2**16  # copies that are listed, arrangements of an inner layer that are tried
 
 
@@ -179,6 +180,7 @@ def of_posterior(posterior: object) -> Group:
     """
     expect_methods("posterior", posterior, "net", "prior")
     net, prior = posterior.net, posterior.prior
+    expect_methods("posterior.net", net, "sizes", "activation", "layout")
     unsigned = Group(net, (False,) * len(net.activation))
     if not all(_leaves(prior, exchange) for exchange in unsigned.generators()):
         raise ValueError("prior: expected one that does not tell the units of a hidden layer apart, got one that does")
@@ -189,10 +191,19 @@ def of_posterior(posterior: object) -> Group:
 
 
 def _leaves(prior, symmetry: Symmetry) -> bool:
-    """Whether log p(θ) is that of the image of θ, at a few generic points."""
+    """Whether the image of the prior is the prior: mean and precision entry by entry, else its gradient at generic points."""
+    if hasattr(prior, "precision"):
+        P, scale = prior.precision.matrix(), np.sqrt(prior.precision.diagonal())
+        moved = symmetry.sign[:, None] * P[np.ix_(symmetry.index, symmetry.index)] * symmetry.sign
+        return _equal(prior.mean, symmetry(prior.mean), np.abs(prior.mean)) and _equal(P, moved, np.outer(scale, scale))
     thetas = np.random.default_rng(0).normal(size=(4, symmetry.num_params))
-    before, after = prior.log_prob(thetas), prior.log_prob(symmetry(thetas))
-    return bool(np.abs(before - after).max() <= 1e-10 * np.abs(before).max())
+    before, after = symmetry(prior.gradient(thetas)), prior.gradient(symmetry(thetas))
+    return _equal(before, after, np.abs(before))
+
+
+def _equal(a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> bool:
+    """Whether each entry is the other up to round-off of its own size: one large entry hides no small one."""
+    return bool((np.abs(a - b) <= ROUND_OFF * scale).all())
 
 
 def _joined(layer: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:

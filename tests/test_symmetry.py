@@ -9,7 +9,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Mlp, Posterior, activations, laplace, likelihoods, priors, symmetry
+from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, laplace, likelihoods, priors, symmetry
 from refbnn.precision import Dense
 from refbnn.symmetry import Group, Symmetry
 from tests.judge import agree, norm_or_one
@@ -285,3 +285,25 @@ def test_an_image_that_is_not_normalised_is_no_image():
 def test_specs_with_odd_activations_have_signed_groups():
     for name in ODD:
         assert symmetry.of_network(Spec((2, 3, 1), name).build().net).signed == (True,)
+
+
+@pytest.mark.parametrize("prior_of", [
+    lambda values: priors.per_parameter(values),
+    lambda values: priors.full(np.diag(values)),
+    lambda values: priors.StudentT(len(values), values**-0.5, 3.0),
+    lambda values: priors.isotropic(len(values), 1.0, mean=values),
+])
+def test_a_large_entry_of_the_prior_does_not_hide_a_broken_symmetry(prior_of):
+    net = Mlp((1, 3, 1), activations.tanh)
+    values = np.ones(net.num_params)
+    values[[0, -1]] = 3.0, 1e12
+    X = np.zeros((1, 1))
+    with pytest.raises(ValueError, match="tell the units of a hidden layer apart"):
+        symmetry.of_posterior(Posterior(net, likelihoods.Normal(1.0), prior_of(values), X, X))
+
+
+def test_a_network_without_units_is_refused():
+    net = Linearised(NETS["one layer, odd"], theta_of(NETS["one layer, odd"]))
+    post = Posterior(net, likelihoods.Normal(1.0), priors.isotropic(net.num_params, 1.0), np.zeros((1, 2)), np.zeros((1, 2)))
+    with pytest.raises(ValueError, match="posterior.net: expected an object with sizes"):
+        symmetry.of_posterior(post)
