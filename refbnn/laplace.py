@@ -18,7 +18,7 @@ import numpy as np
 
 from refbnn.gaussian import Gaussian
 from refbnn.precision import Dense, Diagonal
-from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.shapes import Matrix, Vector, as_array, expect_methods
 
 
 def at(theta: Vector, precision: Dense | Diagonal | Matrix) -> Gaussian:
@@ -32,4 +32,5 @@ def at(theta: Vector, precision: Dense | Diagonal | Matrix) -> Gaussian:
 
 def log_evidence(log_joint: float, q: Gaussian) -> float:
     """log p(y) ≈ log p(y, θ*) + ½ p log 2π − ½ log |P|, every constant kept, Eq. (log-evidence)."""
+    expect_methods("q", q, "num_params", "precision")
     return float(as_array("log_joint", log_joint, "") + 0.5 * q.num_params * np.log(2 * np.pi) - 0.5 * q.precision.log_det())

@@ -10,7 +10,7 @@ from refbnn import jets
 from refbnn.mlp import Evaluation
 from refbnn.network import Network
 from refbnn.pullback import Pullback
-from refbnn.shapes import DataGradients, Inputs, Jacobian, Outputs, Parameters, Vector, as_array, as_own_array
+from refbnn.shapes import DataGradients, Inputs, Jacobian, Outputs, Parameters, Vector, as_array, as_own_array, expect_methods
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Linearised(Network):
     is_linear = True
 
     def __post_init__(self):
+        expect_methods("net", self.net, "evaluate", "num_inputs", "num_outputs", "num_params")
         object.__setattr__(self, "at", as_own_array("at", self.at, "p", p=self.net.num_params))
 
     @property

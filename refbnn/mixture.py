@@ -94,8 +94,8 @@ def log_evidence(log_evidences: Sequence[float], copies: Sequence[int]) -> float
     """log Σ_m copies_m exp(log_evidences_m), one mode m of each orbit with the number of its copies, Eq. (mixture-evidence)."""
     values = as_array("log_evidences", log_evidences, "m")
     copies = as_array("copies", copies, "m", m=len(values))
-    if not len(values) or (copies < 1).any():
-        raise ValueError(f"copies: expected at least one copy of at least one mode, got {copies}")
+    if not len(values) or (copies < 1).any() or (copies != np.round(copies)).any():
+        raise ValueError(f"copies: expected at least one copy of at least one mode, in whole numbers, got {copies}")
     return float(logsumexp(values + np.log(copies)))
 
 

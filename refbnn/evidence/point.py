@@ -15,7 +15,7 @@ from refbnn.gaussian import Gaussian
 from refbnn.loss import Curvatures
 from refbnn.posterior import Posterior
 from refbnn.precision import Dense
-from refbnn.shapes import Vector, as_own_array
+from refbnn.shapes import Vector, as_own_array, expect_methods
 
 
 @dataclass(frozen=True)
@@ -138,4 +138,6 @@ class Evidence:
 
 def at(family: Family, curvature: Curvature, eta: Hyper, start: Vector) -> Evidence:
     """The Laplace evidence at η: the mode near `start` is found first. Raises NotAMode where there is none."""
+    expect_methods("family", family, "at", "split")
+    expect_methods("curvature", curvature, "of", "pulled_back", "trace_gradient")
     return Evidence(family, curvature, eta, optimize.maximize(family.at(eta), start).theta)

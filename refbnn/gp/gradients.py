@@ -28,6 +28,7 @@ def laplace_log_precision_gradient(found: Laplace, likelihood: object, y: np.nda
     To the gradient with fixed sites comes ½ (h_iᵀα) h_iᵀ(I + ΛK)⁻¹t with t_na = Σ_bc V_n,bc T_n,bca (Rasmussen & Williams 2006,
     section 5.5.1, here for singular Λ too). The point of linearisation stays.
     """
+    expect_methods("found", found, "posterior")
     expect_methods("likelihood", likelihood, "third", "check_targets")
     at = found.posterior.at_data
     y = likelihood.check_targets(y, *at.mean.shape)

@@ -10,7 +10,7 @@ from refbnn import linalg
 from refbnn.gp.at_data import AtData, blocks
 from refbnn.gp.conditioned import Conditioned
 from refbnn.gp.sites import DataOutputs, PerDatum
-from refbnn.shapes import DataMatrices
+from refbnn.shapes import DataMatrices, expect_methods
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def leave_one_out(posterior: Conditioned) -> LeftOut:
     V₋ = V + V S [B⁻¹]_nn⁻¹ Sᵀ V and μ₋ = μ − V₋ α. For a Normal, μ₋ = y − [K_y⁻¹(y − m)]/[K_y⁻¹]_nn with K_y = K + σ²I. For other
     likelihoods the sites stay where the mode of all the data put them.
     """
+    expect_methods("posterior", posterior, "at_data")
     at = posterior.at_data
     n = at.sites.num_data
     SV = blocks(linalg.solve_lower_transposed(at.L, linalg.solve_lower(at.L, at.SK)), n)  # B⁻¹SᵀK = SᵀV
@@ -47,6 +48,7 @@ def prequential(posterior: Conditioned) -> PerDatum:
 
     For a Normal: log p(y_n | y_1, ..., y_{n−1}).
     """
+    expect_methods("posterior", posterior, "at_data")
     at, terms = posterior.at_data, []
     k = at.sites.num_outputs
     mean, K = at.mean.ravel().copy(), at.K.copy()
