@@ -58,8 +58,8 @@ def without_class_coupling(value, kernels, p):
 
 
 def inverse_of_curvature(self, shift, r):
-    """(K + Λ⁻¹)⁻¹ with a little jitter on Λ, as code does that cannot take a singular one."""
-    noise = np.linalg.inv(self.sites.curvature() + 1e-4 * np.eye(self.sites.num_outputs))
+    """(K + Λ⁻¹)⁻¹ with jitter on Λ, as code does that cannot take a singular one."""
+    noise = np.linalg.inv(self.sites.curvature() + 1e-2 * np.eye(self.sites.num_outputs))
     targets = (shift - (noise @ r[..., None])[..., 0]).ravel()
     return np.linalg.solve(self.K + laws.stacked(noise), targets).reshape(shift.shape)
 

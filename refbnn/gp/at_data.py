@@ -15,6 +15,9 @@ from refbnn.shapes import DataMatrices, Outputs
 JointCovariance = Annotated[np.ndarray, "q q"]  # q = n·k
 
 
+REFINEMENTS = 2  # of α: with little noise B is ill-conditioned, and the residual r cancels against Λ(f − mean)
+
+
 @dataclass(frozen=True)
 class AtData:
     """N(mean, K) over the outputs at the data times `sites`: mean (n k), K (n·k n·k).
@@ -50,7 +53,13 @@ class AtData:
     @cached_property
     def alpha(self) -> DataOutputs:
         """α, with which the posterior mean is mean + K α: (n k). At a mode it is −r, Eq. (dual-mode)."""
-        return self.coefficients(self.sites.f - self.mean, self.sites.r)
+        shift, r = self.sites.f - self.mean, self.sites.r
+        alpha = self.coefficients(shift, r)
+        for _ in range(REFINEMENTS):
+            move = self.times_kernel(alpha) - shift
+            left = alpha + r + times(self.sites.S, transposed_times(self.sites.S, move))
+            alpha = alpha + self.coefficients(np.zeros_like(shift), left)
+        return alpha
 
     @cached_property
     def log_evidence(self) -> float:

@@ -83,7 +83,7 @@ class Sites:
 
 
 def expand(likelihood: object, f: DataOutputs, y: np.ndarray) -> Sites:
-    """log p(y|f') to second order in f' at f, exact for a Normal wherever f is, Eq. (sites).
+    """log p(y|f') to second order in f' at f, for a Normal the same wherever f is but for round-off, Eq. (sites).
 
     With little noise f = y keeps the most digits for a Normal: there r = 0. Raises ValueError where Λ is indefinite (naming the
     datum), for y of the wrong shape and what else the likelihood refuses.
