@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from refbnn.conform.case import Case
 
-from .peer import RIGHT, Peer, Rule, anything, named
+from .peer import RIGHT, Peer, Rule, anything
+from .torch import SPECIAL_FUNCTIONS
 
 OF_ANY_LOSS = ("forward", "loss", "gradient", "jacobian", "hessian.full", "hessian.diag", "hessian.blockdiag", "hessian.hvp",
                "fisher.empirical", "fisher.empirical.diag", "fisher.empirical.kfac", "ntk")
@@ -25,5 +26,5 @@ PEER = Peer("asdl", "0.1.5", {"0.1.5": {}}, OF_ANY_LOSS + OF_TWO_LOSSES, (
     Rule(("*",), anything, ("jacobian",), {"ERROR"}, "jacobian_attribute"),
     Rule(("*",), several_outputs, ("ggn.ekfac.split",), {"MISMATCH"}, "eigenbasis_of_several_outputs"),
     Rule(("*",), anything, ("fisher.mc.diag",), {"MISMATCH"}, "several_draws_of_sampled_fisher"),
-    Rule(("*",), named("saturated-probit"), ("hessian.hvp",), RIGHT | {"LOSSY"}, "tail_of_log_ndtr"),
+    *SPECIAL_FUNCTIONS,
     Rule(("*",), anything, ("*",), RIGHT)), refuses, beside=("product_of_accumulated_fisher", "direct_kernel"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 from refbnn.conform.case import Case
 
 from .peer import RIGHT, Peer, Rule, anything, likelihood, named
+from .torch import SPECIAL_FUNCTIONS
 
 DOUBLE = {"REFBNN_TORCH_DEFAULT_DTYPE": "float64"}
 OF_ANY_LOSS = ("forward", "loss", "gradient", "ggn.vp", "ggn.lastlayer", "hessian.hvp", "fisher.empirical",
@@ -55,5 +56,5 @@ PEER = Peer(
         Rule(("1.1.0*", "1.0.1"), several_outputs, (*SECOND, "ggn.kfra"), {"MISMATCH"}, "mean_of_squared_errors"),
         Rule(("1.1.1",), named("one-parameter"), SECOND, {"LOSSY"}, "squared_error_of_double_model"),
         Rule(("1.1.1",), likelihood("normal"), SECOND, {"ERROR"}, "squared_error_of_double_model"),
-        Rule(("*",), named("saturated-probit"), ("ggn.*", "hessian.hvp"), RIGHT | {"LOSSY"}, "tail_of_log_ndtr"),
+        *SPECIAL_FUNCTIONS,
         Rule(("*",), anything, ("*",), RIGHT)), refuses)

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from refbnn.conform.case import Case
 
-from .peer import RIGHT, Peer, Rule, anything, likelihood, named
+from .peer import RIGHT, Peer, Rule, anything, likelihood
+from .torch import SPECIAL_FUNCTIONS
 
 OF_ANY_LOSS = ("forward", "gradient", "jacobian", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.empirical",
                "fisher.empirical.diag", "fisher.empirical.centred", "fisher.empirical.kfac", "ntk")
@@ -24,5 +25,5 @@ PEER = Peer(
     "nngeometry", "0.4", {"0.4": {}, "0.4 float64": {"REFBNN_TORCH_DEFAULT_DTYPE": "float64"}}, OF_ANY_LOSS + EXACT + SAMPLED, (
         Rule(("0.4",), likelihood("categorical"), EXACT, {"ERROR"}, "classification_of_double_model"),
         Rule(("0.4",), anything, KRONECKER_OR_BLOCKS, {"LOSSY"}, "dense_forms_in_single_precision"),
-        Rule(("*",), named("saturated-probit"), ("hessian.hvp",), RIGHT | {"LOSSY"}, "tail_of_log_ndtr"),
+        *(rule for rule in SPECIAL_FUNCTIONS if rule.why != "normalisers_by_difference"),  # no loss is asked
         Rule(("*",), anything, ("*",), RIGHT)), refuses, beside=("dropped_last_batch",))

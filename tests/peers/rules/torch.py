@@ -1,13 +1,16 @@
 """Plain torch.func, and torch's own special functions, which other adapters that are handed its likelihoods inherit."""
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from refbnn.conform.quantities import QUANTITIES
 
 from .peer import RIGHT, Peer, Rule, anything, likelihood, named
 
 OF_CURVATURE = ("ggn.*", "hessian.*", "laplace.*", "predictive.*")
 OF_LOSS = ("loss", "log_joint", "laplace.*log_evidence")
-DOUBLE = ("2.13.0", "3.0.1")  # in single precision these losses are below the round-off
+# Not older curvlinops: in single precision these losses are below the round-off.
+DOUBLE = ("2.13.0", "3.0.1", "1.7.1*", "1.1.*", "1.0.1", "0.1.5", "0.4*")
 LOSSY = RIGHT | {"LOSSY"}
 SPECIAL_FUNCTIONS = (
     Rule(DOUBLE, named("saturated-probit"), OF_CURVATURE, LOSSY, "tail_of_log_ndtr"),
@@ -16,5 +19,9 @@ SPECIAL_FUNCTIONS = (
     Rule(DOUBLE, named("negative-binomial-nearly-poisson", "student-t-nearly-normal"), OF_LOSS, LOSSY,
          "normalisers_by_difference"),
     Rule(DOUBLE, named("negative-binomial-nearly-poisson"), OF_CURVATURE, LOSSY, "curvature_of_logsigmoid"))
+WITHOUT = ("laplace.evidence.*", "laplace.diag.*", "laplace.lastlayer.*", "laplace.kron.*", "predictive.joint",
+           "predictive.diag.*",
+           "predictive.lastlayer.*", "predictive.kron.*", "predictive.probit*")
+OFFERS = tuple(quantity for quantity in QUANTITIES if not any(fnmatchcase(quantity, glob) for glob in WITHOUT))
 
-PEER = Peer("torch", "2.13.0", {"2.13.0": {}}, tuple(QUANTITIES), (*SPECIAL_FUNCTIONS, Rule(("*",), anything, ("*",), RIGHT)))
+PEER = Peer("torch", "2.13.0", {"2.13.0": {}}, OFFERS, (*SPECIAL_FUNCTIONS, Rule(("*",), anything, ("*",), RIGHT)))
