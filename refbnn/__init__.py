@@ -5,7 +5,7 @@ Objects       activations, likelihoods; signals, assembly, pullback, jets, netwo
               curvature, quadrature, scores
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
 Inference     optimize, laplace, expansion, mixture
-Use           gp, predict, evidence
+Use           gp, predict, hyper
 Main job      conform: certified cases that any implementation can be checked against
 Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)
 

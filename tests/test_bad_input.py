@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
-from refbnn import activations, curvature, duals, evidence, gp, kronecker, laplace, likelihoods, low_rank, mixture, optimize
+from refbnn import activations, curvature, duals, gp, hyper, kronecker, laplace, likelihoods, low_rank, mixture, optimize
 from refbnn import predict, priors
 from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
@@ -418,8 +418,8 @@ def test_structures_of_curvature_check_what_they_are_given(call):
     ("leave-one-out of a process", lambda: gp.leave_one_out(gp.GaussianProcess(NETWORKS["Linearised"], PRIOR))),
     ("prequential of nothing", lambda: gp.prequential(None)),
     ("gradient of a conditioned process", lambda: gp.laplace_log_precision_gradient(THETA, likelihoods.Normal(1.0), V)),
-    ("evidence with the name of a curvature", lambda: evidence.at(
-        evidence.Family(NET, evidence.NoiseVariance(), evidence.one(P), X, V), "ggn", np.zeros(2), THETA)),
+    ("evidence with the name of a curvature", lambda: hyper.at(
+        hyper.Family(NET, hyper.NoiseVariance(), hyper.one(P), X, V), "ggn", np.zeros(2), THETA)),
     ("one and a half copies", lambda: mixture.log_evidence([0.0], [1.5])),
     ("evidence without a Gaussian", lambda: laplace.log_evidence(1.0, None)),
     ("linearised nothing", lambda: Linearised(None, THETA)),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import refbnn
-from refbnn import Linearised, Loss, Posterior, blocks, duals, evidence, expansion, gp, kronecker, laplace, low_rank, optimize
+from refbnn import Linearised, Loss, Posterior, blocks, duals, expansion, gp, hyper, kronecker, laplace, low_rank, optimize
 from refbnn import predict, priors, third
 from refbnn.subnetwork import Subnetwork, layer
 from tests import oracles
@@ -64,7 +64,7 @@ ELSEWHERE = {
     "subnetwork.layer": "test_a_subnetwork_of_it_is_a_linearised_subnetwork",
 }
 ABOUT_WEIGHTS = {"symmetry", "mixture"}  # permutations and signs of hidden units
-LATER = {"evidence", "gp"}  # take posteriors that are made above: tests/test_evidence.py and tests/test_gp.py run on Linearised
+LATER = {"hyper", "gp"}  # take posteriors that are made above: tests/test_hyper.py and tests/test_gp.py run on Linearised
 
 
 def linearised(case):
@@ -169,12 +169,12 @@ def test_search_laplace_and_evidence_run_on_it(likelihood):
     size = abs(mode.log_prob) + net.num_params
     agree(found.posterior.log_evidence, laplace.log_evidence(mode.log_prob, q), terms=case.terms, condition=kappa, scale=size)
 
-    family = evidence.Family(net, evidence.Fixed(case.likelihood), evidence.per_parameter(net.num_params, case.prior.mean),
-                             case.X, case.y)
+    family = hyper.Family(net, hyper.Fixed(case.likelihood), hyper.per_parameter(net.num_params, case.prior.mean),
+                          case.X, case.y)
     eta = np.log(case.prior.precision.diagonal())
     over_functions = gp.laplace_log_precision_gradient(found, case.likelihood, case.y)
-    for curvature in (evidence.hessian, evidence.ggn):
-        over_weights = evidence.Evidence(family, curvature, eta, mode.theta)
+    for curvature in (hyper.hessian, hyper.ggn):
+        over_weights = hyper.Evidence(family, curvature, eta, mode.theta)
         agree(over_weights.log_evidence, found.posterior.log_evidence, terms=case.terms, condition=kappa, scale=size)
         agree(over_weights.total_gradient, over_functions, terms=case.terms, condition=kappa, scale=size)
 

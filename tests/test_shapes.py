@@ -11,7 +11,7 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, blocks, curvature, evidence, expansion, gp, kronecker, laplace, likelihoods, low_rank, optimize
+from refbnn import activations, blocks, curvature, expansion, gp, hyper, kronecker, laplace, likelihoods, low_rank, optimize
 from refbnn import mixture, predict, priors, quadrature, scores, symmetry, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
@@ -24,8 +24,8 @@ D, HIDDEN, K, N, M, DRAWS = 2, 5, 3, 11, 7, 13
 NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init__"]]
 MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
 MEMBERS += [f"priors.{name}" for name in ("gaussian", "independent")]
-MEMBERS += [f"evidence.{name}" for name in ("precisions", "likelihoods", "family", "point", "fixed_points", "maximum",
-                                            "alternating")]  # not marginal: there a Gaussian is over η, another p
+MEMBERS += [f"hyper.{name}" for name in ("precisions", "likelihoods", "family", "point", "fixed_points", "maximum",
+                                         "alternating")]  # not marginal: there a Gaussian is over η, another p
 MEMBERS += [f"gp.{name}" for name in ("process", "sites", "at_data", "conditioned", "newton", "left_out", "gradients", "weights",
                                       "multiclass")]
 MEMBERS += [f"predict.{name}" for name in ("functions", "targets", "binary", "classes", "bridge", "entropy")]
@@ -74,7 +74,7 @@ def call_everything():
     priors.per_parameter(np.ones(p))
     net.flatten(net.unflatten(theta))
     activations.leaky_relu(0.1)
-    call_evidence(rng)
+    call_hyper(rng)
 
 
 def call_predict(linear, likelihood, q, X_new):
@@ -122,22 +122,22 @@ def call_quadrature_and_scores():
     scores.coverage(scores.pit_of_discrete(below, at, np.ones(N)), [0.5, 0.9])
 
 
-def call_evidence(rng):
+def call_hyper(rng):
     """Hyper-parameters, of a small network: learned noise, none but a precision, a temperature."""
     net, X, labels = Mlp((D, K), ()), rng.normal(size=(N, D)), rng.integers(0, 2, (N, K))
     start = np.zeros(net.num_params)
-    families = [evidence.Family(net, evidence.NoiseVariance(), evidence.per_layer(net.layer_sizes), X, rng.normal(size=(N, K))),
-                evidence.Family(net, evidence.Fixed(likelihoods.Bernoulli()), evidence.one(net.num_params), X, labels),
-                evidence.Family(net, evidence.Temperature(likelihoods.Bernoulli()), evidence.one(net.num_params), X, labels)]
+    families = [hyper.Family(net, hyper.NoiseVariance(), hyper.per_layer(net.layer_sizes), X, rng.normal(size=(N, K))),
+                hyper.Family(net, hyper.Fixed(likelihoods.Bernoulli()), hyper.one(net.num_params), X, labels),
+                hyper.Family(net, hyper.Temperature(likelihoods.Bernoulli()), hyper.one(net.num_params), X, labels)]
     for family in families:
-        found = evidence.at(family.linearised(start), evidence.ggn, np.zeros(family.num_hyper), start)
+        found = hyper.at(family.linearised(start), hyper.ggn, np.zeros(family.num_hyper), start)
         assert found.total_gradient.shape == found.direct_gradient.shape == (family.num_hyper,)
     for family in families[:2]:
-        evidence.iterate(evidence.mackay, family, evidence.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
-        evidence.iterate(evidence.em, family, evidence.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
-    evidence.per_parameter(net.num_params)
-    evidence.maximize(families[0], evidence.ggn, np.zeros(2), start)
-    evidence.online(families[0], evidence.ggn, np.zeros(2), start, 2)
+        hyper.iterate(hyper.mackay, family, hyper.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
+        hyper.iterate(hyper.em, family, hyper.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
+    hyper.per_parameter(net.num_params)
+    hyper.maximize(families[0], hyper.ggn, np.zeros(2), start)
+    hyper.online(families[0], hyper.ggn, np.zeros(2), start, 2)
 
 
 def call_network(net, rng, batch, X):

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from refbnn import laplace, optimize, third
-from refbnn.evidence.arrays import Hyper, HyperGradients
-from refbnn.evidence.family import Family
+from refbnn.hyper.arrays import Hyper, HyperGradients
+from refbnn.hyper.family import Family
 from refbnn.gaussian import Gaussian
 from refbnn.loss import Curvatures
 from refbnn.posterior import Posterior

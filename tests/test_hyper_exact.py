@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Mlp, activations, evidence, laplace, likelihoods, optimize, predict
-from refbnn.evidence.likelihoods import NoiseVariance, Temperature
-from refbnn.evidence.precisions import Precisions
+from refbnn import Gaussian, Mlp, activations, hyper, laplace, likelihoods, optimize, predict
+from refbnn.hyper.likelihoods import NoiseVariance, Temperature
+from refbnn.hyper.precisions import Precisions
 from refbnn.testing import taylor_order
 from tests.judge import agree, vanishes
-from tests.test_evidence import derivatives, has_digits, linear_family
+from tests.test_hyper import derivatives, has_digits, linear_family
 
 STEP, REACH = 0.1, 84  # of the trapezoidal rule; the prior beyond STEP·REACH has a mass below 1e-15
 X = np.array([[0.7], [-1.2], [0.3], [1.6]])
@@ -21,8 +21,8 @@ GRID = STEP * np.array(list(itertools.product(range(-REACH, REACH + 1), repeat=2
 FAMILIES = {
     "noise": (NoiseVariance(), "normal", [0.1, 0.3, -0.4]),
     "temperature": (Temperature(likelihoods.Bernoulli()), "bernoulli", [-0.1, 0.3, 0.4]),
-    "normal": (evidence.Fixed(likelihoods.Normal(0.5)), "normal", [0.1, 0.3]),
-    "bernoulli": (evidence.Fixed(likelihoods.Bernoulli()), "bernoulli", [0.1, 0.3]),
+    "normal": (hyper.Fixed(likelihoods.Normal(0.5)), "normal", [0.1, 0.3]),
+    "bernoulli": (hyper.Fixed(likelihoods.Bernoulli()), "bernoulli", [0.1, 0.3]),
 }
 DIGITS = 9  # of derivatives of a quadrature, see `derivatives`
 
@@ -31,7 +31,7 @@ def small(name, X=X, y=None):
     """The two-parameter network f = v tanh(w x) with a precision for each, and its η."""
     of_likelihood, kind, eta = FAMILIES[name]
     net = Mlp((1, 1, 1), activations.tanh, bias=False)
-    return evidence.Family(net, of_likelihood, evidence.per_parameter(2), X, Y[kind] if y is None else y), np.array(eta)
+    return hyper.Family(net, of_likelihood, hyper.per_parameter(2), X, Y[kind] if y is None else y), np.array(eta)
 
 
 def log_evidence(posterior, grid=GRID):
@@ -125,8 +125,8 @@ def test_the_evidences_of_all_labelings_sum_to_one():
 def test_laplace_evidences_of_all_labelings_need_not_sum_to_one():
     """They do for no reason: neither with the Hessian nor with the GGN is the approximation a distribution over data."""
     start = np.random.default_rng(3).normal(size=2)
-    for curvature in (evidence.hessian, evidence.ggn):
-        masses = [np.exp(evidence.at(small("bernoulli", y=y)[0], curvature, np.array([0.1, 0.3]), start).log_evidence)
+    for curvature in (hyper.hessian, hyper.ggn):
+        masses = [np.exp(hyper.at(small("bernoulli", y=y)[0], curvature, np.array([0.1, 0.3]), start).log_evidence)
                   for y in labelings(4)]
         assert abs(sum(masses) - 1) > 1e-2
 
@@ -143,14 +143,14 @@ def test_the_evidence_grows_by_the_predictive_density_of_the_next_datum(name):
 def test_in_the_linear_model_the_evidence_is_the_product_of_one_step_predictions():
     made, eta, total = linear_family(), np.array([0.3, -0.5, -1.0]), 0.0
     for n in range(1, 11):
-        part = evidence.Family(made.net, made.likelihoods, made.precisions, made.X[:n], made.y[:n])
-        q = evidence.at(part, evidence.ggn, eta, np.zeros(8)).q
+        part = hyper.Family(made.net, made.likelihoods, made.precisions, made.X[:n], made.y[:n])
+        q = hyper.at(part, hyper.ggn, eta, np.zeros(8)).q
         ahead = predict.moments(made.net, q, made.X[n:n + 1])
         total += Gaussian(ahead.mean[0], laplace.at(ahead.mean[0], np.linalg.inv(
             ahead.covariance[0] + np.exp(-1.0) * np.eye(2))).precision).log_prob(made.y[n])
-    first = evidence.Family(made.net, made.likelihoods, made.precisions, made.X[:1], made.y[:1])
-    total += evidence.at(first, evidence.ggn, eta, np.zeros(8)).log_evidence
-    agree(evidence.at(made, evidence.ggn, eta, np.zeros(8)).log_evidence, total, terms=22, condition=1e3)
+    first = hyper.Family(made.net, made.likelihoods, made.precisions, made.X[:1], made.y[:1])
+    total += hyper.at(first, hyper.ggn, eta, np.zeros(8)).log_evidence
+    agree(hyper.at(made, hyper.ggn, eta, np.zeros(8)).log_evidence, total, terms=22, condition=1e3)
 
 
 @pytest.mark.parametrize("name", ["normal", "bernoulli"])
@@ -173,10 +173,10 @@ def test_the_evidence_is_the_best_fit_less_half_of_p_log_n_up_to_a_constant():
     def rest(copies):
         copies = int(round(copies))
         data = np.tile(made.X, (copies, 1)), np.tile(made.y, (copies, 1))
-        many = evidence.Family(made.net, made.likelihoods, made.precisions, *data)
+        many = hyper.Family(made.net, made.likelihoods, made.precisions, *data)
         best = np.linalg.lstsq(np.column_stack([made.X, np.ones(11)]), made.y, rcond=None)[0]
         fit = many.at(eta).log_likelihood(np.concatenate([best[:3].T.ravel(), best[3]]))
-        return evidence.at(many, evidence.ggn, eta, np.zeros(8)).log_evidence - fit + 4 * np.log(11 * copies)
+        return hyper.at(many, hyper.ggn, eta, np.zeros(8)).log_evidence - fit + 4 * np.log(11 * copies)
 
     order = taylor_order(lambda h: rest(1 / h) - rest(1 / (2 * h)), [1 / 16, 1 / 32, 1 / 64, 1 / 128])
     assert abs(order - 1) < 0.05
@@ -190,8 +190,8 @@ def test_evidences_of_outputs_that_share_no_weights_add_up(kind):
     eta, values = np.array([-0.7]), []
     for targets in (y, *(y[:, [k]] for k in range(3))):
         net = Mlp((2, targets.shape[1]), ())
-        made = evidence.Family(net, evidence.Fixed(noise[kind]), evidence.one(net.num_params), X, targets)
-        found = evidence.at(made, evidence.hessian, eta, np.zeros(net.num_params))
+        made = hyper.Family(net, hyper.Fixed(noise[kind]), hyper.one(net.num_params), X, targets)
+        found = hyper.at(made, hyper.hessian, eta, np.zeros(net.num_params))
         values.append([found.log_evidence, found.total_gradient[0]])
     agree(values[0], np.sum(values[1:], 0), terms=20, condition=1e3)
 
@@ -199,22 +199,22 @@ def test_evidences_of_outputs_that_share_no_weights_add_up(kind):
 def network_family(X, y, groups, hidden=2):
     """A tanh network with Normal noise and given groups of precisions."""
     net = Mlp((X.shape[1], hidden, 1), activations.tanh)
-    return evidence.Family(net, evidence.Fixed(likelihoods.Normal(0.2)), Precisions(groups), X, y)
+    return hyper.Family(net, hyper.Fixed(likelihoods.Normal(0.2)), Precisions(groups), X, y)
 
 
-@pytest.mark.parametrize("curvature", [evidence.hessian, evidence.ggn], ids=["hessian", "ggn"])
+@pytest.mark.parametrize("curvature", [hyper.hessian, hyper.ggn], ids=["hessian", "ggn"])
 def test_the_evidence_depends_neither_on_the_order_of_data_nor_on_a_feature_that_is_always_zero(curvature):
     rng = np.random.default_rng(9)
     X = rng.normal(size=(13, 1))
     y = np.sin(2 * X) + 0.1 * rng.normal(size=X.shape)
     made, eta = network_family(X, y, np.zeros(7)), np.array([-0.5])
     start = optimize.maximize(made.at(eta), rng.normal(size=7)).theta
-    plain, order = evidence.at(made, curvature, eta, start), rng.permutation(13)
-    shuffled = evidence.at(network_family(X[order], y[order], np.zeros(7)), curvature, eta, start)
+    plain, order = hyper.at(made, curvature, eta, start), rng.permutation(13)
+    shuffled = hyper.at(network_family(X[order], y[order], np.zeros(7)), curvature, eta, start)
     agree(shuffled.log_evidence, plain.log_evidence, terms=20, condition=1e3)
     wider = network_family(np.column_stack([X, np.zeros(13)]), y, np.zeros(9))
     wide_start = np.concatenate([np.column_stack([start[:2], np.zeros(2)]).ravel(), start[2:]])
-    padded = evidence.at(wider, curvature, eta, wide_start)
+    padded = hyper.at(wider, curvature, eta, wide_start)
     agree(padded.log_evidence, plain.log_evidence, terms=20, condition=1e3)
     agree(padded.total_gradient, plain.total_gradient, terms=20, condition=1e5)
 
@@ -229,12 +229,12 @@ def test_a_hidden_unit_whose_output_is_held_at_zero_leaves_the_evidence_alone():
     wider = network_family(X, y, [0, 0, 0, 0, 0, 0, 0, 0, 1, 0], hidden=3)
     wide_start = np.insert(start, [2, 4, 6], 0.0)
 
-    def difference(h, curvature=evidence.hessian):
-        with_unit = evidence.at(wider, curvature, np.array([-0.5, -np.log(h)]), wide_start)
-        return with_unit.log_evidence - evidence.at(made, curvature, np.array([-0.5]), start).log_evidence
+    def difference(h, curvature=hyper.hessian):
+        with_unit = hyper.at(wider, curvature, np.array([-0.5, -np.log(h)]), wide_start)
+        return with_unit.log_evidence - hyper.at(made, curvature, np.array([-0.5]), start).log_evidence
 
     assert abs(taylor_order(difference, [1e-4 * 2.0**-j for j in range(4)]) - 1) < 0.05
-    vanishes(difference(1e-3, evidence.ggn), scale=10.0, terms=20, condition=1e3)
+    vanishes(difference(1e-3, hyper.ggn), scale=10.0, terms=20, condition=1e3)
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ FAULTS = {
     "H19 2π of the Laplace volume forgotten": (
         (laplace, "log_evidence", lambda log_joint, q, true=laplace.log_evidence: true(
             log_joint, q) - 0.5 * q.num_params * np.log(2 * np.pi)),
-        row(test_the_evidence_depends_neither_on_the_order_of_data_nor_on_a_feature_that_is_always_zero, evidence.ggn)),
+        row(test_the_evidence_depends_neither_on_the_order_of_data_nor_on_a_feature_that_is_always_zero, hyper.ggn)),
     "H20 normaliser of the prior dropped": (
         after(Gaussian, "log_prob", lambda v, q, theta: v - 0.5 * q.precision.log_det()),
         test_a_hidden_unit_whose_output_is_held_at_zero_leaves_the_evidence_alone),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.evidence.arrays import Hyper
-from refbnn.evidence.family import Family
-from refbnn.evidence.point import Curvature, Evidence, at
+from refbnn.hyper.arrays import Hyper
+from refbnn.hyper.family import Family
+from refbnn.hyper.point import Curvature, Evidence, at
 from refbnn.shapes import Vector, as_array, as_positive
 
 

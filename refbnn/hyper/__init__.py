@@ -1,7 +1,7 @@
 """The Laplace evidence as a function of hyper-parameters, its gradients, and what is done with them.
 
-    family = evidence.Family(net, evidence.NoiseVariance(), evidence.per_layer(net.layer_sizes), X, y)
-    found = evidence.maximize(family, evidence.ggn, np.zeros(family.num_hyper), start)
+    family = hyper.Family(net, hyper.NoiseVariance(), hyper.per_layer(net.layer_sizes), X, y)
+    found = hyper.maximize(family, hyper.ggn, np.zeros(family.num_hyper), start)
     found.point.posterior, found.point.q
 
 η is one vector of logarithms (h): prior precisions, then those of the likelihood. `family.at(eta)` is an ordinary Posterior, and
@@ -9,14 +9,14 @@
 is `hessian` or `ggn`.
 """
 
-from refbnn.evidence.alternating import Online, online
-from refbnn.evidence.family import Family
-from refbnn.evidence.fixed_points import FixedPoint, em, iterate, mackay
-from refbnn.evidence.likelihoods import Fixed, NoiseVariance, Temperature
-from refbnn.evidence.marginal import Marginal, marginalise
-from refbnn.evidence.maximum import Maximum, maximize
-from refbnn.evidence.point import Curvature, Evidence, at, ggn, hessian
-from refbnn.evidence.precisions import Precisions, one, per_layer, per_parameter
+from refbnn.hyper.alternating import Online, online
+from refbnn.hyper.family import Family
+from refbnn.hyper.fixed_points import FixedPoint, em, iterate, mackay
+from refbnn.hyper.likelihoods import Fixed, NoiseVariance, Temperature
+from refbnn.hyper.marginal import Marginal, marginalise
+from refbnn.hyper.maximum import Maximum, maximize
+from refbnn.hyper.point import Curvature, Evidence, at, ggn, hessian
+from refbnn.hyper.precisions import Precisions, one, per_layer, per_parameter
 
 __all__ = [
     "Curvature", "Evidence", "Family", "Fixed", "FixedPoint", "Marginal", "Maximum", "NoiseVariance", "Online", "Precisions",

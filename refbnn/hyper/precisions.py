@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn import priors
-from refbnn.evidence.arrays import Hyper, HyperGradients
+from refbnn.hyper.arrays import Hyper, HyperGradients
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import Vector, as_array, as_count, as_own_array
 

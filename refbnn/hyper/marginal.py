@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.evidence.arrays import Hyper
-from refbnn.evidence.family import Family
-from refbnn.evidence.maximum import ascend
-from refbnn.evidence.point import Curvature, Evidence, at
+from refbnn.hyper.arrays import Hyper
+from refbnn.hyper.family import Family
+from refbnn.hyper.maximum import ascend
+from refbnn.hyper.point import Curvature, Evidence, at
 from refbnn.gaussian import Gaussian
 from refbnn.linalg import symmetric_part
 from refbnn.mixture import Mixture

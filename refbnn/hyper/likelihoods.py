@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.evidence.arrays import Hyper, HyperMatrices, HyperOutputs, HyperValues
+from refbnn.hyper.arrays import Hyper, HyperMatrices, HyperOutputs, HyperValues
 from refbnn.likelihoods import Normal
 from refbnn.likelihoods.tempered import Tempered
 from refbnn.shapes import Outputs, Targets, as_array, expect_methods

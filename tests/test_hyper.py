@@ -9,18 +9,18 @@ import pytest
 from numpy.polynomial import chebyshev
 from scipy.integrate import quad, quad_vec
 
-from refbnn import Linearised, Mlp, Posterior, activations, evidence, gp, likelihoods, optimize, priors
-from refbnn.evidence import alternating, marginal
-from refbnn.evidence import point as point_module
-from refbnn.evidence.likelihoods import NoiseVariance
-from refbnn.evidence.point import Evidence
-from refbnn.evidence.precisions import Precisions
+from refbnn import Linearised, Mlp, Posterior, activations, gp, hyper, likelihoods, optimize, priors
+from refbnn.hyper import alternating, marginal
+from refbnn.hyper import point as point_module
+from refbnn.hyper.likelihoods import NoiseVariance
+from refbnn.hyper.point import Evidence
+from refbnn.hyper.precisions import Precisions
 from tests.judge import agree, vanishes
 
 NODES, RADIUS = 13, 0.08  # of the interpolant of a re-optimised evidence: its derivative has about ten digits
 NET = Mlp((2, 3, 2), activations.tanh)
 P = NET.num_params
-CURVATURES = {"hessian": evidence.hessian, "ggn": evidence.ggn}
+CURVATURES = {"hessian": hyper.hessian, "ggn": hyper.ggn}
 
 
 def data(kind, n=23):
@@ -36,13 +36,13 @@ def data(kind, n=23):
 
 
 FAMILIES = {
-    "noise, one precision": ("normal", NoiseVariance(), evidence.one(P, mean=0.1), [0.2, -1.5]),
-    "noise, per layer": ("normal", NoiseVariance(), evidence.per_layer(NET.layer_sizes), [0.1, -0.4, -1.5]),
-    "categorical, per layer": ("categorical", evidence.Fixed(likelihoods.Categorical()), evidence.per_layer(NET.layer_sizes),
+    "noise, one precision": ("normal", NoiseVariance(), hyper.one(P, mean=0.1), [0.2, -1.5]),
+    "noise, per layer": ("normal", NoiseVariance(), hyper.per_layer(NET.layer_sizes), [0.1, -0.4, -1.5]),
+    "categorical, per layer": ("categorical", hyper.Fixed(likelihoods.Categorical()), hyper.per_layer(NET.layer_sizes),
                                [-0.3, -1.1]),
-    "poisson, three groups": ("poisson", evidence.Fixed(likelihoods.Poisson()), Precisions(np.arange(P) % 3), [-1.0, 0.5, 0.0]),
-    "tempered bernoulli": ("bernoulli", evidence.Temperature(likelihoods.Bernoulli()), evidence.one(P), [-1.1, -0.3]),
-    "tempered student": ("normal", evidence.Temperature(likelihoods.StudentT(0.3, 5.0)), evidence.one(P), [-0.2, 0.2]),
+    "poisson, three groups": ("poisson", hyper.Fixed(likelihoods.Poisson()), Precisions(np.arange(P) % 3), [-1.0, 0.5, 0.0]),
+    "tempered bernoulli": ("bernoulli", hyper.Temperature(likelihoods.Bernoulli()), hyper.one(P), [-1.1, -0.3]),
+    "tempered student": ("normal", hyper.Temperature(likelihoods.StudentT(0.3, 5.0)), hyper.one(P), [-0.2, 0.2]),
 }
 
 
@@ -50,7 +50,7 @@ FAMILIES = {
 def family(name):
     """(family, η, a mode there, the best of a few starts)."""
     kind, of_likelihood, precisions, eta = FAMILIES[name]
-    made = evidence.Family(NET, of_likelihood, precisions, *data(kind))
+    made = hyper.Family(NET, of_likelihood, precisions, *data(kind))
     rng, found = np.random.default_rng(11), []
     for _ in range(6):
         try:
@@ -66,8 +66,8 @@ def linear_family(noise=True):
     rng = np.random.default_rng(2)
     net, X = Mlp((3, 2), ()), rng.normal(size=(11, 3))
     y = X @ rng.normal(size=(3, 2)) + 0.5 * rng.normal(size=(11, 2))
-    of_likelihood = NoiseVariance() if noise else evidence.Fixed(likelihoods.Normal(0.3))
-    return evidence.Family(net, of_likelihood, Precisions([0, 0, 0, 1, 1, 1, 0, 1], mean=0.2), X, y)
+    of_likelihood = NoiseVariance() if noise else hyper.Fixed(likelihoods.Normal(0.3))
+    return hyper.Family(net, of_likelihood, Precisions([0, 0, 0, 1, 1, 1, 0, 1], mean=0.2), X, y)
 
 
 def derivatives(function, eta):
@@ -95,8 +95,8 @@ def has_digits(value, expected, digits):
 def test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence(name, curvature):
     made, eta, mode = family(name)
     choice = CURVATURES[curvature]
-    found = evidence.at(made, choice, eta, mode)
-    expected = derivatives(lambda eta: evidence.at(made, choice, eta, mode).log_evidence, eta)
+    found = hyper.at(made, choice, eta, mode)
+    expected = derivatives(lambda eta: hyper.at(made, choice, eta, mode).log_evidence, eta)
     has_digits(found.total_gradient, expected, 7)
 
 
@@ -113,7 +113,7 @@ def test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_mode_moves_as_the_implicit_function_theorem_says(name):
     made, eta, mode = family(name)
-    found = evidence.at(made, evidence.ggn, eta, mode)
+    found = hyper.at(made, hyper.ggn, eta, mode)
     for derivative, axis in zip(found.mode_derivatives, np.eye(len(eta))):
         moved = [optimize.maximize(made.at(eta + h * axis), mode).theta for h in (1e-3, -1e-3, 2e-3, -2e-3)]
         expected = (8 * (moved[0] - moved[1]) - (moved[2] - moved[3])) / 12e-3
@@ -122,7 +122,7 @@ def test_the_mode_moves_as_the_implicit_function_theorem_says(name):
 
 def test_the_direct_gradient_of_a_precision_is_half_of_gamma_minus_the_weighted_square():
     made, eta, mode = family("categorical, per layer")
-    found, S = Evidence(made, evidence.ggn, eta, mode), None
+    found, S = Evidence(made, hyper.ggn, eta, mode), None
     precisions = np.repeat(np.exp(eta), NET.layer_sizes)
     S = np.linalg.inv(found.posterior.loss.ggn(mode) + np.diag(precisions))
     expected, start = [], 0
@@ -137,11 +137,11 @@ def test_the_direct_gradient_of_a_precision_is_half_of_gamma_minus_the_weighted_
 def test_gradients_per_layer_and_per_parameter_sum_to_that_of_one_precision():
     made, _, mode = family("tempered bernoulli")
     for choice in CURVATURES.values():
-        kinds = (evidence.one(P), evidence.per_layer(NET.layer_sizes), evidence.per_parameter(P))
+        kinds = (hyper.one(P), hyper.per_layer(NET.layer_sizes), hyper.per_parameter(P))
         of_each = []
         for precisions in kinds:
-            same = evidence.Family(NET, evidence.Fixed(likelihoods.Bernoulli()), precisions, made.X, made.y)
-            start = evidence.at(same, choice, np.full(precisions.num_hyper, -0.4), mode)
+            same = hyper.Family(NET, hyper.Fixed(likelihoods.Bernoulli()), precisions, made.X, made.y)
+            start = hyper.at(same, choice, np.full(precisions.num_hyper, -0.4), mode)
             of_each.append((start.direct_gradient.sum(), start.total_gradient.sum(), start.log_evidence))
         for others in of_each[1:]:
             agree(others, of_each[0], terms=P, condition=1e5)
@@ -163,7 +163,7 @@ def closed_form(made, eta):
 @pytest.mark.parametrize("eta", [[0.3, -0.5, -1.0], [2.0, 1.0, 0.5], [-2.0, 1.5, -2.5]])
 def test_in_the_linear_model_evidence_and_gradients_are_those_of_the_gaussian_process(curvature, eta):
     made, eta = linear_family(), np.array(eta)
-    found = evidence.at(made, CURVATURES[curvature], eta, np.zeros(8))
+    found = hyper.at(made, CURVATURES[curvature], eta, np.zeros(8))
     value, gradient = closed_form(made, eta)
     agree(found.log_evidence, value, terms=22, condition=1e3)
     agree(found.total_gradient, gradient, terms=22, condition=1e3)
@@ -174,19 +174,19 @@ def test_in_the_linear_model_evidence_and_gradients_are_those_of_the_gaussian_pr
 # -- fixed points (H8, H9) --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("update", [evidence.mackay, evidence.em])
+@pytest.mark.parametrize("update", [hyper.mackay, hyper.em])
 def test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence(update):
     made = linear_family()
-    found = evidence.iterate(update, made, evidence.ggn, np.zeros(3), np.zeros(8), tolerance=1e-11, max_iterations=2000)
+    found = hyper.iterate(update, made, hyper.ggn, np.zeros(3), np.zeros(8), tolerance=1e-11, max_iterations=2000)
     assert found.converged and found.change < 1e-11
     assert np.abs(closed_form(made, found.point.eta)[1]).max() < 1e-9
 
 
 def test_mackay_em_and_gradient_ascent_find_the_same_point_of_the_linear_model():
     made, start = linear_family(), (np.zeros(3), np.zeros(8))
-    mackay = evidence.iterate(evidence.mackay, made, evidence.ggn, *start).point.eta
-    em = evidence.iterate(evidence.em, made, evidence.ggn, *start).point.eta
-    ascent = evidence.maximize(made, evidence.ggn, *start, tolerance=1e-8)
+    mackay = hyper.iterate(hyper.mackay, made, hyper.ggn, *start).point.eta
+    em = hyper.iterate(hyper.em, made, hyper.ggn, *start).point.eta
+    ascent = hyper.maximize(made, hyper.ggn, *start, tolerance=1e-8)
     assert ascent.converged
     assert np.abs(mackay - em).max() < 1e-7 and np.abs(mackay - ascent.point.eta).max() < 1e-6
 
@@ -194,38 +194,38 @@ def test_mackay_em_and_gradient_ascent_find_the_same_point_of_the_linear_model()
 @pytest.mark.parametrize("eta", [[0.0, 0.0, 0.0], [4.0, -3.0, 2.0], [-4.0, 4.0, -3.0]])
 def test_in_the_linear_model_em_never_goes_down(eta):
     made = linear_family()
-    values = evidence.iterate(evidence.em, made, evidence.ggn, np.array(eta), np.zeros(8), max_iterations=60).log_evidences
+    values = hyper.iterate(hyper.em, made, hyper.ggn, np.array(eta), np.zeros(8), max_iterations=60).log_evidences
     assert len(values) > 5 and values[-1] > values[0] + 0.1
     assert (np.diff(values) > -1e-12 * np.abs(values[0])).all()
 
 
 def test_updates_are_the_formulas_of_the_linear_model():
     made, eta = linear_family(), np.array([0.3, -0.5, -1.0])
-    found = evidence.at(made, evidence.ggn, eta, np.zeros(8))
+    found = hyper.at(made, hyper.ggn, eta, np.zeros(8))
     J = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8)
     in_group, noise = made.precisions.groups == np.array([[0], [1]]), np.exp(-1.0)
     S = np.linalg.inv(J.T @ J / noise + np.diag(np.exp(eta[:2])[made.precisions.groups]))
     centred, misfit = found.theta - 0.2, ((made.y.ravel() - J @ found.theta) ** 2).sum()
     squares, traces = [(centred[g] ** 2).sum() for g in in_group], [np.diag(S)[g].sum() for g in in_group]
     gamma = 4 - np.exp(eta[:2]) * traces
-    agree(np.exp(evidence.mackay(found)), [*gamma / squares, misfit / (22 - gamma.sum())], terms=22, condition=100)
+    agree(np.exp(hyper.mackay(found)), [*gamma / squares, misfit / (22 - gamma.sum())], terms=22, condition=100)
     expected = [4 / (squares[0] + traces[0]), 4 / (squares[1] + traces[1]), (misfit + np.trace(J @ S @ J.T)) / 22]
-    agree(np.exp(evidence.em(found)), expected, terms=22, condition=100)
+    agree(np.exp(hyper.em(found)), expected, terms=22, condition=100)
 
 
 @pytest.mark.parametrize("curvature", CURVATURES)
 def test_in_a_network_the_fixed_point_of_mackay_has_no_direct_gradient_but_is_not_stationary(curvature):
     made, eta, mode = family("noise, one precision")
-    found = evidence.iterate(evidence.mackay, made, CURVATURES[curvature], eta, mode)
+    found = hyper.iterate(hyper.mackay, made, CURVATURES[curvature], eta, mode)
     assert found.converged
     assert np.abs(found.point.direct_gradient).max() < 1e-7
     assert np.abs(found.point.total_gradient).max() > 0.1
-    best = evidence.maximize(made, CURVATURES[curvature], found.point.eta, found.point.theta)
+    best = hyper.maximize(made, CURVATURES[curvature], found.point.eta, found.point.theta)
     assert best.point.log_evidence > found.point.log_evidence + 1e-3
 
 
 def test_an_iteration_that_is_cut_short_says_so():
-    found = evidence.iterate(evidence.em, linear_family(), evidence.ggn, np.zeros(3), np.zeros(8), max_iterations=2)
+    found = hyper.iterate(hyper.em, linear_family(), hyper.ggn, np.zeros(3), np.zeros(8), max_iterations=2)
     assert not found.converged and found.change > 1e-9 and len(found.log_evidences) == 3
 
 
@@ -239,26 +239,26 @@ def test_an_iteration_that_is_cut_short_says_so():
 def test_at_the_maximum_the_derivative_of_the_re_optimised_evidence_vanishes(name, curvature):
     made, eta, mode = family(name)
     choice = CURVATURES[curvature]
-    best = evidence.maximize(made, choice, eta, mode)
+    best = hyper.maximize(made, choice, eta, mode)
     assert best.converged and best.gradient_norm < 1e-6 and best.num_evaluations > 2
     assert best.gradient_norm == np.linalg.norm(best.point.total_gradient)
-    slopes = derivatives(lambda eta: evidence.at(made, choice, eta, best.point.theta).log_evidence, best.point.eta)
+    slopes = derivatives(lambda eta: hyper.at(made, choice, eta, best.point.theta).log_evidence, best.point.eta)
     assert np.abs(slopes).max() < 1e-5
     for axis in 0.1 * np.eye(made.num_hyper):
         for moved in (best.point.eta + axis, best.point.eta - axis):
-            assert evidence.at(made, choice, moved, best.point.theta).log_evidence < best.point.log_evidence
+            assert hyper.at(made, choice, moved, best.point.theta).log_evidence < best.point.log_evidence
 
 
 def test_a_search_along_a_branch_of_modes_that_ends_is_refused():
     """The Hessian evidence grows without bound towards the precision at which two modes merge; there is no maximum to report."""
     made, eta, mode = family("categorical, per layer")
     with pytest.raises(optimize.NotAMode):
-        evidence.maximize(made, evidence.hessian, eta, mode)
+        hyper.maximize(made, hyper.hessian, eta, mode)
 
 
 def test_a_search_that_cannot_reach_its_tolerance_says_so():
     made, eta, mode = family("noise, one precision")
-    best = evidence.maximize(made, evidence.ggn, eta, mode, tolerance=1e-300)
+    best = hyper.maximize(made, hyper.ggn, eta, mode, tolerance=1e-300)
     assert not best.converged and best.gradient_norm > 1e-300
 
 
@@ -269,7 +269,7 @@ def test_a_search_that_cannot_reach_its_tolerance_says_so():
 def test_away_from_a_mode_the_ggn_formula_is_below_the_linear_models_evidence_by_half_the_squared_newton_decrement(seed):
     made, eta, mode = family("noise, per layer")
     theta = mode + 0.3 * np.random.default_rng(seed).normal(size=P)
-    here, own = Evidence(made, evidence.ggn, eta, theta), evidence.at(made.linearised(theta), evidence.hessian, eta, theta)
+    here, own = Evidence(made, hyper.ggn, eta, theta), hyper.at(made.linearised(theta), hyper.hessian, eta, theta)
     gradient = made.at(eta).value_and_gradient(theta)[1]
     gap = 0.5 * gradient @ np.linalg.solve(here.q.precision.matrix(), gradient)
     assert gap > 0.1
@@ -280,7 +280,7 @@ def test_away_from_a_mode_the_ggn_formula_is_below_the_linear_models_evidence_by
 def test_the_family_of_the_linearised_network_has_the_exact_evidence_of_its_gaussian_process():
     made, eta, mode = family("noise, per layer")
     theta = mode + 0.2
-    own = evidence.at(made.linearised(theta), evidence.hessian, eta, theta)
+    own = hyper.at(made.linearised(theta), hyper.hessian, eta, theta)
     J, f = NET.jacobian(theta, made.X).reshape(-1, P), NET.forward(theta, made.X).ravel()
     K = J @ np.diag(np.repeat(np.exp(-eta[:2]), NET.layer_sizes)) @ J.T + np.exp(eta[2]) * np.eye(len(J))
     e = made.y.ravel() - (f - J @ theta)
@@ -292,10 +292,10 @@ def test_the_family_of_the_linearised_network_has_the_exact_evidence_of_its_gaus
 @pytest.mark.parametrize("kind, likelihood", [("categorical", likelihoods.Categorical()), ("poisson", likelihoods.Poisson())])
 def test_the_total_gradient_of_the_linear_model_is_that_of_its_gaussian_process(kind, likelihood):
     """Weight space, through third derivatives of the loss, and function space, through kernels, share no formula (H11)."""
-    precisions, eta, (X, y) = evidence.per_parameter(P, mean=0.1), np.linspace(-0.5, 1.0, P), data(kind)
+    precisions, eta, (X, y) = hyper.per_parameter(P, mean=0.1), np.linspace(-0.5, 1.0, P), data(kind)
     theta = 0.6 * np.random.default_rng(13).normal(size=P)
-    linear = evidence.Family(Linearised(NET, theta), evidence.Fixed(likelihood), precisions, X, y)
-    here = evidence.at(linear, evidence.hessian, eta, theta)
+    linear = hyper.Family(Linearised(NET, theta), hyper.Fixed(likelihood), precisions, X, y)
+    here = hyper.at(linear, hyper.hessian, eta, theta)
     there = gp.laplace(gp.GaussianProcess(linear.net, precisions.prior(eta)), likelihood, X, y)
     agree(here.log_evidence, there.posterior.log_evidence, terms=P, condition=1e4)
     agree(here.total_gradient, gp.laplace_log_precision_gradient(there, likelihood, y), terms=P, condition=1e6)
@@ -305,7 +305,7 @@ def test_the_total_gradient_of_the_linear_model_is_that_of_its_gaussian_process(
 
 def test_at_a_mode_network_and_linear_model_have_the_same_ggn_evidence_but_not_the_same_gradient():
     made, eta, mode = family("categorical, per layer")
-    here, own = evidence.at(made, evidence.ggn, eta, mode), evidence.at(made.linearised(mode), evidence.hessian, eta, mode)
+    here, own = hyper.at(made, hyper.ggn, eta, mode), hyper.at(made.linearised(mode), hyper.hessian, eta, mode)
     agree(own.log_evidence, here.log_evidence, terms=P, condition=1e4)
     agree(own.direct_gradient, here.direct_gradient, terms=P, condition=1e4)
     assert np.linalg.norm(own.total_gradient - here.total_gradient) > 1e-2
@@ -314,8 +314,8 @@ def test_at_a_mode_network_and_linear_model_have_the_same_ggn_evidence_but_not_t
 def test_the_linear_models_evidence_is_maximised_at_fixed_linearisation_point():
     made, eta, mode = family("noise, per layer")
     linear = made.linearised(mode)
-    best = evidence.maximize(linear, evidence.hessian, eta, mode)
-    fixed = evidence.iterate(evidence.mackay, linear, evidence.ggn, eta, mode)
+    best = hyper.maximize(linear, hyper.hessian, eta, mode)
+    fixed = hyper.iterate(hyper.mackay, linear, hyper.ggn, eta, mode)
     assert best.converged and fixed.converged
     assert np.abs(best.point.eta - fixed.point.eta).max() < 1e-5
     assert isinstance(best.point.posterior.net, Linearised)
@@ -326,7 +326,7 @@ def test_the_linear_models_evidence_is_maximised_at_fixed_linearisation_point():
 
 def test_in_the_linear_model_the_online_scheme_is_coordinate_ascent_to_the_maximum():
     made = linear_family()
-    run = evidence.online(made, evidence.ggn, np.zeros(3), np.ones(8), 60, eta_steps=10)
+    run = hyper.online(made, hyper.ggn, np.zeros(3), np.ones(8), 60, eta_steps=10)
     values = [point.log_evidence for point in run.points]
     assert len(values) == 61 and (np.diff(values) > -1e-12 * abs(values[0])).all()
     assert run.theta_gradient_norm < 1e-4 and run.direct_gradient_norm < 1e-4
@@ -335,8 +335,8 @@ def test_in_the_linear_model_the_online_scheme_is_coordinate_ascent_to_the_maxim
 
 def test_in_a_network_the_online_scheme_rests_where_mackays_rule_does():
     made, eta, mode = family("noise, one precision")
-    fixed = evidence.iterate(evidence.mackay, made, evidence.ggn, eta, mode)
-    run = evidence.online(made, evidence.ggn, eta, mode, 80, theta_steps=3, eta_steps=5)
+    fixed = hyper.iterate(hyper.mackay, made, hyper.ggn, eta, mode)
+    run = hyper.online(made, hyper.ggn, eta, mode, 80, theta_steps=3, eta_steps=5)
     assert run.theta_gradient_norm < 1e-4 and run.direct_gradient_norm < 1e-4
     assert np.abs(run.points[-1].eta - fixed.point.eta).max() < 1e-4
     assert np.abs(run.points[-1].total_gradient).max() > 0.1
@@ -344,10 +344,10 @@ def test_in_a_network_the_online_scheme_rests_where_mackays_rule_does():
 
 def test_every_block_of_the_online_scheme_goes_up_its_own_function():
     made, eta, mode = family("noise, per layer")
-    run = evidence.online(made, evidence.ggn, eta, mode + 0.5, 15)
+    run = hyper.online(made, hyper.ggn, eta, mode + 0.5, 15)
     for before, after in zip(run.points, run.points[1:]):
         assert before.posterior.log_prob(after.theta) >= before.posterior.log_prob(before.theta)
-        between = Evidence(made, evidence.ggn, before.eta, after.theta)
+        between = Evidence(made, hyper.ggn, before.eta, after.theta)
         assert after.log_evidence >= between.log_evidence
     assert run.points[-1].log_evidence > run.points[0].log_evidence + 1
 
@@ -358,12 +358,12 @@ def test_every_block_of_the_online_scheme_goes_up_its_own_function():
 def one_precision():
     """The linear model with one precision, for which everything but the last integral is exact."""
     made = linear_family(noise=False)
-    return evidence.Family(made.net, made.likelihoods, evidence.one(8), made.X, made.y), priors.isotropic(1, 0.25)
+    return hyper.Family(made.net, made.likelihoods, hyper.one(8), made.X, made.y), priors.isotropic(1, 0.25)
 
 
 def test_the_marginal_over_one_hyper_parameter_is_that_of_adaptive_quadrature_within_its_error_estimate():
     made, hyper_prior = one_precision()
-    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(1), np.zeros(8))
+    found = hyper.marginalise(made, hyper.ggn, hyper_prior, np.zeros(1), np.zeros(8))
     J, y = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8), made.y.ravel()
 
     def density(eta):
@@ -381,7 +381,7 @@ def test_the_marginal_over_one_hyper_parameter_is_that_of_adaptive_quadrature_wi
 def test_the_posterior_with_the_precision_integrated_out_is_the_mixture_over_it():
     """Its mean and covariance by total variance, from adaptive quadrature of the closed forms."""
     made, hyper_prior = one_precision()
-    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(1), np.zeros(8))
+    found = hyper.marginalise(made, hyper.ggn, hyper_prior, np.zeros(1), np.zeros(8))
     J, y = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8), made.y.ravel()
 
     def moments(eta):
@@ -401,19 +401,19 @@ def test_the_posterior_with_the_precision_integrated_out_is_the_mixture_over_it(
 
 def test_a_coarser_or_shorter_rule_says_that_it_is_worse():
     made, hyper_prior = one_precision()
-    arguments = made, evidence.ggn, hyper_prior, np.zeros(1), np.zeros(8)
-    reference = evidence.marginalise(*arguments, spacing=0.25, half_width=9)
+    arguments = made, hyper.ggn, hyper_prior, np.zeros(1), np.zeros(8)
+    reference = hyper.marginalise(*arguments, spacing=0.25, half_width=9)
     assert reference.error < 1e-7
     for spacing, half_width in ((1.5, 6), (1.0, 2), (0.5, 2), (0.5, 6)):
-        rule = evidence.marginalise(*arguments, spacing=spacing, half_width=half_width)
+        rule = hyper.marginalise(*arguments, spacing=spacing, half_width=half_width)
         assert abs(rule.log_evidence - reference.log_evidence) <= rule.error, (spacing, half_width)
     with pytest.raises(ValueError, match="even number"):
-        evidence.marginalise(*arguments, spacing=2.0, half_width=6)
+        hyper.marginalise(*arguments, spacing=2.0, half_width=6)
 
 
 def test_the_marginal_over_two_hyper_parameters_is_the_double_sum_within_its_error_estimate():
     made, hyper_prior = linear_family(noise=False), priors.per_parameter([0.5, 1.0], mean=[0.3, -0.2])
-    found = evidence.marginalise(made, evidence.ggn, hyper_prior, np.zeros(2), np.zeros(8), spacing=1.0, half_width=4)
+    found = hyper.marginalise(made, hyper.ggn, hyper_prior, np.zeros(2), np.zeros(8), spacing=1.0, half_width=4)
     axis, total = np.linspace(-9, 9, 61), []
     for a in axis:
         total += [closed_form(made, np.array([a, b, np.log(0.3)]))[0] + hyper_prior.log_prob([a, b]) for b in axis]
@@ -425,9 +425,9 @@ def test_the_marginal_over_two_hyper_parameters_is_the_double_sum_within_its_err
 
 def test_the_marginal_of_a_network_does_not_depend_on_the_grid():
     made, eta, mode = family("tempered bernoulli")
-    same = evidence.Family(NET, evidence.Fixed(likelihoods.Bernoulli()), made.precisions, made.X, made.y)
+    same = hyper.Family(NET, hyper.Fixed(likelihoods.Bernoulli()), made.precisions, made.X, made.y)
     hyper_prior, eta = priors.isotropic(1, 4.0, mean=eta[0]), eta[:1]
-    rules = [evidence.marginalise(same, evidence.ggn, hyper_prior, eta, mode, spacing=h) for h in (0.75, 0.5)]
+    rules = [hyper.marginalise(same, hyper.ggn, hyper_prior, eta, mode, spacing=h) for h in (0.75, 0.5)]
     assert abs(rules[0].log_evidence - rules[1].log_evidence) <= rules[0].error + rules[1].error < 0.1
 
 
@@ -449,7 +449,7 @@ def test_a_member_of_a_family_is_the_posterior_with_the_exponentials_of_eta():
 def tempered_point():
     """An evidence with a temperature, for which there is no fixed-point rule."""
     made, eta, mode = family("tempered bernoulli")
-    return Evidence(made, evidence.ggn, eta, mode)
+    return Evidence(made, hyper.ggn, eta, mode)
 
 
 @pytest.mark.parametrize("make, message", [
@@ -457,17 +457,17 @@ def tempered_point():
     (lambda: Precisions([]), "groups"),
     (lambda: Precisions([0.5, 1.0]), "groups"),
     (lambda: Precisions([-1, 0]), "groups"),
-    (lambda: evidence.one(0), "num_params"),
-    (lambda: evidence.per_layer((3, 0)), "layer_sizes"),
-    (lambda: evidence.one(3, mean=np.ones(2)), "mean"),
-    (lambda: evidence.Fixed(np.ones(3)), "member"),
-    (lambda: evidence.Family(NET, likelihoods.Normal(1.0), evidence.one(P), *data("normal")), "likelihoods"),
-    (lambda: evidence.Family(NET, NoiseVariance(), priors.isotropic(P, 1.0), *data("normal")), "precisions"),
+    (lambda: hyper.one(0), "num_params"),
+    (lambda: hyper.per_layer((3, 0)), "layer_sizes"),
+    (lambda: hyper.one(3, mean=np.ones(2)), "mean"),
+    (lambda: hyper.Fixed(np.ones(3)), "member"),
+    (lambda: hyper.Family(NET, likelihoods.Normal(1.0), hyper.one(P), *data("normal")), "likelihoods"),
+    (lambda: hyper.Family(NET, NoiseVariance(), priors.isotropic(P, 1.0), *data("normal")), "precisions"),
     (lambda: linear_family().at(np.zeros(2)), "eta"),
     (lambda: linear_family().at([0.0, np.nan, 0.0]), "eta"),
-    (lambda: evidence.maximize(linear_family(), evidence.ggn, np.zeros(3), np.zeros(8), tolerance=0.0), "tolerance"),
-    (lambda: evidence.mackay(tempered_point()), "mackay"),
-    (lambda: evidence.em(tempered_point()), "em"),
+    (lambda: hyper.maximize(linear_family(), hyper.ggn, np.zeros(3), np.zeros(8), tolerance=0.0), "tolerance"),
+    (lambda: hyper.mackay(tempered_point()), "mackay"),
+    (lambda: hyper.em(tempered_point()), "em"),
 ])
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
@@ -476,7 +476,7 @@ def test_bad_input_is_refused(make, message):
 
 def test_mackays_rule_refuses_a_negative_number_of_parameters():
     with pytest.raises(ValueError, match="well-determined"):
-        evidence.one(3).mackay(np.zeros(1), np.ones(3), np.full(3, 2.0))
+        hyper.one(3).mackay(np.zeros(1), np.ones(3), np.full(3, 2.0))
     with pytest.raises(ValueError, match="well-determined"):
         NoiseVariance().mackay(np.zeros(1), np.zeros((2, 1)), np.ones((2, 1)), 2.0)
 
@@ -524,18 +524,18 @@ FAULTS = {
         lambda self, eta, f, y: 2 * self.likelihood(eta).log_variance_derivatives(f, y)[0][None],
         row(test_in_the_linear_model_evidence_and_gradients_are_those_of_the_gaussian_process, "ggn", [0.3, -0.5, -1.0])),
     "temperature for its inverse": (
-        evidence.Temperature, "log_prob_derivatives", lambda self, eta, f, y: self.likelihood(eta).log_prob(f, y)[None],
+        hyper.Temperature, "log_prob_derivatives", lambda self, eta, f, y: self.likelihood(eta).log_prob(f, y)[None],
         row(test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from_the_total_one,
             "tempered bernoulli", "ggn")),
     "H8 γ missing in the noise": (
         NoiseVariance, "mackay", lambda self, eta, f, y, effective: np.log([((y - f) ** 2).mean()]),
-        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, evidence.mackay)),
+        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, hyper.mackay)),
     "H8 p for γ": (
         Precisions, "mackay", lambda self, eta, theta, variances: np.log(self.sizes / self.sums((theta - self.mean) ** 2)),
-        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, evidence.mackay)),
+        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, hyper.mackay)),
     "H9 spread missing in the noise": (
         NoiseVariance, "em", lambda self, eta, f, y, spread: np.log([((y - f) ** 2).mean()]),
-        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, evidence.em)),
+        row(test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_evidence, hyper.em)),
     "H9 trace missing in EM": (
         Precisions, "em", lambda self, eta, theta, variances: np.log(self.sizes / self.sums((theta - self.mean) ** 2)),
         row(test_in_the_linear_model_em_never_goes_down, [4.0, -3.0, 2.0])),
@@ -556,7 +556,7 @@ def test_a_planted_fault_breaks_its_law(fault, monkeypatch):
     owner, name, faulty, law = FAULTS[fault]
     law()
     if faulty is None:
-        swapped = point_module.Curvature(evidence.hessian.of, evidence.hessian.pulled_back, evidence.ggn.trace_gradient)
+        swapped = point_module.Curvature(hyper.hessian.of, hyper.hessian.pulled_back, hyper.ggn.trace_gradient)
         monkeypatch.setitem(CURVATURES, "hessian", swapped)
     else:
         monkeypatch.setattr(owner, name, faulty)

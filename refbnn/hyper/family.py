@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refbnn.evidence.arrays import Hyper
-from refbnn.evidence.precisions import Precisions
+from refbnn.hyper.arrays import Hyper
+from refbnn.hyper.precisions import Precisions
 from refbnn.linearised import Linearised
 from refbnn.posterior import Posterior
 from refbnn.shapes import Inputs, Targets, Vector, as_array, as_own_array, expect_methods
