@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from refbnn.likelihoods.tempered import Tempered
 from refbnn.loss import Loss
-from refbnn.shapes import Inputs, Matrix, Parameters, Targets, Values, Vector, expect_methods
+from refbnn.shapes import Inputs, Matrix, Parameters, Targets, Values, Vector, as_positive, expect_methods
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ class Posterior:
                 f"prior: expected {self.net.num_params} parameters as the network has, got {self.prior.num_params}"
             )
         object.__setattr__(self, "loss", Loss(self.net, self.likelihood, self.X, self.y))
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return self.net.num_params
+
+    def tempered(self, beta: float) -> Posterior:
+        """p(y|θ)^β p(θ), unnormalised, as a posterior: the path from the prior (β → 0) to this one (β = 1). β > 0."""
+        return Posterior(self.net, Tempered(self.likelihood, 1 / as_positive("beta", beta)), self.prior, self.X, self.y)
 
     def log_likelihood(self, theta: Parameters) -> Values:
         """log p(y|θ): (*s)."""

@@ -74,3 +74,16 @@ def test_later_changes_to_the_arguments_do_not_reach_the_model():
     y += 1
     at += 1
     assert [model.log_prob(point) for model in models] == before
+
+
+@law()
+def test_a_tempered_posterior_weighs_the_data_by_beta_and_leaves_the_prior(spec):
+    case = spec.build()
+    beta = 83 / 256
+    log_joint = case.posterior.log_prob(case.theta)
+    expected = oracles.log_prior(case, case.theta) - beta * oracles.loss(case, case.theta)
+    scale = abs(oracles.log_prior(case, case.theta)) + abs(oracles.loss(case, case.theta))
+    kappa = condition(case, lambda c: c.posterior.log_prob(c.theta), scale)
+    agree(case.posterior.tempered(beta).log_prob(case.theta), expected, terms=case.terms, condition=kappa, scale=scale)
+    agree(case.posterior.tempered(1).log_prob(case.theta), log_joint, terms=case.terms, condition=kappa, scale=scale)
+    assert case.posterior.tempered(beta).num_params == len(case.theta)
