@@ -4,7 +4,7 @@ Language      shapes, linalg
 Objects       activations, likelihoods; signals, assembly, pullback, jets, network, mlp; precision, blocks, gaussian, priors;
               curvature, quadrature, scores
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
-Inference     optimize, laplace, expansion, mixture
+Inference     optimize, laplace, expansion, mixture, samplers
 Use           gp, predict, hyper
 Main job      conform: certified cases that any implementation can be checked against
 Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)

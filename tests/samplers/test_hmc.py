@@ -1,0 +1,79 @@
+"""Hamiltonian Monte Carlo: chains that ignore each other, an exact Metropolis test, exact moments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refbnn.precision import Dense, Diagonal
+from refbnn.samplers import Hmc, Streams
+from tests.judge import mean_agrees
+from tests.samplers.targets import dense_normal
+from tests.zoo import Spec
+
+CASE = Spec((2, 3, 1), "tanh", "normal", num_data=5, prior="full").build()
+P = CASE.net.num_params
+
+
+def test_a_chain_does_not_depend_on_those_beside_it():
+    kernel = Hmc(0.2, 5, Diagonal(np.linspace(0.5, 2, P)))
+    theta = 0.5 * np.random.default_rng(0).normal(size=(7, P))
+    state, streams = kernel.init(CASE.posterior, theta), Streams.spawn(1, 7)
+    alone, alone_streams = kernel.init(CASE.posterior, theta[3:4]), Streams.spawn(1, 1, first=3)
+    for _ in range(11):
+        state, info = kernel.step(CASE.posterior, state, streams)
+        alone, alone_info = kernel.step(CASE.posterior, alone, alone_streams)
+        assert info.accepted[3] == alone_info.accepted[0]
+    np.testing.assert_allclose(alone.theta[0], state.theta[3], rtol=1e-9)
+    assert alone_streams.uniforms()[0] == streams.uniforms()[3]
+
+
+def test_the_mean_of_exp_minus_the_energy_error_is_one_at_stationarity():
+    """, from exact draws of a Gaussian and a step that accepts about 0.8."""
+    target = dense_normal(5, 20.0)
+    kernel = Hmc(0.35, 3, Diagonal(np.ones(5)), jitter=0.0)
+    draws = target.sample(np.random.default_rng(0), 40000)
+    _, info = kernel.step(target, kernel.init(target, draws), Streams.spawn(0, len(draws)))
+    assert 0.5 < info.acceptance.mean() < 0.95
+    mean_agrees(np.exp(-info.energy_error), 1.0, 0.15)
+    assert info.energy_error.mean() > 0
+
+
+def test_moments_of_a_dense_ill_conditioned_gaussian_are_exact():
+    target = dense_normal(3, 50.0)
+    kernel = Hmc(0.2, 13, Dense(np.eye(3)), jitter=0.3)
+    chains, streams = 2000, Streams.spawn(5, 2000)
+    state = kernel.init(target, np.zeros((chains, 3)))
+    for _ in range(60):
+        state, _ = kernel.step(target, state, streams)
+    white = (state.theta - target.gaussian.mean) @ np.linalg.cholesky(target.gaussian.precision.matrix())
+    mean_agrees(white, 0.0, 0.3)
+    mean_agrees(np.einsum("ci,cj->cij", white, white), np.eye(3), 0.5)
+
+
+def test_a_lost_trajectory_is_rejected_and_leaves_the_chain_where_it_was():
+    kernel = Hmc(1e3, 17, Diagonal(np.ones(P)))
+    state = kernel.init(CASE.posterior, np.zeros((3, P)))
+    after, info = kernel.step(CASE.posterior, state, Streams.spawn(2, 3))
+    assert info.diverged.all() and not info.accepted.any() and (info.acceptance == 0).all()
+    assert np.array_equal(after.theta, state.theta) and np.array_equal(after.gradient, state.gradient)
+
+
+def test_streams_are_those_that_a_seed_sequence_spawns_and_go_on_after_a_rest():
+    spawned = [np.random.default_rng(s).random() for s in np.random.SeedSequence(3).spawn(5)]
+    assert Streams.spawn(3, 5).uniforms().tolist() == spawned
+    streams = Streams.spawn(3, 5)
+    streams.normals(2)
+    resumed = Streams.restore(streams.save())
+    assert np.array_equal(streams.permutations(7), resumed.permutations(7))
+    assert np.array_equal(streams.integers(9), resumed.integers(9))
+    assert np.array_equal(streams[np.array([4, 1])].uniforms(3), resumed.uniforms(3)[[4, 1]])
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"step_size": 0.0}, "step_size: expected a positive number, got 0"), ({"num_steps": 0}, "num_steps: expected"),
+    ({"metric": np.eye(2)}, "metric: expected an object with"), ({"jitter": 1.0}, "jitter: expected a number in"),
+])
+def test_bad_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Hmc(**{"step_size": 0.1, "num_steps": 3, "metric": Diagonal(np.ones(2)), **change})
