@@ -2,7 +2,7 @@
 
 Language      shapes, linalg
 Objects       activations, likelihoods; signals, assembly, pullback, jets, network, mlp; precision, blocks, gaussian, priors;
-              curvature, quadrature, scores
+              curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
 Inference     optimize, laplace, expansion, mixture, samplers
 Use           gp, predict, hyper

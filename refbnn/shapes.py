@@ -1,7 +1,8 @@
 """The language of shapes: one letter an axis, one name for each kind of array.
 
 Axis order is always `*s n k p`: draws or chains (any number of leading axes, maybe none), data, outputs, parameters.
-Other letters: `d` inputs, `m` new data, `t` given draws of θ. Axes are never squeezed; a network with one output has k = 1.
+Other letters: `d` inputs, `m` new data, `t` given draws of θ, `c` chains of them, `g` groups of chains. Axes are never
+squeezed; a network with one output has k = 1.
 The tests execute these annotations: every public function is called and the letters must agree between its arguments and
 its result.
 """
@@ -28,6 +29,9 @@ DataGradients = Annotated[np.ndarray, "n p"]
 DataJacobians = Annotated[np.ndarray, "n k p"]
 DataMatrices = Annotated[np.ndarray, "n k k"]
 Draws = Annotated[np.ndarray, "t p"]
+Chains = Annotated[np.ndarray, "c t ..."]
+Superchains = Annotated[np.ndarray, "g c t ..."]
+ChainValues = Annotated[np.ndarray, "c t"]
 Vector = Annotated[np.ndarray, "p"]
 Matrix = Annotated[np.ndarray, "p p"]
 

@@ -11,8 +11,8 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, blocks, curvature, expansion, gp, hyper, kronecker, laplace, likelihoods, low_rank, optimize
-from refbnn import mixture, predict, priors, quadrature, scores, symmetry, third
+from refbnn import activations, blocks, curvature, diagnostics, expansion, gp, hyper, kronecker, laplace, likelihoods, low_rank
+from refbnn import mixture, optimize, predict, priors, quadrature, scores, symmetry, third
 from refbnn.precision import Diagonal
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from refbnn.subnetwork import Subnetwork
@@ -29,6 +29,7 @@ MEMBERS += [f"hyper.{name}" for name in ("precisions", "likelihoods", "family", 
 MEMBERS += [f"gp.{name}" for name in ("process", "sites", "at_data", "conditioned", "newton", "left_out", "gradients", "weights",
                                       "multiclass")]
 MEMBERS += [f"predict.{name}" for name in ("functions", "targets", "binary", "classes", "bridge", "entropy")]
+MEMBERS += [f"diagnostics.{name}" for name in ("mixing", "effective", "errors", "energy", "weights", "table")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
 TARGETS = {
     "Normal": (lambda rng: rng.normal(size=(N, K))),
@@ -65,6 +66,7 @@ def call_everything():
         refbnn.gaussian.kl(q, prior)
         call_processes(Linearised(net, at=theta), post, X_new, rng)
     call_quadrature_and_scores()
+    call_diagnostics(np.random.default_rng(5))
     for network in (net, Linearised(net, at=theta), Subnetwork(net, theta, np.arange(p))):
         expansion.sampling_bias(network, q, X_new)
         network.evaluate(theta, X_new).bend(q.sample(rng, (17, DRAWS)))
@@ -120,6 +122,21 @@ def call_quadrature_and_scores():
     scores.reliability(p[:, 0], (labels == 0).astype(float), scores.equal_mass(p[:, 0], 3))
     below, at = scores.tail(np.ones((DRAWS, N)), np.full((DRAWS, N), 1 / DRAWS), y[:, 0])
     scores.coverage(scores.pit_of_discrete(below, at, np.ones(N)), [0.5, 0.9])
+
+
+def call_diagnostics(rng):
+    """Five chains of thirteen draws of outputs, and weights."""
+    f = rng.normal(size=(5, DRAWS, N, K))
+    for name in ("rhat", "rank_rhat", "folded_rhat", "split_rhat", "ess_mean", "ess_sd", "ess_bulk", "ess_tail", "mcse_mean",
+                 "mcse_sd", "summary"):
+        getattr(diagnostics, name)(f)
+    diagnostics.ess_quantile(f, 0.3)
+    diagnostics.mcse_quantile(f, 0.3)
+    diagnostics.nested_rhat(rng.normal(size=(3, 5, DRAWS, K)))
+    diagnostics.largest_k(100)
+    diagnostics.e_bfmi(f[..., 0, 0])
+    for function in (diagnostics.pareto_k, diagnostics.pareto_smoothed, diagnostics.weight_ess):
+        function(rng.normal(size=29))
 
 
 def call_hyper(rng):
@@ -214,6 +231,7 @@ def call_posterior(post, rng, labels):
     """The posterior and its loss, batched where they may be."""
     p = post.net.num_params
     theta, thetas = 0.5 * rng.normal(size=p), 0.5 * rng.normal(size=(17, DRAWS, p))
+    post.tempered(0.5)
     for argument in (theta, thetas):
         for function in (post.log_prob, post.log_likelihood, post.value_and_gradient, post.loss.value, post.loss.gradient):
             function(argument)
