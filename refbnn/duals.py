@@ -7,11 +7,14 @@ the inner product of two rows is a product of two numbers, δ · δ' and ā · �
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 
 import numpy as np
 
+from refbnn.linalg import gram
 from refbnn.mlp import Evaluation
 from refbnn.pullback import Pullback
+from refbnn.rows import Rows
 from refbnn.shapes import as_array
 from refbnn.signals import Signals
 
@@ -43,10 +46,11 @@ def kernel(left: Evaluation, right: Evaluation, precision) -> np.ndarray:
     return (one.reshape(-1, p) @ two.reshape(-1, p).T).reshape(*one.shape[:2], *two.shape[:2])
 
 
+@singledispatch
 def gram_dual(pullback: Pullback) -> np.ndarray:
     """SᵀJJᵀS for a Pullback JᵀSSᵀJ, Eq. (gram-dual): (n·c n·c), datum by datum. Its nonzero eigenvalues are the curvature's.
 
-    Raises ValueError for a Pullback with v (a Hessian) or without a factor S.
+    Of Rows it is R Rᵀ (n n). Raises ValueError for a Pullback with v (a Hessian) or without a factor S.
     """
     if pullback.v is not None or pullback.S is None:
         raise ValueError("pullback: expected one with a factor S and without v, such as a GGN or an empirical Fisher matrix")
@@ -55,6 +59,11 @@ def gram_dual(pullback: Pullback) -> np.ndarray:
     size = K.shape[0] * K.shape[1]
     K = K.reshape(size, size)
     return 0.5 * (K + K.T)
+
+
+@gram_dual.register
+def _(rows: Rows) -> np.ndarray:
+    return gram(rows.R.T)
 
 
 def _kernel(one: Signals, seeds_one: np.ndarray, two: Signals, seeds_two: np.ndarray, precisions: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from refbnn.assembly import Layout
 from refbnn.blocks import Blocks
 from refbnn.linalg import NotPositiveDefinite, symmetric_part
 from refbnn.pullback import Pullback
+from refbnn.rows import Rows
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_positive
 from refbnn.signals import Signals, transpose
 
@@ -139,6 +140,10 @@ class KroneckerEigen:
         """The product with v: (*s p)."""
         return self._out_of_basis(self._into_basis(v) * self.values)
 
+    def squares(self, v: Parameters) -> np.ndarray:
+        """The squared coordinates of v, summed over its leading axis: (t p) to (units inputs)."""
+        return (self._into_basis(v) ** 2).sum(0)
+
     def plus(self, precision: float) -> KroneckerPrecision:
         """The same plus λI, exactly. Raises NotPositiveDefinite unless every eigenvalue is positive."""
         return KroneckerPrecision(self.U_B, self.U_A, self.values + precision, self.bias)
@@ -238,6 +243,21 @@ def ekfac(pullback: Pullback, split_bias: bool = False) -> Blocks:
         values = own @ ((basis.U_A.T @ a) ** 2).T
         blocks.append(KroneckerEigen(basis.U_B, basis.U_A, values, bias))
     return Blocks(tuple(blocks))
+
+
+def refit(basis: Blocks, rows: Rows) -> Blocks:
+    """The diagonal matrix in the given eigenbasis, of `ekfac`, that is nearest to RᵀR: values_ij = Σ_n (U_Bᵀ [W b]_n U_A)_ij².
+
+    [W b]_n is row n as a matrix. For the centred empirical Fisher matrix, whose blocks are no sums of one Kronecker product a
+    datum, so that KFAC itself is not defined: refit(ekfac(at.empirical_fisher), at.centred_empirical_fisher). It has the exact
+    trace, Eq. (ekfac). Raises ValueError for a basis of another number of parameters.
+    """
+    if basis.num_params != rows.num_params:
+        raise ValueError(f"basis: expected one of {rows.num_params} parameters, got {basis.num_params}")
+    return Blocks(tuple(
+        KroneckerEigen(block.U_B, block.U_A, block.squares(rows.R[:, span]), block.bias)
+        for block, span in zip(basis.blocks, basis.spans())
+    ))
 
 
 def nearest_kronecker(pullback: Pullback, split_bias: bool = False) -> Blocks:

@@ -10,6 +10,7 @@ from refbnn import jets
 from refbnn.mlp import Evaluation
 from refbnn.network import Network
 from refbnn.pullback import Pullback
+from refbnn.rows import Rows
 from refbnn.shapes import DataGradients, Inputs, Jacobian, Outputs, Parameters, Vector, as_array, as_own_array, expect_methods
 
 
@@ -113,6 +114,10 @@ class LinearisedEvaluation:
         if v is not None:
             as_array("v", v, "n k", n=self.num_data, k=self.num_outputs)
         return self.base.pullback(M, S)
+
+    def scatter(self, v: Outputs) -> Rows:
+        """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ for g_n = J_n(θ*)ᵀ v_n and their mean ḡ."""
+        return self.base.scatter(v)
 
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
         """(Σ_n J_nᵀ M_n J_n) u: (*s p)."""

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from refbnn.linalg import gram, semidefinite_root
+from refbnn.linalg import semidefinite_root
 from refbnn.pullback import Pullback
+from refbnn.rows import Rows
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Matrix, Outputs, Parameters, Targets, Values, Vector, as_array, as_own_array,
     expect_methods,
@@ -93,9 +94,8 @@ class Loss:
         return self.at(theta).empirical_fisher.full()
 
     def centred_empirical_fisher(self, theta: Vector) -> Matrix:
-        """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ, ḡ the mean of the g_n: (p p)."""
-        g = self.per_datum_gradients(theta)
-        return gram(g - g.mean(0))
+        """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ, ḡ the mean of the g_n, Eq. (centred-empirical-fisher): (p p)."""
+        return self.at(theta).centred_empirical_fisher.full()
 
     def _value(self, f: np.ndarray) -> np.ndarray:
         return -self.likelihood.log_prob(f, self.y).sum(-1)
@@ -103,7 +103,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Curvatures:
-    """The second derivatives of the loss at one θ, each a Pullback: `.full()`, `.diagonal()`, `.layer_blocks()`, ..."""
+    """The second derivatives of the loss at one θ, each a Pullback: `.full()`, `.diagonal()`, `.layer_blocks()`, ...
+
+    The centred empirical Fisher is no sum over data; it comes as Rows, with the same methods.
+    """
 
     evaluation: object
     likelihood: object
@@ -139,6 +142,11 @@ class Curvatures:
     def empirical_fisher(self) -> Pullback:
         """Σ_n J_nᵀ r_n r_nᵀ J_n, not centred, Eq. (empirical-fisher)."""
         return self.evaluation.pullback(S=self.residual[..., None])
+
+    @property
+    def centred_empirical_fisher(self) -> Rows:
+        """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ, g_n = J_nᵀ r_n with mean ḡ, Eq. (centred-empirical-fisher)."""
+        return self.evaluation.scatter(self.residual)
 
     def sample_labels(self, rng: np.random.Generator) -> Targets:
         """One draw of every y from the model, for `sampled_fisher`: of the shape of y."""

@@ -7,6 +7,7 @@ parameters are few, products with vectors (Lanczos) otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import singledispatch
 
 import numpy as np
 import scipy.linalg
@@ -15,6 +16,7 @@ from scipy.sparse.linalg import eigsh
 from refbnn.duals import gram_dual
 from refbnn.precision import Dense, Diagonal
 from refbnn.pullback import Pullback
+from refbnn.rows import Rows
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_count
 from refbnn.signals import transpose
 
@@ -124,17 +126,16 @@ class LowRankPlusDiagonal:
         return v + ((v @ self._E) * change) @ self._E.T
 
 
+@singledispatch
 def leading(pullback: Pullback, rank: int) -> LowRank:
     """The `rank` largest eigenpairs of a curvature, Eq. (low-rank); no other matrix of that rank is nearer (Eckart & Young 1936).
 
     Eigenvalues that are not positive are left out (only a Hessian has negative ones), and with few data there are at most c·n:
     the result may have fewer columns than asked for; with all of them it is the curvature itself. For a GGN or Fisher matrix
     with few data they come from the Gram dual, Eq. (gram-dual): if (μ, e) is a pair of RᵀR, then R e = √μ v for the pair
-    (μ, v) of R Rᵀ. Raises ValueError for a rank below 1 or above p.
+    (μ, v) of R Rᵀ. Of Rows they are singular triples. Raises ValueError for a rank below 1 or above p.
     """
-    p = pullback.num_params
-    if as_count("rank", rank) > p:
-        raise ValueError(f"rank: expected at most the number of parameters, {p}, got {rank}")
+    p = _checked(rank, pullback.num_params)
     columns = p if pullback.v is not None or pullback.root is None else pullback.num_columns * pullback.signals.num_data
     size = min(columns, p)
     start = np.ones(p)  # Lanczos needs one that is not mapped to 0
@@ -143,6 +144,21 @@ def leading(pullback: Pullback, rank: int) -> LowRank:
     if columns < p:
         return _from_dual(pullback, rank)
     return _from_pairs(*np.linalg.eigh(pullback.full()), rank)
+
+
+@leading.register
+def _(rows: Rows, rank: int) -> LowRank:
+    _checked(rank, rows.num_params)
+    _, s, right = scipy.linalg.svd(rows.R, full_matrices=False)
+    kept = (s > 0)[:rank]
+    return LowRank((s[:rank, None] * right[:rank])[kept].T.copy())
+
+
+def _checked(rank: int, p: int) -> int:
+    """p, or ValueError for a rank that p parameters cannot have."""
+    if as_count("rank", rank) > p:
+        raise ValueError(f"rank: expected at most the number of parameters, {p}, got {rank}")
+    return p
 
 
 def _from_pairs(values: np.ndarray, vectors: np.ndarray, rank: int) -> LowRank:

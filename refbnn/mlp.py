@@ -20,6 +20,7 @@ from refbnn.activations import Activation, identity
 from refbnn.assembly import Layout
 from refbnn.network import Network
 from refbnn.pullback import Pullback, second_order_product
+from refbnn.rows import Rows
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Jacobian, Outputs, Parameters, as_array, as_count, expect_shape,
 )
@@ -191,6 +192,11 @@ class Evaluation:
             num_columns=0 if S is None else self.num_outputs if callable(S) else S.shape[-1],
             v=None if v is None else np.ascontiguousarray(self._seed_one(v)),
         )
+
+    def scatter(self, v: Outputs) -> Rows:
+        """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ for g_n = J_nᵀ v_n and their mean ḡ, Eq. (centred-empirical-fisher); θ is one vector."""
+        g = self.vjp_per_datum(v)
+        return Rows(self.layout, g - g.mean(0))
 
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
         """(Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk) u, leading axes of θ, u, M and v broadcast: (*s p)."""

@@ -13,6 +13,7 @@ import numpy as np
 from refbnn.gaussian import Gaussian
 from refbnn.network import Network
 from refbnn.pullback import Pullback
+from refbnn.rows import Rows
 from refbnn.shapes import (
     DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_indices, as_own_array,
     expect_methods,
@@ -159,6 +160,10 @@ class SubnetworkEvaluation:
         """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, its chosen rows and columns."""
         return SubnetworkPullback(self.base.pullback(M, S, v), self.parameters)
 
+    def scatter(self, v: Outputs) -> SubnetworkPullback:
+        """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ for g_n = J_nᵀ v_n and their mean ḡ, its chosen rows and columns."""
+        return SubnetworkPullback(self.base.scatter(v), self.parameters)
+
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
         """(Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk) u: (*s p)."""
         u = _scattered(u, self.parameters, self.base.num_params)
@@ -176,9 +181,9 @@ class SubnetworkEvaluation:
 
 @dataclass(frozen=True)
 class SubnetworkPullback:
-    """The chosen rows and columns of a Pullback, in the forms that have a meaning for any choice of parameters."""
+    """The chosen rows and columns of a Pullback or of Rows, in the forms that have a meaning for any choice of parameters."""
 
-    base: Pullback
+    base: Pullback | Rows
     parameters: np.ndarray
 
     root = S = None  # a factor of `base` is none of its part
@@ -196,7 +201,7 @@ class SubnetworkPullback:
     @property
     def v(self) -> np.ndarray | None:
         """The weights of second derivatives of f, None without."""
-        return self.base.v
+        return getattr(self.base, "v", None)
 
     @property
     def layout(self) -> object:

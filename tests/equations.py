@@ -8,6 +8,10 @@ cell, read off those docstrings after a notebook, a function or a test has chang
 Written by hand is only the line of lemmas, equations that no function implements: `**Lemmas:** (label), (label).`; the command
 keeps it. A notebook without a map gets one, in which every equation that no docstring cites is a lemma: look whether it is.
 The tests want what a table says to be true and every equation to lead somewhere; a table may lag behind further citations.
+
+No display stands without an address. One that is no result of its own is a step towards one, \\tag{label, step 2}: it leads where
+(label) leads, and the check of (label) executes what the steps arrive at. The command makes a step towards the next equation of
+every display that has no tag: look whether that is where it leads.
 """
 
 from __future__ import annotations
@@ -24,10 +28,13 @@ TITLE = "## From equation to code and test"
 HEAD = (
     "Read off the docstrings, where functions and tests cite `Eq. (label)`, by `python -m tests.equations`; "
     "the tests hold it against them. Lemmas are used in the text, and no function implements them; "
-    "where no test of the package holds one either, the check below it does."
+    "where no test of the package holds one either, the check below it does. "
+    "A display tagged (label, step i) is a step of the derivation of (label), and leads where that leads."
 )
 LEMMA, CHECK = "lemma", "the check in this notebook"
 _LABEL = r"\([a-z0-9-]+\)"
+TAG = r"\\tag\{[^}]*\}"
+_OTHER_DISPLAYS = r"\\\[|\\begin\{(?:equation|align|gather|multline|eqnarray)\*?\}"
 _CITATION = re.compile(rf"Eqs?\.\s+({_LABEL}(?:(?:,|,?\s+and)\s+{_LABEL})*)")
 
 Places = dict[str, list[tuple[str, str]]]  # label: [(file, name of the citing object)]
@@ -86,10 +93,38 @@ def source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
+def text_of(notebook: dict) -> str:
+    """The text of all cells that are not code."""
+    return "\n".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+
+
 def tags(notebook: dict) -> list[str]:
-    """The labels of the equations, in order."""
-    text = "\n".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
-    return re.findall(r"\\tag\{([^}]*)\}", text)
+    """The labels of the equations, in order; steps are none."""
+    return [tag for tag in re.findall(r"\\tag\{([^}]*)\}", text_of(notebook)) if ", step " not in tag]
+
+
+def steps(notebook: dict) -> dict[str, list[str]]:
+    """For every label that has steps their numbers, in order."""
+    found = {}
+    for label, number in re.findall(r"\\tag\{([^},]*), step ([^}]*)\}", text_of(notebook)):
+        found.setdefault(label, []).append(number)
+    return found
+
+
+def faults_of_displays(notebook: dict) -> list[str]:
+    """Displayed equations without an address: no tag, a step of nothing, steps that are not numbered 1, 2, ... in order."""
+    text = text_of(notebook)
+    inside = re.findall(r"\$\$(.*?)\$\$", text, re.DOTALL)
+    outside = re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    found = [f"a display has {len(re.findall(TAG, display))} tags: {' '.join(display.split())[:60]}"
+             for display in inside if len(re.findall(TAG, display)) != 1]
+    found += [f"a display not between $$: {other}" for other in re.findall(_OTHER_DISPLAYS, outside)]
+    for label, numbers in steps(notebook).items():
+        if label not in tags(notebook):
+            found.append(f"steps towards {label}, which is no equation")
+        if numbers != [str(i + 1) for i in range(len(numbers))]:
+            found.append(f"steps towards {label} are numbered {', '.join(numbers)}")
+    return found
 
 
 def map_of(notebook: dict) -> str | None:
@@ -126,9 +161,27 @@ def faults_of_map(notebook: dict, code: Places, tests: Places) -> list[str]:
                     for tag in known if not _is_true(stands.get(tag, [set(), set()]), right[tag])]
 
 
+def tag_steps(notebook: dict) -> None:
+    """Make every display without a tag a step towards the next equation, in place."""
+    counts = {label: len(numbers) for label, numbers in steps(notebook).items()}
+    to_come = tags(notebook)
+    for cell in notebook["cells"]:
+        pieces = source(cell).split("$$")
+        if cell["cell_type"] == "markdown" and len(pieces) % 2:
+            for place in range(1, len(pieces), 2):
+                tag = re.search(TAG, pieces[place])
+                if tag is None and to_come:
+                    counts[to_come[0]] = counts.get(to_come[0], 0) + 1
+                    pieces[place] += rf" \tag{{{to_come[0]}, step {counts[to_come[0]]}}}"
+                elif tag and tag.group()[5:-1] in to_come[:1]:
+                    to_come.pop(0)
+            cell["source"] = "$$".join(pieces).splitlines(keepends=True)
+
+
 def update(path: Path, code: Places, tests: Places) -> None:
-    """Write the map into the last cell of a notebook; other cells and the format of the file stay as they are."""
+    """Write the map into the last cell of a notebook and tag its steps; the format of the file stays as it is."""
     notebook = read(path)
+    tag_steps(notebook)
     if map_of(notebook) is None:
         names = [f"({tag})" for tag in tags(notebook) if tag not in code]
         line = f"**Lemmas:** {', '.join(names) or 'none'}."

@@ -100,6 +100,11 @@ def test_a_stored_notebook_is_whole(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_displayed_equation_has_a_label_or_is_a_step_towards_one(path):
+    assert equations.faults_of_displays(read(path)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_stores_its_figures(path):
     drawn = [output for cell in cells(read(path), "code") for output in cell["outputs"] if "image/png" in output.get("data", {})]
     assert drawn, "no figure is stored"
@@ -190,6 +195,30 @@ def test_cells_that_were_not_run_in_order_are_caught(count):
 
 def test_a_tag_used_twice_is_caught():
     assert "tag one occurs twice" in faults_of_text(small_notebook(markdown=r"\tag{one} \tag{one}"))
+
+
+def test_a_display_without_a_tag_is_caught():
+    assert equations.faults_of_displays(small_notebook()) == []
+    assert equations.faults_of_displays(small_notebook(markdown=r"$$1+1=2 \tag{one}$$ so $$2+2=4$$")) == [
+        "a display has 0 tags: 2+2=4"]
+    assert equations.faults_of_displays(small_notebook(markdown=r"\begin{align}1+1&=2\end{align}")) == [
+        r"a display not between $$: \begin{align}"]
+
+
+def test_a_step_needs_no_check_of_its_own_but_an_equation_that_has_one(tmp_path):
+    notebook = small_notebook(markdown=r"$$1+1=1+1 \tag{one, step 1}$$ $$1+1=2 \tag{one}$$")
+    assert equations.faults_of_displays(notebook) == [] and faults_of_run(notebook, run(notebook, tmp_path)) == []
+    astray = small_notebook(markdown=r"$$1+1=1+1 \tag{two, step 1}$$ $$1+1=2 \tag{one}$$")
+    assert equations.faults_of_displays(astray) == ["steps towards two, which is no equation"]
+    assert equations.faults_of_displays(small_notebook(markdown=r"$$1=1 \tag{one, step 2}$$ $$1+1=2 \tag{one}$$")) == [
+        "steps towards one are numbered 2"]
+
+
+def test_the_tool_makes_steps_of_displays_without_a_tag():
+    notebook = small_notebook(markdown=r"$$1+1=1+1$$ so $$1+1=2 \tag{one}$$ and $$2+1=1+2$$ makes $$2+1=3 \tag{two}$$")
+    equations.tag_steps(notebook)
+    assert equations.faults_of_displays(notebook) == []
+    assert equations.steps(notebook) == {"one": ["1"], "two": ["1"]} and tags(notebook) == ["one", "two"]
 
 
 def test_citations_are_read_from_docstrings(tmp_path):

@@ -14,6 +14,7 @@ from refbnn import Linearised, Loss, Mlp, Posterior
 from refbnn import activations, blocks, curvature, diagnostics, expansion, gp, hyper, kronecker, laplace, likelihoods, low_rank
 from refbnn import mixture, optimize, predict, priors, quadrature, scores, symmetry, third
 from refbnn.precision import Diagonal
+from refbnn.rows import Rows
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from refbnn.subnetwork import Subnetwork
 from tests.shape_checker import ShapeError, bind, checked, watch
@@ -170,6 +171,7 @@ def call_network(net, rng, batch, X):
         net.jvp(a, X, b)
         net.contracted_hessian_product(a, X, c, b)
     net.vjp_per_datum(one, X, v.reshape(-1, N, K)[0])
+    net.evaluate(one, X).scatter(v.reshape(-1, N, K)[0])
     net.contracted_hessian(one, X, v.reshape(-1, N, K)[0])
 
 
@@ -285,12 +287,12 @@ def call_pullback(at, labels):
     rng = np.random.default_rng(1)
     at.sampled_fisher(labels)
     at.sampled_fisher(at.sample_labels(rng))
-    for pullback in (at.ggn, at.hessian, at.residual_part, at.fisher, at.empirical_fisher):
+    for pullback in (at.ggn, at.hessian, at.residual_part, at.fisher, at.empirical_fisher, at.centred_empirical_fisher):
         p = pullback.num_params
         for function in (pullback.full, pullback.diagonal, pullback.layer_blocks, pullback.linear_operator):
             function()
         getattr(pullback, "neuron_blocks", list)()
-        if getattr(pullback, "M", None) is not None:
+        if getattr(pullback, "M", getattr(pullback, "R", None)) is not None:
             pullback.last_layer()
         pullback.subset(np.array([1, 4]))
         for batch in ((), (DRAWS,), (17, DRAWS)):
@@ -305,6 +307,8 @@ def call_structures(pullback, rng):
         for matrix in (structured, *structured.blocks, precision, *precision.blocks):
             call_matrix(matrix, rng)
     call_matrix(kronecker.kfac(pullback).blocks[0].damped(0.2).eigen(), rng)
+    rows = Rows(pullback.layout, rng.normal(size=(N, pullback.num_params)))
+    call_matrix(kronecker.refit(kronecker.ekfac(pullback), rows), rng)
     leading = low_rank.leading(pullback, 3)
     for matrix in (leading, leading.plus(Diagonal(np.ones(pullback.num_params)))):
         call_matrix(matrix, rng)
