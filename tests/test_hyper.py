@@ -93,6 +93,7 @@ def has_digits(value, expected, digits):
 @pytest.mark.parametrize("curvature", CURVATURES)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence(name, curvature):
+    """Eqs. (evidence-function) and (total-gradient)."""
     made, eta, mode = family(name)
     choice = CURVATURES[curvature]
     found = hyper.at(made, choice, eta, mode)
@@ -103,6 +104,7 @@ def test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence(name,
 @pytest.mark.parametrize("curvature", CURVATURES)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from_the_total_one(name, curvature):
+    """Eq. (direct-gradient)."""
     made, eta, mode = family(name)
     found = Evidence(made, CURVATURES[curvature], eta, mode)
     expected = derivatives(lambda eta: Evidence(made, CURVATURES[curvature], eta, mode).log_evidence, eta)
@@ -112,6 +114,7 @@ def test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_mode_moves_as_the_implicit_function_theorem_says(name):
+    """Eq. (mode-derivative)."""
     made, eta, mode = family(name)
     found = hyper.at(made, hyper.ggn, eta, mode)
     for derivative, axis in zip(found.mode_derivatives, np.eye(len(eta))):
@@ -121,6 +124,7 @@ def test_the_mode_moves_as_the_implicit_function_theorem_says(name):
 
 
 def test_the_direct_gradient_of_a_precision_is_half_of_gamma_minus_the_weighted_square():
+    """Eq. (direct-gradient-precision)."""
     made, eta, mode = family("categorical, per layer")
     found, S = Evidence(made, hyper.ggn, eta, mode), None
     precisions = np.repeat(np.exp(eta), NET.layer_sizes)
@@ -183,6 +187,7 @@ def test_in_the_linear_model_a_fixed_point_is_a_stationary_point_of_the_exact_ev
 
 
 def test_mackay_em_and_gradient_ascent_find_the_same_point_of_the_linear_model():
+    """Eq. (fixed-points-agree)."""
     made, start = linear_family(), (np.zeros(3), np.zeros(8))
     mackay = hyper.iterate(hyper.mackay, made, hyper.ggn, *start).point.eta
     em = hyper.iterate(hyper.em, made, hyper.ggn, *start).point.eta
@@ -200,6 +205,7 @@ def test_in_the_linear_model_em_never_goes_down(eta):
 
 
 def test_updates_are_the_formulas_of_the_linear_model():
+    """Eqs. (mackay) and (em)."""
     made, eta = linear_family(), np.array([0.3, -0.5, -1.0])
     found = hyper.at(made, hyper.ggn, eta, np.zeros(8))
     J = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8)
@@ -215,6 +221,7 @@ def test_updates_are_the_formulas_of_the_linear_model():
 
 @pytest.mark.parametrize("curvature", CURVATURES)
 def test_in_a_network_the_fixed_point_of_mackay_has_no_direct_gradient_but_is_not_stationary(curvature):
+    """Eq. (mackay-not-stationary)."""
     made, eta, mode = family("noise, one precision")
     found = hyper.iterate(hyper.mackay, made, CURVATURES[curvature], eta, mode)
     assert found.converged
@@ -278,6 +285,7 @@ def test_away_from_a_mode_the_ggn_formula_is_below_the_linear_models_evidence_by
 
 
 def test_the_family_of_the_linearised_network_has_the_exact_evidence_of_its_gaussian_process():
+    """Eq. (own-mode-evidence)."""
     made, eta, mode = family("noise, per layer")
     theta = mode + 0.2
     own = hyper.at(made.linearised(theta), hyper.hessian, eta, theta)
@@ -291,7 +299,10 @@ def test_the_family_of_the_linearised_network_has_the_exact_evidence_of_its_gaus
 
 @pytest.mark.parametrize("kind, likelihood", [("categorical", likelihoods.Categorical()), ("poisson", likelihoods.Poisson())])
 def test_the_total_gradient_of_the_linear_model_is_that_of_its_gaussian_process(kind, likelihood):
-    """Weight space, through third derivatives of the loss, and function space, through kernels, share no formula (H11)."""
+    """Weight space, through third derivatives of the loss, and function space, through kernels, share no formula (H11).
+
+    Eq. (gp-evidence-gradient).
+    """
     precisions, eta, (X, y) = hyper.per_parameter(P, mean=0.1), np.linspace(-0.5, 1.0, P), data(kind)
     theta = 0.6 * np.random.default_rng(13).normal(size=P)
     linear = hyper.Family(Linearised(NET, theta), hyper.Fixed(likelihood), precisions, X, y)
@@ -343,6 +354,7 @@ def test_in_a_network_the_online_scheme_rests_where_mackays_rule_does():
 
 
 def test_every_block_of_the_online_scheme_goes_up_its_own_function():
+    """Eq. (online-blocks)."""
     made, eta, mode = family("noise, per layer")
     run = hyper.online(made, hyper.ggn, eta, mode + 0.5, 15)
     for before, after in zip(run.points, run.points[1:]):
@@ -362,6 +374,7 @@ def one_precision():
 
 
 def test_the_marginal_over_one_hyper_parameter_is_that_of_adaptive_quadrature_within_its_error_estimate():
+    """Eq. (hyper-marginal)."""
     made, hyper_prior = one_precision()
     found = hyper.marginalise(made, hyper.ggn, hyper_prior, np.zeros(1), np.zeros(8))
     J, y = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8), made.y.ravel()

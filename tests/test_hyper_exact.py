@@ -58,7 +58,7 @@ def test_the_quadrature_agrees_with_itself_on_every_second_node(name):
 
 @pytest.mark.parametrize("name", ["noise", "temperature", "bernoulli"])
 def test_the_exact_gradient_is_the_posterior_mean_of_the_derivative_of_the_log_joint(name):
-    """It holds for sums over nodes as for integrals, so that a few hundred nodes will do."""
+    """It holds for sums over nodes as for integrals, so that a few hundred nodes will do. Eq. (evidence-fisher-identity)."""
     (made, eta), some = small(name), GRID[::61]
     post, (of_prior, of_likelihood) = made.at(eta), made.split(eta)
     f = made.net.forward(some, made.X)
@@ -69,12 +69,14 @@ def test_the_exact_gradient_is_the_posterior_mean_of_the_derivative_of_the_log_j
 
 
 def test_the_derivative_in_the_log_precision_is_half_of_p_minus_the_expected_square():
+    """Eq. (evidence-gradient-precision)."""
     made, eta = small("bernoulli")
     squares = expectation(made.at(eta), GRID**2)
     has_digits(derivatives(lambda eta: log_evidence(made.at(eta)), eta), 0.5 - 0.5 * np.exp(eta) * squares, DIGITS)
 
 
 def test_the_derivative_in_the_log_noise_variance_is_the_expected_misfit_less_half_a_count():
+    """Eq. (evidence-gradient-noise)."""
     made, eta = small("noise")
     misfit = ((Y["normal"] - made.net.forward(GRID, X)) ** 2).sum((-1, -2))
     expected = 0.5 * expectation(made.at(eta), misfit) / np.exp(eta[2]) - 0.5 * len(X)
@@ -83,6 +85,7 @@ def test_the_derivative_in_the_log_noise_variance_is_the_expected_misfit_less_ha
 
 
 def test_the_derivatives_in_the_inverse_temperature_are_mean_and_variance_of_the_log_likelihood():
+    """Eq. (temperature-monotone). Eq. (evidence-gradient-power)."""
     made, eta = small("temperature")
     plain, _ = small("bernoulli")
     log_likelihood = plain.at(eta[:2]).log_likelihood(GRID)
@@ -99,6 +102,7 @@ def test_the_derivatives_in_the_inverse_temperature_are_mean_and_variance_of_the
 
 
 def test_posterior_means_move_with_the_precision_by_minus_half_a_covariance():
+    """Eq. (posterior-mean-precision)."""
     made, eta = small("normal")
     values = GRID[:, 0] * GRID[:, 1] ** 3
     post, lam = made.at(eta), np.exp(eta)
@@ -118,6 +122,7 @@ def labelings(n):
 
 
 def test_the_evidences_of_all_labelings_sum_to_one():
+    """Eq. (total-mass)."""
     masses = [np.exp(log_evidence(small("bernoulli", y=y)[0].at([0.1, 0.3]))) for y in labelings(4)]
     agree(sum(masses), 1.0, terms=len(GRID))
 
@@ -133,6 +138,7 @@ def test_laplace_evidences_of_all_labelings_need_not_sum_to_one():
 
 @pytest.mark.parametrize("name", ["normal", "bernoulli"])
 def test_the_evidence_grows_by_the_predictive_density_of_the_next_datum(name):
+    """Eq. (prequential)."""
     y, eta = Y[name], FAMILIES[name][2]
     before, after = small(name, X[:3], y[:3])[0].at(eta), small(name)[0].at(eta)
     f = before.net.forward(GRID, X[3:])
@@ -155,6 +161,7 @@ def test_in_the_linear_model_the_evidence_is_the_product_of_one_step_predictions
 
 @pytest.mark.parametrize("name", ["normal", "bernoulli"])
 def test_the_left_out_predictive_is_the_harmonic_mean_of_the_likelihood_of_the_datum(name):
+    """Eq. (left-out-predictive)."""
     y, eta, post = Y[name], FAMILIES[name][2], small(name)[0].at(FAMILIES[name][2])
     f = post.net.forward(GRID, X)
     for n in range(4):

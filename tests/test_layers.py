@@ -26,8 +26,8 @@ LAYER = {
 }
 INSIDE_A_LAYER = {  # the only imports between modules of one layer
     ("linalg", "shapes"), ("assembly", "signals"), ("pullback", "signals"), ("pullback", "assembly"), ("mlp", "activations"),
-    ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "rows"), ("mlp", "network"), ("jets", "signals"), ("mlp", "jets"),
-    ("rows", "signals"), ("rows", "assembly"), ("rows", "pullback"),
+    ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "rows"), ("mlp", "network"),
+    ("jets", "signals"), ("mlp", "jets"), ("rows", "signals"), ("rows", "assembly"), ("rows", "pullback"),
     ("gaussian", "precision"), ("priors", "gaussian"), ("priors", "precision"), ("posterior", "loss"), ("low_rank", "duals"),
     ("third", "loss"), ("blocks", "precision"), ("__main__", "cli"),
 }

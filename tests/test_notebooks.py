@@ -84,8 +84,8 @@ def citations(root: Path) -> dict[str, str]:
 
 
 def needs_map(path: Path) -> bool:
-    """Whether a notebook must end with the map to code and tests: chapters 1 to 7, and all that have one."""
-    return path.stem < "08" or equations.map_of(read(path)) is not None
+    """Whether a notebook must end with the map to code and tests: chapters 1 to 9, and all that have one."""
+    return path.stem < "10" or equations.map_of(read(path)) is not None
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

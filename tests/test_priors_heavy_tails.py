@@ -65,6 +65,7 @@ def test_densities_are_symmetric_about_zero(name):
 @pytest.mark.parametrize("name", ["student", "cauchy", "horseshoe"])
 @pytest.mark.parametrize("scale", [0.05, 1.0, 4.0])
 def test_the_remainders_of_the_taylor_series_have_the_orders_of_exact_derivatives(name, scale):
+    """Eqs. (scale-mixture-score), (scale-mixture-curvature) and (student-prior-curvature)."""
     prior, theta, v = PRIORS[name], scale * THETA, scale * np.array([0.3, -0.2, 0.5])
     gradient, bend = prior.gradient(theta), prior.negative_hessian(theta)
     steps = [2.0**-j for j in range(4, 9)]
@@ -110,6 +111,7 @@ def test_with_a_wide_slab_the_horseshoe_is_the_exponential_integral(theta):
 
 @pytest.mark.parametrize("j", range(3))
 def test_the_horseshoe_is_the_integral_over_its_local_scale(j):
+    """Eq. (horseshoe-density)."""
     prior, (tau, slab, theta) = alone("horseshoe", j), (SCALES[j], PRIORS["horseshoe"].slab[j], THETA[j])
 
     def integrand(angle):
@@ -232,6 +234,7 @@ def test_in_a_linear_model_the_error_of_the_laplace_evidence_falls_as_one_over_t
 
 
 def test_off_the_kink_the_mode_under_a_laplace_prior_is_the_soft_threshold():
+    """Eq. (soft-threshold)."""
     post = scalar_posterior(priors.Laplace(1, 0.5))
     x, y = post.X[:, 0], post.y[:, 0]
     expected = (x @ y / 0.3 - 1 / 0.5) / (x @ x / 0.3)
