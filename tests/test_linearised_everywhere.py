@@ -66,6 +66,7 @@ ELSEWHERE = {
 ABOUT_WEIGHTS = {"symmetry", "mixture"}  # permutations and signs of hidden units
 ABOUT_DRAWS = {"diagnostics"}  # `posterior` names arrays of draws there
 LATER = {"hyper", "gp"}  # take posteriors that are made above: tests/test_hyper.py and tests/test_gp.py run on Linearised
+OTHERS = {"conform", "testing", "cli", "__main__"} | ABOUT_WEIGHTS | ABOUT_DRAWS | LATER
 
 
 def linearised(case):
@@ -234,7 +235,7 @@ def consumers():
     found = set()
     for module in pkgutil.walk_packages(refbnn.__path__, "refbnn."):
         name = module.name.removeprefix("refbnn.")
-        if name.split(".")[0] in {"conform", "testing", "cli", "__main__"} | ABOUT_WEIGHTS | ABOUT_DRAWS | LATER and name != "gp.process":
+        if name.split(".")[0] in OTHERS and name != "gp.process":
             continue
         for public, value in vars(importlib.import_module(module.name)).items():
             own = getattr(value, "__module__", "") == module.name and not public.startswith("_")
