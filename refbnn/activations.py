@@ -23,7 +23,8 @@ Jet = Callable[[np.ndarray], Iterator[np.ndarray]]
 class Activation:
     """An elementwise function φ and its derivatives.
 
-    `odd`: φ(−z) = −φ(z). `homogeneous`: φ(cz) = cφ(z) for every c > 0. `smooth`: analytic, no kink.
+    `odd`: φ(−z) = −φ(z). `homogeneous`: φ(cz) = cφ(z) for every c > 0. `smooth`: analytic, no kink. `in_place`, where φ′ is a
+    function of φ alone: two functions that overwrite their argument, z with φ(z) and φ(z) with φ′(z), which they return.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Activation:
     odd: bool = False
     homogeneous: bool = False
     smooth: bool = True
+    in_place: tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]] | None = None
 
     def derivatives(self, z: np.ndarray, order: int = 1) -> tuple[np.ndarray, ...]:
         """(φ(z), φ′(z), ..., φ^(order)(z)), each of the shape of z; ValueError unless order is 0 to 3."""
@@ -64,6 +66,15 @@ def _tanh(z):
     bend *= -2
     yield bend
     yield (4 * t * t - 2 * slope) * slope
+
+
+def _tanh_in_place(z):
+    return np.tanh(z, out=z)
+
+
+def _tanh_slope_in_place(t):
+    np.multiply(t, t, out=t)
+    return np.subtract(1, t, out=t)
 
 
 def _sigmoid(z):
@@ -156,7 +167,7 @@ def leaky_relu(slope: float) -> Activation:
 
 
 identity = Activation("identity", _identity, odd=True, homogeneous=True)
-tanh = Activation("tanh", _tanh, odd=True)
+tanh = Activation("tanh", _tanh, odd=True, in_place=(_tanh_in_place, _tanh_slope_in_place))
 sigmoid = Activation("sigmoid", _sigmoid)
 softplus = Activation("softplus", _softplus)
 sin = Activation("sin", _sin, odd=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,11 +31,16 @@ class Gaussian:
         """log N(θ; mean, P⁻¹), constants included: (*s)."""
         centred = self._centred(theta)
         quadratic = (centred * self.precision.matvec(centred)).sum(-1)
-        return -0.5 * (quadratic - self.precision.log_det() + self.num_params * np.log(2 * np.pi))
+        return -0.5 * (quadratic - self._twice_log_constant)
 
     def gradient(self, theta: Parameters) -> Parameters:
         """∇ log N(θ; mean, P⁻¹) = −P(θ − mean): (*s p)."""
         return -self.precision.matvec(self._centred(theta))
+
+    def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
+        """log N(θ; mean, P⁻¹) (*s) and its gradient (*s p), from one product with P."""
+        gradient = self.gradient(theta)
+        return 0.5 * (np.einsum("...p,...p->...", theta - self.mean, gradient) + self._twice_log_constant), gradient
 
     def negative_hessian(self, theta: Vector) -> Matrix:
         """−∇² log N(θ; mean, P⁻¹) = P, whatever θ: (p p)."""
@@ -62,6 +68,10 @@ class Gaussian:
     def entropy(self) -> float:
         """½ p (1 + log 2π) − ½ log |P|, in nats."""
         return 0.5 * (self.num_params * (1 + np.log(2 * np.pi)) - self.precision.log_det())
+
+    @cached_property
+    def _twice_log_constant(self) -> float:
+        return self.precision.log_det() - self.num_params * np.log(2 * np.pi)
 
     def _centred(self, theta: Parameters) -> Parameters:
         return as_array("theta", theta, "*s p", p=self.num_params) - self.mean

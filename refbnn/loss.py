@@ -49,8 +49,7 @@ class Loss:
 
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
         """Σ_n ℓ_n (*s) and its gradient Σ_n J_nᵀ r_n (*s p), from one forward pass."""
-        at = self.net.evaluate(theta, self.X)
-        return self._value(at.f), at.vjp(self.likelihood.residual(at.f, self.y))
+        return self._first_order.value_and_gradient(theta, self._value_and_residual)
 
     def at(self, theta: Vector) -> Curvatures:
         """Every second derivative at one θ, in every structure, from one forward pass."""
@@ -96,6 +95,13 @@ class Loss:
     def centred_empirical_fisher(self, theta: Vector) -> Matrix:
         """Σ_n (g_n − ḡ)(g_n − ḡ)ᵀ, ḡ the mean of the g_n, Eq. (centred-empirical-fisher): (p p)."""
         return self.at(theta).centred_empirical_fisher.full()
+
+    @cached_property
+    def _first_order(self) -> object:
+        return self.net.first_order(self.X)
+
+    def _value_and_residual(self, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._value(f), self.likelihood.residual(f, self.y)
 
     def _value(self, f: np.ndarray) -> np.ndarray:
         return -self.likelihood.log_prob(f, self.y).sum(-1)

@@ -18,6 +18,7 @@ import numpy as np
 from refbnn import jets
 from refbnn.activations import Activation, identity
 from refbnn.assembly import Layout
+from refbnn.first_order import FirstOrder
 from refbnn.network import Network
 from refbnn.pullback import Pullback, second_order_product
 from refbnn.rows import Rows
@@ -104,6 +105,10 @@ class Mlp(Network):
         if shapes != [((out, width), self.bias) for width, out in zip(self.sizes, self.sizes[1:])]:
             raise ValueError(f"layers: expected those of sizes {self.sizes}, bias {self.bias}, got {shapes}")
         return self.layout.flatten(layers)
+
+    def first_order(self, X: Inputs) -> FirstOrder:
+        """The network on X for gradients at many θ."""
+        return FirstOrder(self.layout, self.activation, as_array("X", X, "n d", d=self.num_inputs))
 
     def evaluate(self, theta: Parameters, X: Inputs) -> Evaluation:
         """Run the network once: everything else is read off the result. φ′, φ″, φ‴ are computed when first asked for."""

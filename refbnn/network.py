@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from refbnn.shapes import DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array
 
@@ -46,6 +47,10 @@ class Network(ABC):
     def evaluate(self, theta: Parameters, X: Inputs) -> object:
         """Run the network once: everything else is read off the result, and computed when it is asked for."""
 
+    def first_order(self, X: Inputs) -> object:
+        """The network on X: `value_and_gradient(theta, outer)` for outer(f) = (values (*s), derivatives (*s n k))."""
+        return _Evaluated(self, X)
+
     def forward(self, theta: Parameters, X: Inputs) -> Outputs:
         """f(x_n, θ), Eq. (forward): (*s n k)."""
         return self.evaluate(theta, X).f
@@ -78,3 +83,17 @@ class Network(ABC):
 
     def _one(self, theta: Vector) -> Vector:
         return as_array("theta", theta, "p", p=self.num_params)
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """First order from a full evaluation."""
+
+    net: Network
+    X: Inputs
+
+    def value_and_gradient(self, theta, outer):
+        """outer's values (*s) and Σ_n J_nᵀ of its derivatives (*s p)."""
+        at = self.net.evaluate(theta, self.X)
+        values, derivatives = outer(at.f)
+        return values, at.vjp(derivatives)

@@ -51,8 +51,15 @@ class Posterior:
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
         """log p(y, θ) (*s) and its gradient (*s p)."""
         loss, gradient = self.loss.value_and_gradient(theta)
-        return self.prior.log_prob(theta) - loss, self.prior.gradient(theta) - gradient
+        log_prior, prior_gradient = self._prior_value_and_gradient(theta)
+        return log_prior - loss, prior_gradient - gradient
 
     def negative_hessian(self, theta: Vector) -> Matrix:
         """−∇² log p(y, θ) = H − ∇² log p(θ), which is H + P₀ for a Gaussian prior: (p p)."""
         return self.loss.hessian(theta) + self.prior.negative_hessian(theta)
+
+    def _prior_value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
+        """Both at once where the prior can."""
+        if hasattr(self.prior, "value_and_gradient"):
+            return self.prior.value_and_gradient(theta)
+        return self.prior.log_prob(theta), self.prior.gradient(theta)

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
-from refbnn import assembly, curvature, laplace, likelihoods, linalg, mlp, optimize, predict, priors, pullback
+from refbnn import assembly, curvature, first_order, laplace, likelihoods, linalg, mlp, optimize, predict, priors, pullback
 from refbnn.activations import Activation
+from refbnn.first_order import FirstOrder
 from refbnn.likelihoods.independent import IndependentOutputs
 from refbnn.precision import Dense, Diagonal
 from refbnn.loss import Curvatures
 from refbnn.linearised import LinearisedEvaluation
 from refbnn.mlp import Evaluation
 from refbnn.pullback import Pullback
-from tests import test_activations, test_curvature, test_gaussian, test_laplace, test_likelihoods, test_linearised, test_loss
-from tests import test_mlp, test_optimize, test_posterior, test_predict, test_priors
+from tests import test_activations, test_curvature, test_first_order, test_gaussian, test_laplace, test_likelihoods
+from tests import test_linearised, test_loss, test_mlp, test_optimize, test_posterior, test_predict, test_priors
 from tests.zoo import ACTIVATIONS, LIKELIHOODS, SMOOTH, Spec, statement
 
 TANH = Spec((2, 5, 3), "tanh", "normal", num_data=7, prior="full", seed=1)
@@ -180,7 +181,14 @@ NETWORK = [
       on(test_mlp.test_products_with_the_jacobian_are_those_of_the_full_matrix))),
     ("A2 backward mode averages over data", after(Evaluation, "vjp", lambda g, at, v: g / at.num_data),
      (on(test_mlp.test_forward_and_backward_mode_are_adjoint),
-      on(test_loss.test_everything_is_a_sum_over_data_and_never_a_mean))),
+      on(test_first_order.test_in_place_is_evaluate_and_pull_back))),
+    ("A2 many gradients average over data",
+     after(FirstOrder, "value_and_gradient", lambda both, on_X, *_: (both[0], both[1] / on_X.num_data)),
+     (on(test_loss.test_everything_is_a_sum_over_data_and_never_a_mean),
+      on(test_first_order.test_in_place_is_evaluate_and_pull_back))),
+    ("A2 bias left out of many gradients", instead(
+        first_order, "_with_ones", lambda a, bias: np.concatenate([a, np.zeros((int(bias), a.shape[1]))])),
+     (on(test_first_order.test_in_place_is_evaluate_and_pull_back),)),
     ("A4 batch leakage: outputs centred over data", instead(
         Evaluation, "f", property(lambda self, true=Evaluation.f.fget: true(self) - true(self).mean(-2, keepdims=True))),
      (on(test_loss.test_everything_is_a_sum_over_data_and_never_a_mean), on(test_mlp.test_forward_equals_plain_loops))),
@@ -451,7 +459,7 @@ GAUSSIAN = [
       call(test_laplace.test_the_ratio_of_determinants_has_its_dual_over_data, "categorical", 3), exact_law)),
     ("log |P| of a diagonal precision dropped", scaled(Diagonal, "log_det", 0.0),
      (draws(test_gaussian.test_the_log_density_has_every_constant, DIAGONAL),)),
-    ("2π missing in the density", after(Gaussian, "log_prob", lambda v, q, *_: v + 0.5 * q.num_params * np.log(2 * np.pi)),
+    ("2π missing in the density", instead(Gaussian, "_twice_log_constant", property(lambda q: q.precision.log_det())),
      (draws(test_gaussian.test_the_log_density_has_every_constant, DENSE), joint_law, exact_law)),
     ("A3 prior mean missing in the gradient",
      instead(Gaussian, "gradient", lambda self, theta: -self.precision.matvec(np.asarray(theta))),

@@ -241,6 +241,7 @@ def call_posterior(post, rng, labels):
     for function in (post.negative_hessian, post.loss.hessian, post.loss.ggn, post.loss.fisher, post.loss.empirical_fisher,
                      post.loss.per_datum_gradients):
         function(theta)
+    post.tempered(0.5)
     post.loss.sampled_fisher(theta, labels)
     post.loss.centred_empirical_fisher(theta)
     J, f = post.net.jacobian(theta, post.X), post.net.forward(theta, post.X)
