@@ -1,4 +1,4 @@
-"""The command line: `refbnn conform`, `list`, `explain`, `scaffold`, `selftest`."""
+"""The command line: `refbnn conform`, `emit`, `check`, `list`, `explain`, `scaffold`, `selftest`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,18 @@ Ask ADAPTER for every quantity of every certified case and judge its answers.
 The last line says ran (answered and judged) / declared (the adapter has a
 function and declares no gap) / total.
 
-ADAPTER is a built-in name (see `refbnn list adapters`), module:object or
-path.py. An adapter is a program: it runs with your rights, in a process of its
-own."""
+ADAPTER is a built-in name (see `refbnn list adapters`), module:object, path.py,
+or 'cmd:PROGRAM ARGS' for a program in any language that speaks the protocol of
+refbnn/conform/PROTOCOL.md. An adapter is a program: it runs with your rights,
+in a process of its own."""
+EMIT = """\
+Write every question to FILE, one JSON object a line, to be answered anywhere:
+  refbnn emit questions.jsonl && PROGRAM < questions.jsonl > answers.jsonl
+  refbnn check answers.jsonl
+refbnn/conform/PROTOCOL.md describes questions and answers."""
+CHECK = """\
+Judge answers to the questions that `refbnn emit` wrote, in any order. With the
+-k that `emit` was given; what is not answered counts as not run."""
 
 
 class Usage(Exception):
@@ -60,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"refbnn {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_conform(commands)
+    _add_emit(commands)
+    _add_check(commands)
     _add_list(commands)
     _add_explain(commands)
     _add_scaffold(commands)
@@ -73,14 +84,39 @@ def _add_conform(commands) -> None:
     parser = commands.add_parser("conform", help="check an adapter against the certified cases", description=CONFORM,
                                  formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES)
     parser.add_argument("adapter", metavar="ADAPTER")
+    parser.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="limit for one call (default 60)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what the adapter prints")
+    _add_globs(parser)
+    _add_judging(parser)
+    parser.set_defaults(command=_conform)
+
+
+def _add_globs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", metavar="GLOB", action="append", default=[], dest="globs",
                         help="only checks whose case, quantity or case::quantity matches (may be repeated)")
+
+
+def _add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.jsonl", help="write every check to a file as well")
-    parser.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="limit for one call (default 60)")
     parser.add_argument("--strict-digits", action="store_true", help="LOSSY (right formula, digits lost) fails as well")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what the adapter prints")
-    parser.set_defaults(command=_conform)
+
+
+def _add_emit(commands) -> None:
+    parser = commands.add_parser("emit", help="write the questions to a file, to be answered elsewhere", description=EMIT,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="FILE")
+    _add_globs(parser)
+    parser.set_defaults(command=_emit)
+
+
+def _add_check(commands) -> None:
+    parser = commands.add_parser("check", help="judge answers in a file", description=CHECK,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="FILE")
+    _add_globs(parser)
+    _add_judging(parser)
+    parser.set_defaults(command=_check)
 
 
 def _add_list(commands) -> None:
@@ -113,7 +149,7 @@ def _seconds(text: str) -> float:
 
 
 def _conform(options: argparse.Namespace) -> int:
-    from refbnn.conform import case, jsonl, load, progress, report, run
+    from refbnn.conform import case, load, progress, run
     _check_report(options.report)
     plan = _plan(case.read_all("*"), options.globs)
     try:
@@ -122,12 +158,39 @@ def _conform(options: argparse.Namespace) -> int:
             result = run.run(options.adapter, plan, timeout=options.timeout, echo=options.verbose, watch=watch)
     except load.LoadError as error:
         raise Usage(str(error)) from error
+    return _told(result, options)
+
+
+def _told(result: Any, options: argparse.Namespace) -> int:
+    """Say what came of a run, on the terminal and in files; the exit code."""
+    from refbnn.conform import jsonl, progress, report, run
     with progress.Progress(len(result.failing)) as watch:
         findings = run.findings(result, watch)
     if options.report:
         jsonl.write(options.report, result, findings, options.strict_digits)
     _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
     return result.exit_code(options.strict_digits)
+
+
+def _emit(options: argparse.Namespace) -> int:
+    from refbnn.conform import case, files, offline, run
+    plan = _plan(case.read_all("*"), options.globs)
+    _check_writable(options.file)
+    files.write(options.file, (line.decode("ascii") for line in offline.questions(plan)))
+    print(f"wrote {run.count(plan)} questions on {len(plan)} cases to {options.file}; their answers: refbnn check FILE")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from refbnn.conform import case, load, offline
+    _check_report(options.report)
+    plan = _plan(case.read_all("*"), options.globs)
+    try:
+        return _told(offline.judge(options.file, plan), options)
+    except OSError as error:
+        raise Usage(f"cannot read {options.file}: {error.strerror}") from None
+    except (offline.FileError, load.LoadError) as error:
+        raise Usage(str(error)) from error
 
 
 def _plan(cases: Sequence[Any], globs: Sequence[str]) -> Any:
@@ -144,9 +207,14 @@ def _check_report(path: str | None) -> None:
         return
     if not path.endswith(".jsonl"):
         raise Usage(f"--report: expected a file name that ends in .jsonl, got {path}")
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise Usage(f"--report: cannot write into {folder}")
+    _check_writable(path, "--report: ")
+
+
+def _check_writable(path: str, where: str = "") -> None:
+    from refbnn.conform import files
+    trouble = files.unwritable(path)
+    if trouble:
+        raise Usage(where + trouble)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -20,33 +20,38 @@ class Host:
     """Answers requests about one adapter, one case at a time."""
 
     def __init__(self, spec: str) -> None:
-        self.spec = spec
+        self.spec, self.adapter, self.problem, self.prepared = spec, None, None, False
         self.handlers: dict[str, Callable[[dict], dict]] = {
-            "start": self.start, "case": self.case, "prepare": self.prepare, "run": self.run}
+            "start": self.start, "echo": self.echo, "case": self.case, "prepare": self.prepare, "run": self.run}
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request; whatever the adapter raises becomes its "error"."""
         began = time.perf_counter()
         try:
             result = self.handlers[request["op"]](request)
-        except load.LoadError as error:
-            result = {"error": str(error), "refused": True}
-        except protocol.Unreadable as error:
+        except (load.LoadError, protocol.Unreadable) as error:
             result = {"error": str(error)}
         except BaseException as error:  # the isolation boundary: SystemExit and KeyboardInterrupt are the adapter's too
             traceback.print_exception(error)
-            result = {"error": _blame(error)}
-        return {"seq": request["seq"], "ok": "error" not in result, "seconds": time.perf_counter() - began, **result}
+            result = {"error": ("importing it " if request["op"] == "start" else "") + _blame(error)}
+        identity = request.get("id")
+        return {"id": identity if isinstance(identity, str) else None, "ok": "error" not in result,
+                "seconds": time.perf_counter() - began, **result}
 
     def start(self, request: dict[str, Any]) -> dict[str, Any]:
         """Import the adapter and say what it is."""
         self.adapter = load.load(self.spec)
-        return load.describe(self.adapter, self.spec)
+        return {"protocol": protocol.VERSION, "prepare": True, **load.describe(self.adapter, self.spec)}
+
+    def echo(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The numbers as they were read."""
+        return {"array": protocol.encode_array(request["array"])}
 
     def case(self, request: dict[str, Any]) -> dict[str, Any]:
         """Take the problem; which of the quantities the adapter declares unsupported for it, with the reasons."""
-        self.pristine = protocol.decode_problem(request["problem"])
-        self.problem = self.pristine.copy()
+        _require(self.adapter is not None, "case before start")
+        self.pristine = request["problem"]
+        self.problem, self.prepared = self.pristine.copy(), False
         unsupported = getattr(self.adapter, "unsupported", _nothing)
         reasons = {name: unsupported(self.problem, name) for name in request["quantities"]}
         return {"unsupported": {name: protocol.one_line(str(reason)) for name, reason in reasons.items() if reason},
@@ -54,14 +59,19 @@ class Host:
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
         """Let the adapter build its state; without a `prepare` the state is the problem."""
+        _require(self.problem is not None, "prepare before case")
         prepare = getattr(self.adapter, "prepare", None)
-        self.state = prepare(self.problem) if prepare else self.problem
+        self.state, self.prepared = prepare(self.problem) if prepare else self.problem, True
         return self._mutated()
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One quantity's answer."""
-        function = getattr(self.adapter, quantities.QUANTITIES[request["quantity"]].function_name)
-        return {"answer": protocol.encode_answer(function(self.state)), **self._mutated()}
+        """One quantity's answer; questions in a file ask for no preparation, so it may still be due."""
+        _require(self.problem is not None, "run before case")
+        name = quantities.QUANTITIES[request["quantity"]].function_name
+        _require(hasattr(self.adapter, name), f"the adapter has no function {name}")
+        if not self.prepared:
+            self.prepare(request)
+        return {"answer": protocol.encode_answer(getattr(self.adapter, name)(self.state)), **self._mutated()}
 
     def _mutated(self) -> dict[str, Any]:
         """An error if the adapter wrote into the problem; the kit then sends the case again."""
@@ -93,14 +103,33 @@ def _blame(error: BaseException) -> str:
 
 
 def serve(spec: str, requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until "stop" or the end of the stream."""
+    """Answer requests until "stop" or the end of the stream; what is no request is told so and costs nothing else."""
     host = Host(spec)
     for line in requests:
-        request = protocol.decode_line(line)
-        if request["op"] == "stop":
-            return
-        replies.write(protocol.encode_line(host.reply(request)))
+        try:
+            request = protocol.read_request(line)
+        except protocol.Unreadable as error:
+            reply = {"id": _id_of(line), "ok": False, "error": f"not a request: {error}"}
+        else:
+            if request["op"] == "stop":
+                return
+            reply = host.reply(request)
+        replies.write(protocol.encode_line(reply))
         replies.flush()
+
+
+def _id_of(line: bytes) -> str | None:
+    """The id on a line that is no request, if it can be read."""
+    try:
+        found = protocol.decode_line(line).get("id")
+    except protocol.Unreadable:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise protocol.Unreadable(otherwise)
 
 
 def _private_channels() -> tuple[BinaryIO, BinaryIO]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
-import tempfile
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any, Sequence
@@ -15,6 +13,7 @@ import numpy
 
 import refbnn
 
+from . import files
 from .compare import Verdict
 from .diagnose import Finding
 from .run import Check, Run, verdicts
@@ -24,26 +23,9 @@ Findings = Sequence[tuple[Verdict, Finding]]
 
 
 def write(path: str, run: Run, findings: Findings, strict_digits: bool = False) -> None:
-    """The run as `path`: a temporary file in its folder, renamed at the end, so that a kill leaves no half report."""
+    """The run as `path`, whole or not at all."""
     lines = [_header(run), *(_check(check) for check in run.checks), _summary(run, findings, strict_digits)]
-    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-    folder = os.path.dirname(os.path.abspath(path))
-    descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=folder)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    files.write(path, (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
 
 
 def _header(run: Run) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def adapters() -> str:
     rows = [(name, "missing", f"{entry.about}; {entry.install}") if entry.missing() else (name, "ready", entry.about)
             for name, entry in load.BUILTIN.items()]
     planted = [(load.FAULTS + name, fault.about) for name, fault in FAULTS.items()]
-    return (_table("adapters (or module:object, or path.py)", ("name", "here", "what"), rows) + "\n\n"
+    return (_table("adapters (or module:object, path.py, 'cmd:PROGRAM ARGS')", ("name", "here", "what"), rows) + "\n\n"
             + _table("adapters with planted faults, to see what a report looks like", ("name", "what is wrong"), planted))
 
 

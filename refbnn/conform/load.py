@@ -6,6 +6,8 @@ import difflib
 import importlib
 import importlib.util
 import os
+import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -49,6 +51,25 @@ BUILTIN = {
     "nngeometry": Builtin(HOME + "nngeometry", "the NNGeometry package", ("torch", "nngeometry"), ON_TORCH),
 }
 FAULTS = "faults:"
+COMMAND = "cmd:"
+# Like `python -m refbnn.conform.host`, but with the working folder last on the path from the very beginning: a user's
+# random.py or laplace.py must not hide the real one.
+HOST = "import sys; sys.path.append(sys.path.pop(0)); from refbnn.conform.host import main; main()"
+
+
+def command(spec: str) -> list[str]:
+    """The process that speaks the protocol for an adapter: a program of its own (cmd:PROGRAM ARGS), or Python with the host."""
+    return _words(spec) if spec.startswith(COMMAND) else [sys.executable, "-c", HOST, spec]
+
+
+def _words(spec: str) -> list[str]:
+    try:
+        words = shlex.split(spec[len(COMMAND):])
+    except ValueError as error:
+        raise LoadError(f"{one_line(spec)}: cannot be split into words: {error}") from None
+    if not words:
+        raise LoadError(f"{COMMAND} expected a program and its arguments")
+    return words
 
 
 def load(spec: str) -> Any:
@@ -69,13 +90,18 @@ def check_spec(spec: str) -> None:
         missing = BUILTIN[spec].missing()
         if missing:
             raise LoadError(f"{spec} needs {' and '.join(missing)}, not installed here: {BUILTIN[spec].install}")
+    elif spec.startswith(COMMAND):
+        program = _words(spec)[0]
+        if shutil.which(program) is None:
+            raise LoadError(f"no program {one_line(program)} that could be run")
     elif spec.endswith(".py"):
         if not os.path.isfile(spec):
             raise LoadError(f"no such file: {spec}")
     elif ":" not in spec:
         near = difflib.get_close_matches(spec, BUILTIN, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise LoadError(f"no adapter {spec!r}{hint}: expected {', '.join(BUILTIN)}, faults:NAME, module:object or path.py")
+        raise LoadError(f"no adapter {spec!r}{hint}: expected {', '.join(BUILTIN)}, faults:NAME, module:object, path.py "
+                        "or cmd:PROGRAM")
 
 
 def describe(adapter: Any, spec: str) -> dict[str, Any]:

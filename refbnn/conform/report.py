@@ -227,6 +227,8 @@ def _why_incomplete(run: Run) -> str:
     """Why a run without verdicts, or without all of them, is no success."""
     if run.stopped:
         return run.stopped
+    if run.ran and run.exit_code() == 3:
+        return next(check.message for check in run.checks if check.verdict is Verdict.SKIP)
     if run.declared == 0:
         return "the adapter has no function for anything that was asked: nothing was checked"
     return "no call returned an answer: nothing was checked" if run.ran == 0 else ""

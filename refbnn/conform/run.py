@@ -184,7 +184,7 @@ def run(spec: str, chosen: Plan, *, timeout: float = 60.0, echo: bool = False,
         try:
             for case, quantities in chosen:
                 for quantity, outcome in runner.outcomes(case, quantities):
-                    _record(result, case, quantity, outcome)
+                    record(result, case, quantity, outcome)
         except GaveUp as error:
             result.stopped = str(error)
         except KeyboardInterrupt:
@@ -199,17 +199,20 @@ def ask(spec: str, case: Case, quantity: Quantity, timeout: float) -> tuple[Run,
     with Runner(spec, timeout, echo=False, watch=lambda label: None) as runner:
         result = Run(runner.start(), [(case, [quantity])])
         (_, outcome), = runner.outcomes(case, [quantity])
-    _record(result, case, quantity, outcome)
+    record(result, case, quantity, outcome)
     return result, outcome
 
 
 class Runner:
     """Keeps an adapter process alive through a run: starts it, restarts it after a crash, and gives up in the end."""
 
-    def __init__(self, spec: str, timeout: float, echo: bool, watch: Callable[[str], None]) -> None:
+    def __init__(self, spec: str, timeout: float = 60.0, echo: bool = False,
+                 watch: Callable[[str], None] = lambda label: None) -> None:
         self.spec, self.timeout, self.echo, self.watch = spec, timeout, echo, watch
         self.session: Session | None = None
         self.crashes, self.last = 0, ""
+        self.functions: set[str] = set()
+        self.ready, self.gaps, self.trouble = "", {}, ""  # the case that the process has been told, and what came of it
 
     def __enter__(self) -> Runner:
         return self
@@ -221,71 +224,80 @@ class Runner:
         """Start the process and learn what the adapter is; LoadError if it is unusable."""
         load.check_spec(self.spec)
         try:
-            reply = self._open()
+            said = self._open()
         except Broken as error:
-            raise load.LoadError(f"{self.spec}: while being imported it {error}") from None
-        subject = Subject(self.spec, protocol.one_line(reply["name"]), protocol.one_line(reply["version"]),
-                          reply["conventions"], reply["known_failures"], tuple(reply["quantities"]),
-                          tuple(reply["imported"]))
-        self.functions = set(subject.quantities)
-        return _checked(subject)
+            raise load.LoadError(f"{self.spec}: while being started it {error}") from None
+        self.functions = set(said.quantities)
+        return subject(self.spec, said)
 
     def outcomes(self, case: Case, quantities: list[Quantity]) -> Iterator[tuple[Quantity, Outcome]]:
         """The outcome of every quantity on one case; GaveUp after too many crashes in a row."""
-        have = [quantity.name for quantity in quantities if quantity.name in self.functions]
-        gaps, trouble, ready = {}, "", not have
         for quantity in quantities:
-            if self.crashes >= MAX_CRASHES:
-                raise GaveUp(f"gave up: {self.crashes} crashes in a row without one answer; the last: {self.last}")
-            self.watch(f"{case.id} {quantity.name}")
-            if not ready:
-                gaps, trouble, ready = *self._prepare(case, have), True
-            if quantity.name not in self.functions:
-                yield quantity, Outcome(gap="no function " + quantity.function_name)
-            elif quantity.name in gaps:
-                yield quantity, Outcome(gap=gaps[quantity.name])
-            elif trouble:
-                yield quantity, Outcome(error=trouble)
-            else:
-                outcome, ready = self._ask(quantity)
-                yield quantity, outcome
+            yield quantity, self.outcome(case, quantity, quantities)
+        self.ready = ""  # the next case may have the same id
+
+    def outcome(self, case: Case, quantity: Quantity, quantities: list[Quantity]) -> Outcome:
+        """The outcome of one quantity out of those that are asked about the case; GaveUp after too many crashes in a row."""
+        if self.crashes >= MAX_CRASHES:
+            raise GaveUp(f"gave up: {self.crashes} crashes in a row without one answer; the last: {self.last}")
+        self.watch(f"{case.id} {quantity.name}")
+        have = [asked.name for asked in quantities if asked.name in self.functions]
+        if have and self.ready != case.id:
+            self.gaps, self.trouble = self._prepare(case, have)
+            self.ready = case.id
+        if quantity.name not in self.functions:
+            return Outcome(gap="no function " + quantity.function_name)
+        if quantity.name in self.gaps:
+            return Outcome(gap=self.gaps[quantity.name])
+        return Outcome(error=self.trouble) if self.trouble else self._ask(case, quantity)
 
     def _prepare(self, case: Case, names: list[str]) -> tuple[dict[str, str], str]:
         """Declared gaps, and what went wrong before any question could be asked."""
         try:
             if self.session is None:
                 self._open()
-            problem = protocol.encode_problem(case.problem)
-            reply = self.session.ask("case", self.timeout, id=case.id, problem=problem, quantities=names)
-            gaps = reply.get("unsupported", {})
-            if reply["ok"] and set(gaps) < set(names):
-                reply = self.session.ask("prepare", self.timeout)
+            reply = self.session.ask(protocol.case_request(case.id, case.problem, names), f"case {case.id}", self.timeout)
+            gaps = protocol.read_gaps(reply)
+            if reply["ok"] and self.prepares and set(names) - set(gaps):
+                reply = self.session.ask({"op": "prepare"}, f"prepare {case.id}", self.timeout)
         except (Broken, load.LoadError) as error:
             self._crashed(error)
             return {}, f"prepare: {error}"
+        except protocol.Unreadable as error:
+            return {}, f"prepare: {error}"
         return gaps, "" if reply["ok"] else f"prepare: {reply['error']}"
 
-    def _ask(self, quantity: Quantity) -> tuple[Outcome, bool]:
-        """One answer, and whether the process is fit for the next question on the same case."""
+    def _ask(self, case: Case, quantity: Quantity) -> Outcome:
+        """One answer; `ready` afterwards says whether the process is fit for the next question on the same case."""
+        began = time.perf_counter()
         try:
-            reply = self.session.ask("run", self.timeout, quantity=quantity.name)
-            answer = protocol.decode_array(reply["answer"]) if reply["ok"] else None
+            reply = self.session.ask({"op": "run", "quantity": quantity.name}, identity(case, quantity), self.timeout)
+            seconds = protocol.read_seconds(reply) or time.perf_counter() - began
+            if not reply["ok"]:
+                self.ready = "" if "mutated" in reply else self.ready
+                return Outcome(error=reply["error"], seconds=seconds)
+            answer = protocol.read_answer(reply)
         except Broken as error:
             self._crashed(error)
-            return Outcome(error=str(error)), False
+            return Outcome(error=str(error))
         except protocol.Unreadable as error:
-            return Outcome(error=str(error)), True
-        if answer is None:
-            return Outcome(error=reply["error"], seconds=reply["seconds"]), "mutated" not in reply
+            return Outcome(error=str(error))
         self.crashes = 0
-        return Outcome(answer=answer, seconds=reply["seconds"]), True
+        return Outcome(answer=answer, seconds=seconds)
 
-    def _open(self) -> dict:
-        self.session = Session(self.spec, self.echo)
-        reply = self.session.ask("start", max(START_TIMEOUT, self.timeout))
+    def _open(self) -> protocol.Introduction:
+        self.session = Session(load.command(self.spec), self.echo)
+        limit = max(START_TIMEOUT, self.timeout)
+        reply = self.session.ask(protocol.start_request(conventions.DEFAULTS), "start", limit)
         if not reply["ok"]:
-            raise load.LoadError(f"{self.spec}: {'' if 'refused' in reply else 'importing it '}{reply['error']}")
-        return reply
+            raise load.LoadError(f"{self.spec}: {reply['error']}")
+        try:
+            said = protocol.read_introduction(reply)
+            protocol.check_echo(self.session.ask(protocol.echo_request(), "echo", limit))
+        except protocol.Unreadable as error:
+            raise load.LoadError(f"{self.spec}: {error}") from None
+        self.prepares = said.prepares
+        return said
 
     def _crashed(self, error: Exception) -> None:
         self._close()
@@ -293,26 +305,32 @@ class Runner:
         self.last = str(error)
 
     def _close(self) -> None:
+        self.ready = ""
         if self.session is not None:
             self.session.close()
             self.session = None
 
 
-def _checked(subject: Subject) -> Subject:
-    """The subject, once its conventions and known failures are seen to be meant for this kit."""
+def identity(case: Case, quantity: Quantity) -> str:
+    """What a check is called: "case::quantity"."""
+    return f"{case.id}::{quantity.name}"
+
+
+def subject(spec: str, said: protocol.Introduction) -> Subject:
+    """The subject, once its conventions and known failures are seen to be meant for this kit; LoadError if they are not."""
     try:
-        conventions.check(subject.conventions)
+        conventions.check(said.conventions)
     except ValueError as error:
-        raise load.LoadError(f"{subject.spec}: {error}") from None
-    for pattern in subject.known_failures:
+        raise load.LoadError(f"{spec}: {error}") from None
+    for pattern in said.known_failures:
         if "::" not in pattern:
-            raise load.LoadError(f"{subject.spec}: known_failures: expected 'case-glob::quantity-glob', got {pattern!r}")
+            raise load.LoadError(f"{spec}: known_failures: expected 'case-glob::quantity-glob', got {pattern!r}")
         if not any(fnmatchcase(name, pattern.partition("::")[2]) for name in QUANTITIES):
-            raise load.LoadError(f"{subject.spec}: known_failures: {pattern!r} matches no quantity")
-    return subject
+            raise load.LoadError(f"{spec}: known_failures: {pattern!r} matches no quantity")
+    return Subject(spec, said.name, said.version, said.conventions, said.known_failures, said.quantities, said.imported)
 
 
-def _record(result: Run, case: Case, quantity: Quantity, outcome: Outcome) -> None:
+def record(result: Run, case: Case, quantity: Quantity, outcome: Outcome) -> None:
     check = _judge(result.subject, case, quantity, outcome)
     result.checks.append(check)
     if outcome.answer is not None and check.verdict in (Verdict.MISMATCH, Verdict.LOSSY):

@@ -10,14 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Sequence
 
 from . import protocol
 
 STOP_TIMEOUT = 2.0
-# Like `python -m refbnn.conform.host`, but with the working folder last on the path from the very beginning: a user's
-# random.py or laplace.py must not hide the real one.
-HOST = "import sys; sys.path.append(sys.path.pop(0)); from refbnn.conform.host import main; main()"
+MAX_LINE = 150_000_000  # bytes: MAX_NUMBERS of them with all their digits
 
 
 class Broken(Exception):
@@ -27,58 +25,63 @@ class Broken(Exception):
 class Session:
     """A running adapter process. `ask` sends a request and waits for its reply; after Broken start a new Session."""
 
-    def __init__(self, spec: str, echo: bool = False) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HOST, spec], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True)
+    def __init__(self, command: Sequence[str], echo: bool = False) -> None:
+        self.process = _started(command)
         self.replies: queue.Queue[bytes] = queue.Queue()
+        self.requests: queue.Queue[bytes | None] = queue.Queue()
         self.stderr: collections.deque[bytes] = collections.deque(maxlen=50)
-        self.seq, self.idle = 0, True
-        self.readers = [threading.Thread(target=self._read_replies, args=(self.process.stdout,), daemon=True),
+        self.idle = True
+        self.threads = [threading.Thread(target=self._write_requests, args=(self.process.stdin,), daemon=True),
+                        threading.Thread(target=self._read_replies, args=(self.process.stdout,), daemon=True),
                         threading.Thread(target=self._read_stderr, args=(self.process.stderr, echo), daemon=True)]
-        for reader in self.readers:
-            reader.start()
+        for thread in self.threads:
+            thread.start()
 
-    def ask(self, op: str, timeout: float, **arguments: Any) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], identity: str, timeout: float) -> dict[str, Any]:
         """The reply to one request; Broken if none that makes sense comes within `timeout` seconds."""
-        self.seq, self.idle = self.seq + 1, False
         self.stderr.clear()
+        self._refuse_leftovers()
+        self.idle = False
+        self._send({"id": identity, **request})
         try:
-            self._send({"op": op, "seq": self.seq, **arguments})
             line = self.replies.get(timeout=timeout)
-        except OSError:
-            raise Broken(self._obituary()) from None
         except queue.Empty:
             self.close()
             raise Broken(f"hung: no answer within {timeout:g} s") from None
         if not line:
             raise Broken(self._obituary())
-        return self._checked(line)
+        return self._checked(line, identity)
 
     def close(self) -> None:
         """End the process and whatever it started: politely if it is waiting for a question."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if self.idle:
-                self._send({"op": "stop", "seq": self.seq + 1})
+        if self.idle:
+            self._send({"id": "stop", "op": "stop"})
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=STOP_TIMEOUT)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
-        with contextlib.suppress(OSError):  # a request that could not be flushed
-            self.process.stdin.close()
-        for reader in self.readers:
-            reader.join(timeout=1)
+        self.requests.put(None)
+        for thread in self.threads:
+            thread.join(timeout=1)
 
     def _send(self, request: dict[str, Any]) -> None:
-        self.process.stdin.write(protocol.encode_line(request))
-        self.process.stdin.flush()
+        """By way of a thread: a process that does not read must not make the kit wait for ever."""
+        self.requests.put(protocol.encode_line(request))
 
-    def _checked(self, line: bytes) -> dict[str, Any]:
+    def _refuse_leftovers(self) -> None:
+        """A line that came after the last reply would be taken for the next one."""
+        if not self.replies.empty() and (line := self.replies.get()):
+            self.idle = False
+            self.close()
+            raise Broken(f"had written a line that nobody asked for: {protocol.one_line(line[:60].decode('ascii', 'replace'))!r}")
+
+    def _checked(self, line: bytes, identity: str) -> dict[str, Any]:
         try:
-            reply = protocol.decode_line(line)
-            if reply.get("seq") != self.seq or not isinstance(reply.get("ok"), bool):
-                raise protocol.Unreadable("wrote a line that answers nothing asked")
+            if len(line) >= MAX_LINE:
+                raise protocol.Unreadable(f"wrote a line of more than {MAX_LINE} bytes")
+            reply = protocol.read_reply(line, identity)
         except protocol.Unreadable as error:
             self.close()
             raise Broken(str(error)) from None
@@ -96,23 +99,43 @@ class Session:
                                        reversed(self.stderr)) if text), "")
         return _ending(status) + (f"; last words: {last}" if last else "")
 
+    def _write_requests(self, stream: BinaryIO) -> None:
+        try:
+            with stream:
+                while line := self.requests.get():
+                    stream.write(line)
+                    stream.flush()
+        except OSError:  # nobody reads any more
+            self.replies.put(b"")
+
     def _read_replies(self, stream: BinaryIO) -> None:
         with stream:
-            for line in stream:
+            while line := stream.readline(MAX_LINE):
                 self.replies.put(line)
+                if len(line) == MAX_LINE:
+                    return
         self.replies.put(b"")
 
     def _read_stderr(self, stream: BinaryIO, echo: bool) -> None:
         with stream:
-            for line in stream:
+            while line := stream.readline(protocol.MAX_MESSAGE * 100):
                 self.stderr.append(line)
                 if echo:
                     sys.stderr.write(line.decode("utf-8", "replace"))
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen:
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                start_new_session=True)
+    except (OSError, ValueError) as error:
+        raise Broken(f"could not be started: {protocol.one_line(str(error))}") from None
 
 
 def _ending(status: int | None) -> str:
     if status is None:
         return "closed its channel and went on running"
     if status < 0:
-        return f"crashed: killed by {signal.Signals(-status).name}"
+        names = {member.value: member.name for member in signal.Signals}
+        return f"crashed: killed by {names.get(-status, f'signal {-status}')}"
     return f"ended its process with exit status {status}"

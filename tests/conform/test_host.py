@@ -40,7 +40,8 @@ def test_a_problem_survives_the_channel_bit_by_bit(small):
     None, [], 3.0, {}, {"shape": [1]}, {"shape": [1], "data": [1], "more": 0}, {"shape": 1, "data": [1]},
     {"shape": [2], "data": [1]}, {"shape": [-1], "data": []}, {"shape": [True], "data": [1]}, {"shape": [1], "data": ["1"]},
     {"shape": [1], "data": [None]}, {"shape": [1], "data": [True]}, {"shape": [1], "data": [[1]]}, {"shape": [1.0], "data": [1]},
-    {"shape": [1], "data": {"0": 1}}])
+    {"shape": [1], "data": {"0": 1}}, {"shape": [1], "data": [10 ** 400]}, {"shape": [0] * 9, "data": []},
+    {"shape": [10 ** 12, 0], "data": []}])
 def test_what_is_not_an_array_is_refused(item):
     with pytest.raises(Unreadable):
         protocol.decode_array(item)
@@ -71,15 +72,85 @@ def test_messages_are_one_printable_line():
     assert len(protocol.one_line("x" * 1000)) == protocol.MAX_MESSAGE
 
 
-def test_the_host_answers_each_request_with_its_number_and_ends_at_stop(small):
-    problem = protocol.encode_problem(small.problem)
-    requests = [{"op": "start", "seq": 1},
-                {"op": "case", "seq": 2, "id": small.id, "problem": problem, "quantities": ["loss"]},
-                {"op": "prepare", "seq": 3}, {"op": "run", "seq": 4, "quantity": "loss"}, {"op": "nonsense", "seq": 5},
-                {"op": "stop", "seq": 6}, {"op": "run", "seq": 7, "quantity": "loss"}]
+def test_the_host_answers_each_request_by_its_id_and_ends_at_stop(small):
+    case = protocol.case_request(small.id, small.problem, ["loss"])
+    requests = [{"id": "a", **protocol.start_request({})}, {"id": "b", **protocol.echo_request()}, {"id": "c", **case},
+                {"op": "prepare", "id": "d"}, {"op": "run", "id": "e", "quantity": "loss"}, {"op": "nonsense", "id": "f"},
+                {"op": "stop", "id": "g"}, {"op": "run", "id": "h", "quantity": "loss"}]
+    found = served(b"".join(map(protocol.encode_line, requests)))
+    assert [(reply["id"], reply["ok"]) for reply in found] == [
+        ("a", True), ("b", True), ("c", True), ("d", True), ("e", True), ("f", False)]
+    assert "ggn.full" in protocol.read_introduction(found[0]).quantities and found[0]["name"] == "refbnn"
+    protocol.check_echo(found[1])
+    assert protocol.read_answer(found[4]).shape == ()
+
+
+def served(requests: bytes) -> list[dict]:
     replies = io.BytesIO()
-    host.serve("refbnn", io.BytesIO(b"".join(map(protocol.encode_line, requests))), replies)
-    found = [json.loads(line) for line in replies.getvalue().splitlines()]
-    assert [(reply["seq"], reply["ok"]) for reply in found] == [(1, True), (2, True), (3, True), (4, True), (5, False)]
-    assert found[0]["name"] == "refbnn" and "ggn.full" in found[0]["quantities"]
-    assert protocol.decode_array(found[3]["answer"]).shape == ()
+    host.serve("refbnn", io.BytesIO(requests), replies)
+    return [json.loads(line) for line in replies.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("line, complaint", [
+    ("garbage", "not a request: wrote a line that is not JSON"), ("[]", "not a JSON object"),
+    ("{}", "expected an op out of start"),
+    ('{"op": ["run"]}', "expected an op"), ('{"op": "start", "protocol": 2}', "expected protocol 1, got '2'"),
+    ('{"op": "echo", "array": 3}', "an array must be an object"),
+    ('{"op": "case", "quantities": ["gnn"]}', "names of quantities"),
+    ('{"op": "case", "quantities": [], "problem": {"X": 1}}', "problem: expected an object with the keys sizes"),
+    ('{"op": "run", "quantity": "gnn.full"}', "expected the name of a quantity"),
+    ('{"op": "run", "quantity": "loss"}', "before case"),
+    ('{"op": "prepare"}', "prepare before case")])
+def test_the_host_says_what_is_wrong_with_a_request_and_goes_on(line, complaint):
+    bad, good = served(line.encode() + b"\n" + protocol.encode_line({"id": "a", **protocol.start_request({})}))
+    assert not bad["ok"] and complaint in bad["error"] and good["ok"]
+
+
+def test_a_case_before_start_is_told(small):
+    (reply,) = served(protocol.encode_line({"id": "c", **protocol.case_request(small.id, small.problem, ["loss"])}))
+    assert reply == {"id": "c", "ok": False, "error": "case before start", "seconds": reply["seconds"]}
+
+
+def _reply(**changes) -> dict:
+    return {"id": "start", "ok": True, "protocol": 1, "name": "mine", "version": "1", "quantities": ["loss"], **changes}
+
+
+@pytest.mark.parametrize("changes, complaint", [
+    ({"protocol": 2}, "speaks protocol '2', the kit speaks 1"), ({"protocol": None}, "speaks protocol"),
+    ({"name": 3}, "name: expected a text"), ({"version": None}, "version: expected a text"),
+    ({"conventions": []}, "conventions: expected an object of texts"), ({"known_failures": {"a": 1}}, "an object of texts"),
+    ({"quantities": "loss"}, "quantities: expected a list"), ({"quantities": ["los"]}, "'los' is no quantity; nearest is loss"),
+    ({"quantities": [["loss"]]}, "is no quantity")])
+def test_an_introduction_that_is_none_is_told(changes, complaint):
+    with pytest.raises(Unreadable, match=complaint):
+        protocol.read_introduction(_reply(**changes))
+
+
+def test_an_introduction_needs_little():
+    said = protocol.read_introduction(_reply())
+    assert (said.name, said.conventions, said.quantities, said.prepares) == ("mine", {}, ("loss",), False)
+
+
+@pytest.mark.parametrize("spoil, complaint", [
+    (lambda x: float(f"{x:.6g}"), "loses digits on the way"), (lambda x: float(f"{x:.15g}"), "loses digits"),
+    (lambda x: float(f"{x:.16g}"), "loses digits"), (lambda x: float(np.float32(x)), "loses digits"),
+    (lambda x: 0.0 if abs(x) < 1e-307 else x, "in [0-9] of 20 numbers"),
+    (lambda x: x if abs(x) < 1e300 else np.inf, "in 1 of 20")])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_echo_exposes_numbers_that_lose_digits(spoil, complaint):
+    array = protocol.encode_array(np.array([spoil(x) for x in protocol.NASTY]))
+    with pytest.raises(Unreadable, match=complaint):
+        protocol.check_echo({"ok": True, "array": array})
+
+
+@pytest.mark.parametrize("reply, complaint", [
+    ({"ok": True}, "without an array"), ({"ok": False, "error": "no such op"}, "could not send numbers back: no such op"),
+    ({"ok": True, "array": {"shape": [1], "data": [0]}}, "sent back an array of shape")])
+def test_an_echo_that_is_none_is_told(reply, complaint):
+    with pytest.raises(Unreadable, match=complaint):
+        protocol.check_echo(reply)
+
+
+def test_the_sign_of_a_zero_may_be_lost():
+    data = [abs(x) if x == 0 else x for x in protocol.NASTY]
+    protocol.check_echo({"ok": True, "array": {"shape": [len(data)], "data": data}})

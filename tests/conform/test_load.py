@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from refbnn.conform import load, run
+from refbnn.conform import load, protocol, run
 from refbnn.conform.load import LoadError
 
 
@@ -33,7 +33,7 @@ def test_a_missing_peer_is_told_with_its_command(conform, monkeypatch):
     ("def broken(:", "importing it raised SyntaxError"),
     ("import no_such_module", "importing it raised ModuleNotFoundError: No module named 'no_such_module'"),
     ("sys.exit(0)", r"importing it called sys.exit\(0\)"),
-    ("os._exit(0)", "while being imported it ended its process with exit status 0"),
+    ("os._exit(0)", "while being started it ended its process with exit status 0"),
     ("conventions = {'loss.reducton': 'mean'}", "mine.py: conventions: unknown 'loss.reducton'"),
     ("known_failures = {'*::gardient': 'issue 7'}", "'\\*::gardient' matches no quantity"),
     ("def gnn_full(s):\n    return 0", "mine.py: the adapter's gnn_full is no quantity; nearest is ggn_full"),
@@ -84,7 +84,7 @@ def test_a_slip_in_a_name_or_a_table_is_told(described, planted, message):
 ])
 def test_declarations_are_checked_before_anything_is_asked(conventions, known, message):
     with pytest.raises(LoadError, match=message):
-        run._checked(run.Subject("mine.py", "mine", "1", conventions, known, (), ()))
+        run.subject("mine.py", protocol.Introduction("mine", "1", conventions, known, (), (), False))
 
 
 def test_helpers_with_other_names_are_left_alone(described):

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from refbnn.conform import jsonl, progress, report, run
+from refbnn.conform import files, jsonl, progress, report, run
 from refbnn.conform.compare import Verdict
 from refbnn.conform.diagnose import Cause, Finding
 from refbnn.conform.quantities import QUANTITIES
@@ -154,7 +154,7 @@ def test_the_jsonl_report_is_header_checks_and_summary(everything, tmp_path):
 def test_a_report_is_written_whole_or_not_at_all(everything, tmp_path, monkeypatch):
     path = tmp_path / "report.jsonl"
     path.write_text("the old report")
-    monkeypatch.setattr(jsonl.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(files.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         jsonl.write(str(path), *everything)
     assert path.read_text() == "the old report" and [file.name for file in tmp_path.iterdir()] == ["report.jsonl"]

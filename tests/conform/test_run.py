@@ -23,7 +23,7 @@ FAULTS = {
         "wrote into problem.X: inputs must be left as they are"),
     "garbage in the channel": ("_answer(b'garbage')", "wrote a line that is not JSON: 'garbage'"),
     "a list in the channel": ("_answer(b'[1]')", "not a JSON object"),
-    "forged reply": ("_answer(b'{\"seq\":0,\"ok\":true}')", "answers nothing asked"),
+    "forged reply": ("_answer(b'{\"id\":\"start\",\"ok\":true}')", "answers nothing asked"),
     "None": ("return None", "returned None, not numbers"),
     "text": ("return 'seven'", "returned a str, not numbers"),
     "ragged list": ("return [[1.0], [2.0, 3.0]]", "NumPy cannot read"),
@@ -38,7 +38,7 @@ FAULTS = {
     "huge integer": ("return 10 ** 400", ""),
 }
 HARMLESS = {
-    "prints what looks like a reply": "print('{\"seq\": 3, \"ok\": true}')",
+    "prints what looks like a reply": "print('{\"id\": \"start\", \"ok\": true}')",
     "prints much": "print('x' * 200_000)",
     "closes sys.stdout": "sys.stdout.close()",
     "closes stdout": "os.close(1)",
