@@ -14,7 +14,7 @@ import scipy.linalg
 
 from refbnn.linalg import as_symmetric
 from refbnn.precision import Dense
-from refbnn.shapes import Matrix, Parameters, Vector, as_array, expect_methods
+from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_indices, expect_methods
 
 
 class Symmetric:
@@ -114,8 +114,9 @@ class BlockDiagonal(Blocks):
         return sum(block.log_det() for block in self.blocks)
 
     def principal(self, parameters: np.ndarray) -> Dense:
-        """The rows and columns of the chosen parameters."""
-        return Dense(self.matrix()[np.ix_(parameters, parameters)])
+        """The rows and columns of the chosen parameters. Raises ValueError off range."""
+        chosen = as_indices(parameters, self.num_params)
+        return Dense(self.matrix()[np.ix_(chosen, chosen)])
 
     def __add__(self, other: Matrix) -> Dense:
         return Dense(self.matrix()) + other

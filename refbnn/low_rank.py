@@ -17,7 +17,7 @@ from refbnn.duals import gram_dual
 from refbnn.precision import Dense, Diagonal
 from refbnn.pullback import Pullback
 from refbnn.rows import Rows
-from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_count
+from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_count, as_indices
 from refbnn.signals import transpose
 
 DENSE_EIGENPROBLEM = 600  # up to this size, or when most eigenpairs are wanted, a dense eigensolver costs least
@@ -113,8 +113,9 @@ class LowRankPlusDiagonal:
         return self._D.diagonal() + (self._U**2).sum(1)
 
     def principal(self, parameters: np.ndarray) -> LowRankPlusDiagonal:
-        """The rows and columns of the chosen parameters, of the same rank at most."""
-        return LowRankPlusDiagonal(self._U[parameters], self._D.diagonal()[parameters])
+        """The rows and columns of the chosen parameters, of the same rank at most. Raises ValueError off range."""
+        chosen = as_indices(parameters, self.num_params)
+        return LowRankPlusDiagonal(self._U[chosen], self._D.diagonal()[chosen])
 
     def __add__(self, other: Matrix) -> Dense:
         return Dense(self.matrix()) + other

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from refbnn import linalg
-from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_own_array
+from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_indices, as_own_array
 
 
 class Dense:
@@ -62,8 +62,9 @@ class Dense:
         return np.diagonal(self._matrix)
 
     def principal(self, parameters: np.ndarray) -> Dense:
-        """The rows and columns of the chosen parameters: the precision of these given the others."""
-        return Dense(self._matrix[np.ix_(parameters, parameters)])
+        """Rows and columns of chosen parameters: the precision of these given the others. Raises ValueError off range."""
+        chosen = as_indices(parameters, self.num_params)
+        return Dense(self._matrix[np.ix_(chosen, chosen)])
 
     def _vectors(self, v: Parameters) -> Parameters:
         return as_array("v", v, "*s p", p=self.num_params)
@@ -121,8 +122,8 @@ class Diagonal:
         return self._values
 
     def principal(self, parameters: np.ndarray) -> Diagonal:
-        """The entries of the chosen parameters: the precision of these given the others."""
-        return Diagonal(self._values[parameters])
+        """The entries of chosen parameters: the precision of these given the others. Raises ValueError off range."""
+        return Diagonal(self._values[as_indices(parameters, self.num_params)])
 
     def _vectors(self, v: Parameters) -> Parameters:
         return as_array("v", v, "*s p", p=self.num_params)

@@ -8,8 +8,10 @@ import pytest
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
 from refbnn import activations, curvature, duals, gp, hyper, kronecker, laplace, likelihoods, low_rank, mixture, optimize
 from refbnn import predict, priors
+from refbnn.blocks import BlockDiagonal
 from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
+from refbnn.low_rank import LowRankPlusDiagonal
 from refbnn.precision import Dense, Diagonal
 from refbnn.subnetwork import SubnetworkPullback
 
@@ -397,6 +399,10 @@ KFAC = kronecker.kfac(CURVED.ggn)
     ("block size 0", lambda: CURVED.ggn.full(block_size=0)),
     ("block size 2.0 of layer blocks", lambda: CURVED.ggn.layer_blocks(2.0)),
     ("empty subset", lambda: CURVED.ggn.subset([])),
+    ("principal rows off range", lambda: Dense(np.eye(3)).principal([0, 3])),
+    ("negative principal rows", lambda: Diagonal(np.ones(3)).principal([-1])),
+    ("no principal rows", lambda: BlockDiagonal((Dense(np.eye(3)),)).principal([])),
+    ("principal rows twice", lambda: LowRankPlusDiagonal(np.ones((3, 1)), np.ones(3)).principal([1, 1])),
     ("subset of a part with a negative index", lambda: SubnetworkPullback(CURVED.ggn, np.arange(4)).subset([-1])),
     ("vector too long for blocks", lambda: KFAC.matvec(np.ones(20))),
     ("vector too long for a precision of blocks", lambda: KFAC.plus(1.0).solve(np.ones(20))),

@@ -1,5 +1,6 @@
 """Class probabilities and entropies for Gaussian logits (identities L2 to L7, L10, L14, L18 to L22)."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,13 +8,13 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy.special import digamma, expit, ndtr, owens_t, polygamma, softmax
 
-from refbnn import quadrature
-from refbnn.linalg import NotPositiveDefinite
-from refbnn.predict import Moments, binary, bridge, classes, entropy
+from refbnn import likelihoods, quadrature
+from refbnn.predict import Moments, binary, bridge, classes, entropy, targets
 from tests.judge import agree, mean_agrees, vanishes
 from tests.test_rejects_faults import after, instead
 
 FINE = quadrature.trapezoid(1, 401)
+TWO = quadrature.gauss_hermite(2, 5)
 L6 = Moments([[0.5, -0.3, -0.2]], np.diag([1.0, 0.5, 2.0])[None])
 
 
@@ -450,6 +451,34 @@ def test_entropies_under_a_gaussian_agree_between_rules_and_with_draws():
     agree(fine.value.total, total, terms=4000)
 
 
+@dataclasses.dataclass
+class WrongMean:
+    """A rule whose first expectation, of p, is off by the error that it states; the others are exact, and it says so."""
+
+    error: np.ndarray
+    rule: object = quadrature.trapezoid(2, 61)
+    calls: int = 0
+    dim = 2
+    gap = 0.0
+
+    def integrate(self, g):
+        found, self.calls = self.rule.integrate(g), self.calls + 1
+        wrong = self.error if self.calls == 1 else np.zeros(2)
+        return quadrature.Integral(found.value + wrong, np.abs(wrong))
+
+
+def test_an_error_of_the_mean_probability_is_an_error_of_the_information():
+    """E KL(p ‖ q) − E KL(p ‖ p̄) = KL(p̄ ‖ q) <= Σ (p̄ − q)²/q: small, and stated."""
+    moments = logits(3, m=1)
+    exact = entropy.under(moments, quadrature.trapezoid(2, 61)).value.epistemic
+    error = np.array([0.02, -0.03, 0.01])
+    found = entropy.under(moments, WrongMean(error))
+    apart = found.value.epistemic - exact
+    assert 0 < apart <= found.error.epistemic < 4 * apart
+    q = classes.probabilities(moments, quadrature.trapezoid(2, 61)).value[0] + error
+    agree(found.error.epistemic, [(error**2 / q).sum()], terms=5000)
+
+
 def test_a_small_mutual_information_keeps_its_digits():
     """To second order I = ½ tr(Λ S), Λ = diag p − ppᵀ: far below the round-off of H[p̄] − E H[p]."""
     moments, scale = logits(3, m=1), 1e-10
@@ -478,6 +507,8 @@ INDEFINITE = Moments([[0.0, 0.0, 0.0]], np.diag([1.0, 1.0, -1.0])[None])
     (lambda: classes.probabilities(logits(1), FINE), "at least two classes, got 1"),
     (lambda: classes.probabilities(logits(4), quadrature.gauss_hermite(2, 5)), "3 contrasts of 4 classes, got dimension 2"),
     (lambda: entropy.under(logits(4), quadrature.gauss_hermite(2, 5)), "3 contrasts of 4 classes, got dimension 2"),
+    (lambda: entropy.under(Moments([[195.0, 0.0]], np.diag([1e4, 1.0])[None]), quadrature.gauss_hermite(1, 20)),
+     "rule: expected points at most .* take trapezoid with .* points an axis, or sobol"),
     (lambda: classes.contrasts(1), "num_classes: expected an integer >= 2, got 1"),
     (lambda: classes.conditioned(classes.zero_sum(L6)), "expected outputs whose sum varies"),
     (lambda: bridge.dirichlet(L6), "expected logits that sum to zero.*zero_sum first"),
@@ -501,9 +532,32 @@ def test_bad_input_is_refused(call, message):
         call()
 
 
-def test_an_indefinite_covariance_is_refused():
-    with pytest.raises(NotPositiveDefinite, match="negative eigenvalue"):
-        classes.probabilities(INDEFINITE, quadrature.gauss_hermite(2, 5))
+CORRELATED = Moments([[0.3, -0.3]], [[[1.0, 2.0], [2.0, 1.0]]])  # no law: the correlation is 2
+
+
+@pytest.mark.parametrize("function", [
+    classes.probit, classes.mean_field_0, classes.mean_field_1, classes.mean_field_2, classes.zero_sum, classes.conditioned,
+    bridge.rescaled, binary.probit, binary.bernoulli_probit, targets.poisson, targets.heteroscedastic,
+    lambda moments: binary.probabilities(moments, FINE), lambda moments: classes.probabilities(moments, FINE),
+    lambda moments: entropy.under(moments, FINE), lambda moments: targets.under(moments, likelihoods.Poisson(), TWO),
+    lambda moments: bridge.dirichlet(Moments([[0.3, -0.3]], [[[-1.0, 1.0], [1.0, -1.0]]])),
+])
+def test_an_indefinite_covariance_is_refused(function):
+    with pytest.raises(ValueError, match="negative"):
+        function(CORRELATED)
+
+
+def test_an_asymmetric_covariance_is_refused_by_formulas_too():
+    with pytest.raises(ValueError, match="symmetric"):
+        classes.mean_field_2(Moments([[0.0, 0.0]], [[[1.0, 0.5], [0.0, 1.0]]]))
+
+
+def test_the_round_off_of_a_large_constant_is_no_negative_eigenvalue():
+    """Contrasts of variance one under a common part of variance 1e7 are conditioned and projected without complaint."""
+    moments = logits(3)
+    wide = Moments(moments.mean, moments.covariance + 1e7)
+    for law in (classes.zero_sum(wide), classes.conditioned(wide)):
+        assert np.isfinite(classes.mean_field_2(law)).all() and np.isfinite(bridge.rescaled(law).mean).all()
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------

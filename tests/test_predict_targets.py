@@ -1,5 +1,7 @@
 """Function draws, noise, and the two parts of the covariance of targets (identities L1, L8, L9, L14, L15, L17, L18, L21)."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.special import expit, ndtr
@@ -183,7 +185,7 @@ def test_the_two_parts_add_up_to_the_covariance_of_the_targets(name):
 def test_the_covariance_of_a_label_is_that_of_its_mean_probability():
     """Identity L1 for classes: diag p̄ − p̄p̄ᵀ = E[Λ] + Cov[p], whatever the spread of f."""
     f = outputs(3, width=2.0)
-    integral = targets.under(f, likelihoods.Categorical(), quadrature.gauss_hermite(3, 16))
+    integral = targets.under(f, likelihoods.Categorical(), quadrature.gauss_hermite(3, 24))
     found, p = integral.value, integral.value.mean
     agree(found.covariance, p[:, :, None] * np.eye(3) - p[:, :, None] * p[:, None, :], terms=2000)
     exact = predict.classes.probabilities(f, quadrature.trapezoid(2, 61))
@@ -286,10 +288,52 @@ def test_a_relu_network_is_not_sure_of_itself_far_away():
     assert expit(abs(far[1].mean.item())) == 1.0
 
 
+# -- errors carry over ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongBy:
+    """A rule whose expectation of the mean is off by just the error that it states; the rest is exact, and it says so."""
+
+    error: float
+    rule: object = quadrature.trapezoid(2, 61)
+    dim = 2
+    gap = 0.0
+
+    def integrate(self, g):
+        found = self.rule.integrate(g)
+        wrong, stated = found.value.copy(), 0 * found.error
+        wrong[:, 0] += self.error * np.array([1.0, -1.0])
+        stated[:, 0] = self.error
+        return quadrature.Integral(wrong, stated)
+
+
+def errors_of_the_mean_carry_over():
+    """Assert that the stated errors of mean and spread cover what an error of the mean does to them, and are its propagation."""
+    f = outputs(2, m=3)
+    exact = targets.under(f, likelihoods.Poisson(), quadrature.trapezoid(2, 61)).value
+    for error in (1e-3, 0.5):
+        found = targets.under(f, likelihoods.Poisson(), WrongBy(error))
+        for part in ("mean", "aleatoric", "epistemic"):
+            apart, stated = (np.abs(getattr(found.value, part) - getattr(exact, part)), getattr(found.error, part))
+            assert (apart <= stated * (1 + 1e-9) + 1e-9 * np.abs(getattr(exact, part))).all(), part
+        shift = np.abs(found.value.mean - likelihoods.Poisson().mean(f.mean))
+        agree(found.error.mean, np.full((3, 2), error), terms=10)
+        agree(found.error.epistemic, error * (shift[:, :, None] + shift[:, None, :]) + error**2, terms=50)
+
+
+def test_an_error_of_the_mean_is_an_error_of_the_spread_too():
+    errors_of_the_mean_carry_over()
+
+
 # -- doors ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call, message", [
+    (lambda: targets.under(Moments([[195.0]], [[[1e4]]]), likelihoods.Bernoulli(), quadrature.gauss_hermite(1, 20)),
+     "rule: expected points at most 0.04 apart .* standard deviation of 100, got gaps of 0.844; take trapezoid with 433 points"),
+    (lambda: targets.under(Moments([[195.0]], [[[1e4]]]), likelihoods.Tempered(likelihoods.Ordinal([0.0, 1.0]), 2.0),
+                           quadrature.gauss_hermite(1, 20)), "rule: expected points at most 0.04 apart"),
     (lambda: targets.under(outputs(2), NORMAL, quadrature.gauss_hermite(1, 5)), "expected one over 2 outputs, got dimension 1"),
     (lambda: targets.heteroscedastic(outputs(3)), "expected two outputs a target, got 3"),
     (lambda: targets.poisson(Moments([[0.0]], [[[-1.0]]])), "variances that are not negative"),
@@ -332,6 +376,15 @@ def parts(change):
     return instead(targets, "under", under)
 
 
+def errors(change):
+    """Plant: the errors of `under` go through a change, values stay."""
+    def under(moments, likelihood, rule):
+        found = TRUE_UNDER(moments, likelihood, rule)
+        return quadrature.Integral(found.value, change(found.error))
+
+    return instead(targets, "under", under)
+
+
 def transposed_root(joint, mean, covariance):
     """Plant: draws through the transpose of a Cholesky factor."""
     m, k = joint.mean.shape
@@ -340,6 +393,10 @@ def transposed_root(joint, mean, covariance):
 
 
 @pytest.mark.parametrize("plant, law_of_it", [
+    (errors(lambda e: TargetMoments(0 * e.mean, e.aleatoric, e.epistemic)), errors_of_the_mean_carry_over),
+    (errors(lambda e: TargetMoments(e.mean, e.aleatoric, 0 * e.epistemic)), errors_of_the_mean_carry_over),
+    (errors(lambda e: TargetMoments(e.mean, e.aleatoric, e.epistemic - e.mean[:, :, None] * e.mean[:, None, :])),
+     errors_of_the_mean_carry_over),
     (after(predict.functions, "_half", lambda half, net, q, X: q.precision.scale_matvec(net.jacobian(q.mean, X))), joint_law),
     (instead(Joint, "from_normals", lambda self, z: self.mean + np.einsum(
         "ikr,...r->...ik", self.root[::-1], z)), draws_law),
@@ -359,7 +416,8 @@ def transposed_root(joint, mean, covariance):
      test_the_unbiased_covariance_is_unbiased_and_the_mixture_covariance_is_short_of_one_draws_share),
     (instead(binary, "bernoulli_probit", lambda f: ndtr(f.mean / np.sqrt(1 + np.sqrt(f.variance)))),
      test_the_expected_mean_under_the_probit_link_is_its_closed_form),
-], ids=["L for Lᵀ in J C", "draws at other inputs", "Lᵀ for L in draws", "noise in the marginals", "missing noise",
+], ids=["error of the mean dropped", "error of the spread dropped", "square of the error dropped", "L for Lᵀ in J C",
+        "draws at other inputs", "Lᵀ for L in draws", "noise in the marginals", "missing noise",
         "std of the noise for its variance", "parts exchanged", "spread forgotten", "covariances between outputs dropped",
         "plug-in rate", "divided by t", "std for variance in the probit integral"])
 def test_a_planted_fault_is_caught(plant, law_of_it, monkeypatch):

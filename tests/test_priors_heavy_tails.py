@@ -94,11 +94,22 @@ def test_a_derivative_that_does_not_exist_is_refused(name, what):
 
 
 def test_the_density_of_the_horseshoe_at_its_pole_is_refused():
-    with pytest.raises(priors.NoDerivative, match="a pole"):
+    with pytest.raises(priors.NoDerivative, match="a pole; parameter 0 is 0"):
         PRIORS["horseshoe"].log_prob(np.zeros(3))
+    with pytest.raises(priors.NoDerivative, match="a pole; parameter 1 is 1e-160"):
+        PRIORS["horseshoe"].gradient([0.1, 1e-160, 1e-160])
 
 
-@pytest.mark.parametrize("theta", [1e-12, 1e-5, 0.01, 0.3, 5.0, 40.0])
+@pytest.mark.parametrize("theta", [1e-20, 1e-100, 2e-150])
+def test_near_its_pole_the_horseshoe_has_finite_derivatives_of_a_logarithm(theta):
+    """p ∝ L = −log a − γ up to a L, a = θ²/2τ²: θ ∂ log p = −2/L and −θ² ∂² log p = −2/L + 4/L²."""
+    prior, L = priors.RegularisedHorseshoe(1, 0.3, 1e12), -np.log(0.5) - 2 * np.log(theta / 0.3) - np.euler_gamma
+    score, bend = prior.gradient([theta])[0] * theta, prior.negative_hessian([theta])[0, 0] * theta * theta
+    agree(score, -2 / L, terms=1000)
+    agree(bend, -2 / L + 4 / L**2, terms=1000)
+
+
+@pytest.mark.parametrize("theta", [1e-149, 1e-100, 1e-12, 1e-5, 0.01, 0.3, 5.0, 40.0])
 def test_with_a_wide_slab_the_horseshoe_is_the_exponential_integral(theta):
     """p(θ) = e^a E₁(a)/(τ√(2π³)), a = θ²/2τ² (Carvalho, Polson and Scott 2010)."""
     a = theta**2 / (2 * 0.3**2)

@@ -2,10 +2,11 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
-from scipy.special import expit, ndtr, stdtrit
+from scipy.special import expit, ndtr, stdtrit, xlogy
 
 from refbnn import quadrature
 from refbnn.quadrature import Replicated, Rule
@@ -237,6 +238,7 @@ def test_sobol_points_are_balanced_normals():
     (lambda: quadrature.sobol(2, 100, 4, np.random.default_rng(0)), "expected a power of two.* got 100"),
     (lambda: quadrature.sobol(2, 64, 1, np.random.default_rng(0)), "num_replicates: expected an integer >= 2, got 1"),
     (lambda: quadrature.draws(np.ones((1, 2))), "at least two replicates"),
+    (lambda: quadrature.sobol(2, 8, 3, None), "rng: expected an object with standard_normal"),
     (lambda: quadrature.draws(np.ones(5)), r"normals: expected shape \(t, d\), got \(5,\)"),
     (lambda: quadrature.draws(np.full((5, 1), np.nan)), "normals: expected finite numbers, got 5"),
     (lambda: Rule(np.ones((3, 1)), np.ones(2), np.ones((1, 3))), r"weights: expected shape \(3,\), got \(2,\)"),
@@ -248,6 +250,58 @@ def test_sobol_points_are_balanced_normals():
 def test_bad_input_is_refused(call, message):
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=message):
         call()
+
+
+# -- what lies between the points -------------------------------------------------------------------------------------------
+
+FINEST = np.linspace(-60, 60, 6001)
+BUMPS = {"noise": lambda f: expit(f) * expit(-f), "entropy": lambda f: -xlogy(expit(f), expit(f)) - xlogy(expit(-f), expit(-f))}
+EVERY_RULE = [make(1, n) for make, sizes in ((quadrature.gauss_hermite, (4, 8, 13, 20, 40)), (quadrature.trapezoid, (13, 25, 51)))
+              for n in sizes]
+
+
+def worst_of_bumps(rule, std):
+    """The largest error over its estimate, for both bumps and means up to four standard deviations away."""
+    worst = 0.0
+    for bump in BUMPS.values():
+        for mean in std * np.linspace(0, 4, 41):
+            found = rule.integrate(lambda z: bump(mean + std * z[:, 0]))
+            density = np.exp(-0.5 * ((FINEST - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
+            exact = (bump(FINEST) * density).sum() * (FINEST[1] - FINEST[0])
+            worst = max(worst, abs(found.value - exact) / (found.error + 1e-13))
+    return worst
+
+
+def test_what_the_points_resolve_has_an_honest_error_estimate():
+    """Every rule at the widest Gaussian that it is allowed and a little beyond: noise and entropy of a label.
+
+    Eq. (quadrature-error).
+    """
+    for rule in EVERY_RULE:
+        std = quadrature.BUMP / rule.gap
+        quadrature.expect_resolved(rule, 0.999 * std)
+        assert worst_of_bumps(rule, std) < 1 and worst_of_bumps(rule, 1.15 * std) < 1
+
+
+def test_what_lies_between_the_points_is_refused_because_no_estimate_sees_it():
+    """At five times the width some estimates are wrong by orders of magnitude; a rule as the message asks for is right."""
+    blind = 0.0
+    for rule in EVERY_RULE:
+        std = 5 * quadrature.BUMP / rule.gap
+        blind = max(blind, worst_of_bumps(rule, std))
+        with pytest.raises(ValueError, match="rule: expected points at most") as error:
+            quadrature.expect_resolved(rule, std)
+        enough = quadrature.trapezoid(1, int(re.search(r"trapezoid with (\d+) points", str(error.value)).group(1)))
+        quadrature.expect_resolved(enough, std)
+        assert worst_of_bumps(enough, std) < 1
+    assert blind > 100
+
+
+def test_the_gap_is_the_largest_between_points_that_carry_weight():
+    assert quadrature.trapezoid(2, 13).gap == pytest.approx(2 * np.sqrt(12 * np.pi) / 12, rel=1e-8)
+    points = np.polynomial.hermite_e.hermegauss(7)[0]
+    assert quadrature.gauss_hermite(2, 7).gap == pytest.approx(np.diff(points).max(), rel=1e-8)
+    assert quadrature.draws(np.ones((3, 2))).gap == 0
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------
@@ -273,6 +327,9 @@ def without_root(self, g):
     (only(0), lambda: honest(*RULES["gauss_hermite"])),
     (only(2), lambda: honest(*RULES["gauss_hermite"])),
     (only(0), lambda: honest(*RULES["trapezoid"])),
+    (lambda patch: patch.setattr(quadrature, "_SAFETY", 2.0), test_what_the_points_resolve_has_an_honest_error_estimate),
+    (lambda patch: patch.setattr(quadrature, "BUMP", 20.0), test_what_the_points_resolve_has_an_honest_error_estimate),
+    (instead(Rule, "gap", 0.3), test_the_gap_is_the_largest_between_points_that_carry_weight),
     (instead(quadrature, "_END", 4.0), test_the_error_estimate_of_a_resolved_function_is_small),
     (instead(quadrature, "_hermite", np.polynomial.hermite.hermgauss),
      lambda: test_gauss_hermite_is_exact_for_polynomials_up_to_twice_its_points_less_one(5)),
@@ -280,7 +337,8 @@ def without_root(self, g):
     (instead(Replicated, "integrate", without_root),
      lambda: test_replicated_rules_are_unbiased_and_their_standard_error_covers_as_often_as_it_says(
          lambda rng: quadrature.sobol(2, 64, 8, rng))),
-], ids=["n − 1 alone", "n/2 alone", "every second alone", "cut at 4", "physicists' weight", "no √r", "no √r, sobol"])
+], ids=["n − 1 alone", "n/2 alone", "every second alone", "factor 2 for 4", "too wide a gap", "another gap",
+        "cut at 4", "physicists' weight", "no √r", "no √r, sobol"])
 def test_a_planted_fault_is_caught(plant, law, monkeypatch):
     law()
     plant(monkeypatch)

@@ -7,6 +7,9 @@ whose Λ can be indefinite (StudentT and most of the Heteroscedastic ones) raise
 `outcomes(f)` returns points y_j and weights w_j with E_{y~p(.|f)}[g(y)] = Σ_j w_j g(y_j); for methods that take f and y together
 give them np.broadcast_to(f, (len(w), *f.shape)).
 
+Two attributes are optional and False where absent: `log_concave`, Λ is never indefinite; `bounded`, targets are of a finite set,
+so that their noise is a bump in f, which quadrature must resolve.
+
 `Tempered` is any of them at another temperature.
 
 Outputs are k = number of targets, except for Categorical (k classes) and the Heteroscedastic family (two outputs a target,

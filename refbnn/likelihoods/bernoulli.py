@@ -18,6 +18,8 @@ class Bernoulli(IndependentOutputs):
     Every formula is written in σ(f) and σ(−f), never in 1 − p, Eq. (saturation), so that saturated outputs keep all their digits.
     """
 
+    bounded = True  # targets of a finite set: where |f| is large they have no noise
+
     def check_targets(self, y, num_data, num_outputs):
         """Return y as float64 (n k) of zeros and ones, or raise ValueError."""
         return targets.binary(super().check_targets(y, num_data, num_outputs))

@@ -21,6 +21,8 @@ class BernoulliCloglog(IndependentOutputs):
     r = −q, Λ = q m, T = q (L − m² − q m). For y = 0 they are L, which overflows for f > 709, as the truth does.
     """
 
+    bounded = True  # targets of a finite set: where |f| is large they have no noise
+
     def check_targets(self, y, num_data, num_outputs):
         """Return y as float64 (n k) of zeros and ones, or raise ValueError."""
         return targets.binary(super().check_targets(y, num_data, num_outputs))

@@ -23,6 +23,8 @@ class BernoulliProbit(IndependentOutputs):
     κ = t + δ, δ = 1/(t + ε), ε = 2/(t + η), η = 3/(t + ζ), ..., in which T = (2y − 1) κ δ² ε (ε − η).
     """
 
+    bounded = True  # targets of a finite set: where |f| is large they have no noise
+
     def check_targets(self, y, num_data, num_outputs):
         """Return y as float64 (n k) of zeros and ones, or raise ValueError."""
         return targets.binary(super().check_targets(y, num_data, num_outputs))

@@ -20,6 +20,7 @@ class Categorical:
     """
 
     log_concave = True  # Λ is never indefinite
+    bounded = True  # targets of a finite set: where |f| is large they have no noise
 
     def check_targets(self, y, num_data: int, num_outputs: int) -> Targets:
         """Return y as integer labels (n), or raise ValueError saying what was expected and what came."""

@@ -24,6 +24,8 @@ class Ordinal(IndependentOutputs):
     cut-points increase strictly.
     """
 
+    bounded = True  # targets of a finite set: where |f| is large they have no noise
+
     cut_points: CutPoints
 
     def __post_init__(self):

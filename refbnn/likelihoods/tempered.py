@@ -31,6 +31,11 @@ class Tempered:
         """Whether Λ is never indefinite, as for `likelihood`."""
         return getattr(self.likelihood, "log_concave", False)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether targets are of a finite set, as for `likelihood`."""
+        return getattr(self.likelihood, "bounded", False)
+
     def check_targets(self, y: object, num_data: int, num_outputs: int) -> Targets:
         """The targets that `likelihood` takes, or ValueError saying what was expected and what came."""
         return self.likelihood.check_targets(y, num_data, num_outputs)

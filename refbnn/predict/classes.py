@@ -72,6 +72,7 @@ def mean_field_2(moments: Moments) -> Means:
 
 def zero_sum(moments: Moments) -> Moments:
     """The law of f − mean(f): mean Π m and covariance Π S Π, Π = I − 11ᵀ/k, Eq. (zero-sum). E softmax(f) is unchanged."""
+    moments.expect_semidefinite()
     mean, S = moments.mean, moments.covariance
     rows = S - S.mean(-1, keepdims=True)
     return Moments(mean - mean.mean(-1, keepdims=True), rows - rows.mean(-2, keepdims=True))
@@ -82,6 +83,7 @@ def conditioned(moments: Moments) -> Moments:
 
     Another law than that of `zero_sum` unless S1 is a multiple of 1: E softmax(f) changes. Raises ValueError where 1ᵀS1 = 0.
     """
+    moments.expect_semidefinite()
     row = moments.covariance.sum(-1)  # S1
     total = row.sum(-1)
     if not (total > 0).all():

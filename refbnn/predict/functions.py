@@ -43,11 +43,24 @@ class Moments:
 
     @property
     def variance(self) -> Means:
-        """The diagonals of the covariances: (m k). Raises ValueError for a negative one."""
+        """The diagonals of the covariances: (m k). Raises ValueError for a negative one, and what `expect_semidefinite` does."""
         variance = np.diagonal(self.covariance, axis1=-2, axis2=-1)
         if (variance < 0).any():
             raise ValueError(f"covariance: expected variances that are not negative, got a smallest one of {variance.min():g}")
+        self.expect_semidefinite()
         return variance
+
+    def expect_semidefinite(self) -> None:
+        """Raise NotPositiveDefinite for an eigenvalue below −1e-8 of the largest entry, ValueError for asymmetry of that size.
+
+        Half of all digits, because a covariance can carry the round-off of a much larger one that it is the difference of.
+        """
+        allowed = 1e-8 * np.abs(self.covariance).max(initial=0.0)
+        if not np.allclose(self.covariance, np.swapaxes(self.covariance, -1, -2), rtol=0, atol=allowed):
+            raise ValueError("covariance: expected symmetric matrices")
+        smallest = np.linalg.eigvalsh(self.covariance).min(initial=0.0)
+        if smallest < -allowed:
+            raise linalg.NotPositiveDefinite(f"covariance: expected no negative eigenvalue, got one of {smallest:.6g}")
 
     @property
     def root(self) -> Covariances:

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from refbnn.predict.functions import Moments
-from refbnn.quadrature import Integral, Replicated, Rule
+from refbnn.quadrature import Integral, Replicated, Rule, expect_resolved
 from refbnn.shapes import Draws, NewInputs, as_array
 
 TargetMeans = Annotated[np.ndarray, "m ..."]  # m o, with o targets: as many as outputs except for likelihoods of pairs
@@ -69,11 +69,15 @@ def unbiased_monte_carlo(net: object, likelihood: object, thetas: Draws, X_new: 
 def under(moments: Moments, likelihood: object, rule: Rule | Replicated) -> Integral:
     """The moments of y for f ~ N(mean, covariance), input by input, by a rule over the k outputs: value and error TargetMoments.
 
-    Any likelihood. Raises ValueError when the rule has another dimension, NotPositiveDefinite for an indefinite covariance.
+    Any likelihood. Raises ValueError when the rule has another dimension, and for labels where its points are too far apart to
+    see their noise (quadrature.expect_resolved); NotPositiveDefinite for an indefinite covariance.
     """
     if rule.dim != moments.num_outputs:
         raise ValueError(f"rule: expected one over {moments.num_outputs} outputs, got dimension {rule.dim}")
-    parts = [_one_input(mean, root, likelihood, rule) for mean, root in zip(moments.mean, moments.root)]
+    roots = moments.root
+    if getattr(likelihood, "bounded", False):
+        expect_resolved(rule, max(np.abs(roots).max(), np.ptp(roots, axis=-1).max()))
+    parts = [_one_input(mean, root, likelihood, rule) for mean, root in zip(moments.mean, roots)]
     values, errors = (TargetMoments(*(np.stack(part) for part in zip(*side))) for side in zip(*parts))
     return Integral(values, errors)
 

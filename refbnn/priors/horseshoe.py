@@ -11,6 +11,7 @@ from refbnn.shapes import Vector
 
 STEP = 0.125  # of the trapezoidal rule in t; the rule's error falls as exp(−2π·strip/STEP), below round-off here
 LOWEST = -4.75  # u = κ exp(t − exp(−t)) is below 1e-51 there
+NEAREST = 1e-150  # closer to the pole ω = 1/θ² and its square leave the range of float64
 HIGHEST = 7.0  # beyond t = HIGHEST − log(aκ) the factor exp(−a u) is below 1e-400
 
 
@@ -21,7 +22,7 @@ class RegularisedHorseshoe(IndependentPrior):
     Small parameters are drawn to 0, large ones have the Gaussian tail of the slab. λ_j is integrated out by a trapezoidal rule
     that is exact to round-off, Eq. (horseshoe-density); derivatives are exact moments of ω given θ.
     The density is infinite at 0 (as −log|θ|), so that every posterior with it is unbounded there and its other modes are local:
-    log_prob, gradient and negative_hessian raise NoDerivative at an exact 0.
+    log_prob, gradient and negative_hessian raise NoDerivative within 1e-150 of 0 (or 1e-150 τ), where 1/θ² leaves float64.
     """
 
     slab: float | Vector
@@ -42,8 +43,8 @@ class RegularisedHorseshoe(IndependentPrior):
 
     def bend(self, theta):
         """E[ω|θ] − θ² Var[ω|θ], Eq. (scale-mixture-curvature)."""
-        mean, variance = self._moments(theta)
-        return mean - theta**2 * variance
+        mean, spread = self._moments(theta)
+        return mean - spread
 
     def draw(self, rng, shape):
         """N(0, 1/ω) with a half-Cauchy λ each."""
@@ -51,12 +52,12 @@ class RegularisedHorseshoe(IndependentPrior):
         return rng.standard_normal(shape) / np.hypot(1 / self.slab, 1 / local)
 
     def _moments(self, theta):
-        """E[ω|θ] and Var[ω|θ]."""
+        """E[ω|θ] and θ² Var[ω|θ]; the square is taken of θω, because ω² can overflow."""
         log_terms, omega = self._log_terms(theta)
         weights = np.exp(log_terms - log_terms.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         mean = (weights * omega).sum(-1)
-        return mean, (weights * (omega - mean[..., None]) ** 2).sum(-1)
+        return mean, (weights * (theta[..., None] * (omega - mean[..., None])) ** 2).sum(-1)
 
     def _log_terms(self, theta):
         """Logarithms of the terms of the rule, and ω at its nodes, both with a last axis of nodes.
@@ -64,8 +65,8 @@ class RegularisedHorseshoe(IndependentPrior):
         With u = λ⁻² the density is ∫ u^(−1/2)/(π(1 + u)) √(ω/2π) exp(−θ²ω/2) du, ω = 1/c² + u/τ². The nodes are
         u = κ exp(t − exp(−t)), κ = min(1, 1/a), a = θ²/2τ²: the integrand falls double-exponentially on both sides.
         """
+        refuse_zero(theta, "a pole", within=NEAREST * np.maximum(self.scale, 1.0))
         a = 0.5 * (theta / self.scale)[..., None] ** 2
-        refuse_zero(a[..., 0], "a pole")
         kappa = 1 / np.maximum(1.0, a)
         t = np.arange(LOWEST, HIGHEST - np.log(a * kappa).min(), STEP)
         log_u = np.log(kappa) + t - np.exp(-t)

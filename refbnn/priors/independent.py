@@ -73,8 +73,11 @@ def positive_entries(name: str, value: object, num_params: int) -> np.ndarray:
     return entries
 
 
-def refuse_zero(theta: np.ndarray, what: str) -> None:
-    """Raise NoDerivative where a parameter is exactly 0."""
-    if (theta == 0).any():
-        parameter = np.argwhere(theta == 0)[0][-1]
-        raise NoDerivative(f"theta: expected parameters that are not 0, where the prior has {what}; parameter {parameter} is 0")
+def refuse_zero(theta: np.ndarray, what: str, within: float | np.ndarray = 0.0) -> None:
+    """Raise NoDerivative where a parameter is 0, or nearer to it than `within`."""
+    near = np.abs(theta) <= within
+    if near.any():
+        place = tuple(np.argwhere(near)[0])
+        raise NoDerivative(
+            f"theta: expected parameters that are not 0, where the prior has {what}; parameter {place[-1]} is {theta[place]:g}"
+        )
