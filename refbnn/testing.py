@@ -3,7 +3,8 @@
 `check` compares two arrays normwise and fails on NaN, on shapes that would broadcast, and on two sides that are both zero.
 `check_zero` is for what must vanish, against a stated scale. `taylor_order` measures the order of a derivative's remainder, so
 that a claim is tested by its order rather than by a tolerance. `compare` holds your own function against this package on your
-own network and data, with the scales and the diagnosis of `refbnn conform`.
+own network and data, with the scales and the diagnosis of `refbnn conform`; `refbnn_conforms` makes it a pytest test on the
+certified cases.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from refbnn.conform.declared import refbnn_conforms
 from refbnn.conform.differential import Result, network_from_flax, network_from_torch, problem_from, random_problem
 from refbnn.conform.differential import compare_with_reference as compare
 
 __all__ = [
     "Result", "check", "check_zero", "compare", "network_from_flax", "network_from_torch", "problem_from", "random_problem",
-    "taylor_order", "tolerance",
+    "refbnn_conforms", "taylor_order", "tolerance",
 ]
 
 UNIT_ROUND_OFF = np.finfo(np.float64).eps / 2

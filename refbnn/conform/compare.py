@@ -110,7 +110,7 @@ class Budget:
 
 def digits(error: float) -> float:
     """−log₁₀ of a relative error, between 0 and 16."""
-    return min(max(-math.log10(error), 0.0), MAX_DIGITS) if error > 0 else MAX_DIGITS
+    return min(max(0.0, -math.log10(error)), MAX_DIGITS) if error > 0 else MAX_DIGITS
 
 
 def budget(quantity: Quantity, certified, problem, conventions: Mapping[str, str]) -> Budget:

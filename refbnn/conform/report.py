@@ -137,8 +137,8 @@ def _same(verdict: Verdict, finding: Finding, run: Run) -> str:
     """Findings that agree in this are told together. Of lost digits, how many is no difference."""
     if finding.cause is not None:
         return finding.cause.key
-    why = _why(verdict, finding, run)
-    return NUMBER.sub("#", why) if verdict is Verdict.LOSSY else why
+    text = why(verdict, finding, run)
+    return NUMBER.sub("#", text) if verdict is Verdict.LOSSY else text
 
 
 def _told(verdict: Verdict, members: Sequence[Finding], run: Run, style: Style) -> str:
@@ -147,11 +147,11 @@ def _told(verdict: Verdict, members: Sequence[Finding], run: Run, style: Style) 
     most = max(members, key=lambda finding: finding.cases)
     where = f"on {'up to ' * (len(members) > 1)}{most.cases} of {most.total} cases"
     names = ", ".join(finding.quantity for finding in members)
-    return _entry(verdict, f"{names} {where}, worst {_worst(verdict, worst, run).case}", _why(verdict, worst, run), style)
+    return _entry(verdict, f"{names} {where}, worst {_worst(verdict, worst, run).case}", why(verdict, worst, run), style)
 
 
-def _why(verdict: Verdict, finding: Finding, run: Run) -> str:
-    """The cause, or what else is known."""
+def why(verdict: Verdict, finding: Finding, run: Run) -> str:
+    """The cause of a finding, or what else is known."""
     if finding.cause is not None:
         return f"{finding.cause.sentence}: {finding.cause.advice}."
     remarks = [*finding.evidence, _worst(verdict, finding, run).message]
