@@ -149,7 +149,8 @@ def _seconds(text: str) -> float:
 
 
 def _conform(options: argparse.Namespace) -> int:
-    from refbnn.conform import case, load, progress, run
+    from refbnn import progress
+    from refbnn.conform import case, load, run
     _check_report(options.report)
     plan = _plan(case.read_all("*"), options.globs)
     try:

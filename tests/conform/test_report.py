@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from refbnn.conform import files, jsonl, progress, report, run
+from refbnn import progress
+from refbnn.conform import files, jsonl, report, run
 from refbnn.conform.compare import Verdict
 from refbnn.conform.diagnose import Cause, Finding
 from refbnn.conform.quantities import QUANTITIES

@@ -1,0 +1,127 @@
+"""The output layer of a network with Gaussian noise, integrated out: a posterior over the hidden weights alone.
+
+f = ΦW with Φ = [φ(z), 1] (n K), φ(z) the last hidden layer, is linear in the output weights W (K k). Under a Gaussian prior and
+Gaussian noise they integrate out in closed form, Eq. (collapsed-likelihood), and what is left is a target for any sampler or
+quadrature: num_params, prior, log_likelihood, log_prob, value_and_gradient, batched over draws. `given` has the law of the
+output layer, so that full draws and predictions follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from refbnn.cubature.noise import InverseGammaNoise, KnownNoise, noise_of
+from refbnn.cubature.output_layer import Features, OutputLayer, OutputPrior
+from refbnn.gaussian import Gaussian
+from refbnn.mlp import Mlp
+from refbnn.shapes import Inputs, Parameters, Targets, Values, as_array, as_own_array, expect_methods
+
+
+@dataclass(frozen=True, eq=False)
+class Collapsed:
+    """p(y|u) p(u) over the hidden weights u = θ[:num_params], the output layer integrated out. Made by `collapse`, `collapse_noise`.
+
+    `net` is the whole network and `full_prior` the prior of all its parameters; `prior` is that of u, `output` that of the output
+    layer in units of the noise, `features` makes Φ from u.
+    """
+
+    net: Mlp
+    noise: KnownNoise | InverseGammaNoise
+    full_prior: Gaussian
+    X: Inputs
+    y: Targets
+
+    def __post_init__(self):
+        hidden, precision = np.arange(self.net.num_params - self.net.layer_sizes[-1]), self.full_prior.precision
+        if precision.matrix()[len(hidden):, :len(hidden)].any():
+            raise ValueError("prior: expected output weights independent of hidden ones, got a precision that couples them")
+        object.__setattr__(self, "prior", Gaussian(self.full_prior.mean[hidden], precision.principal(hidden)))
+        object.__setattr__(self, "output", OutputPrior.of(self.net, self.full_prior, self.noise.unit))
+
+    @property
+    def num_params(self) -> int:
+        """p, the number of hidden weights."""
+        return self.prior.num_params
+
+    @property
+    def num_targets(self) -> int:
+        """n·k."""
+        return self.y.size
+
+    @cached_property
+    def features(self) -> Features:
+        """Φ as a function of u."""
+        return Features.of(self.net)
+
+    def log_likelihood(self, theta: Parameters) -> Values:
+        """log p(y|u), Eq. (collapsed-likelihood): (*s)."""
+        return self._marginal(self.given(theta))
+
+    def log_prob(self, theta: Parameters) -> Values:
+        """log p(y, u), every constant kept: (*s)."""
+        return self.log_likelihood(theta) + self.prior.log_prob(theta)
+
+    def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
+        """log p(y, u) (*s) and its gradient (*s p): Eq. (collapsed-gradient), then once through the hidden layers."""
+        at = self.given(theta)
+        M, weight = at.mean, -2 * self.noise.slope(at.misfit, self.num_targets)[..., None, None]
+        fit = weight * (self.y - at.Phi @ M) @ np.swapaxes(M, -1, -2)
+        gradient = self.features.pull_back(at.evaluation, fit - at.Phi @ at.total_covariance)
+        return self._marginal(at) + self.prior.log_prob(theta), gradient + self.prior.gradient(theta)
+
+    def given(self, theta: Parameters) -> OutputLayer:
+        """The law of the output layer once the hidden weights (*s p) are known, Eq. (output-layer-posterior)."""
+        theta = as_array("theta", theta, "*s p", p=self.num_params)
+        return OutputLayer.at(self.features, self.output, self.noise, theta, self.X, self.y)
+
+    def _marginal(self, at: OutputLayer) -> Values:
+        return self.noise.log_marginal(at.misfit, self.num_targets) - 0.5 * at.log_det
+
+
+def collapse(posterior: object) -> Collapsed:
+    """The posterior of a network with Gaussian noise of known variance, its output layer integrated out.
+
+    Raises ValueError for a network without hidden layer (its evidence has a closed form), for another likelihood, and for a
+    prior that is not Gaussian, or under which an output's weights depend on those of another output or on hidden weights.
+    """
+    expect_methods("posterior", posterior, "net", "likelihood", "prior", "loss")
+    _expect_hidden_layer(posterior.net)
+    noise = noise_of(posterior.likelihood, posterior.loss.y, posterior.net.num_outputs)
+    return _collapsed(posterior.net, noise, posterior.prior, posterior.loss.X, posterior.loss.y)
+
+
+def collapse_noise(net: Mlp, noise: InverseGammaNoise, prior: Gaussian, X: Inputs, y: Targets) -> Collapsed:
+    """The same for noise with an inverse-gamma prior; the prior precision of the output layer is in units of the noise.
+
+    y|θ, σ² ~ N(f, σ²) and w|σ² ~ N(m, σ²Λ⁻¹) for the output weights w, with m and Λ from `prior`; hidden weights as they are in
+    `prior`, whatever σ². Raises ValueError as `collapse`, and where σ² would have no mean given the data.
+    """
+    _expect_hidden_layer(net)
+    expect_methods("noise", noise, "log_marginal", "slope", "given", "unit")
+    X = as_own_array("X", X, "n d", d=net.num_inputs)
+    y = as_own_array("y", y, "n k", n=len(X), k=net.num_outputs)
+    if noise.shape + 0.5 * y.size <= 1:
+        raise ValueError(f"noise: expected shape + n·k/2 > 1, so that variances exist, got {noise.shape + 0.5 * y.size}")
+    return _collapsed(net, noise, prior, X, y)
+
+
+def _expect_hidden_layer(net: object) -> None:
+    expect_methods("net", net, "sizes", "activation", "layer_sizes", "bias")
+    if len(net.sizes) < 3:
+        raise ValueError(f"net: expected a hidden layer, got sizes {net.sizes}: its evidence has a closed form, see laplace")
+
+
+def _collapsed(net: Mlp, noise: object, prior: object, X: Inputs, y: Targets) -> Collapsed:
+    if not (hasattr(prior, "mean") and hasattr(prior, "precision")):
+        raise ValueError(f"prior: expected a Gaussian, got {type(prior).__name__}: output weights do not integrate out")
+    if prior.num_params != net.num_params:
+        raise ValueError(f"prior: expected {net.num_params} parameters as the network has, got {prior.num_params}")
+    return Collapsed(net, noise, prior, X, y)
+
+
+def sample(target: Collapsed, theta: Parameters, rng: np.random.Generator) -> Parameters:
+    """Draws of all parameters, the output layer drawn given hidden weights (*s p): (*s num_params of the network)."""
+    return target.given(theta).sample(rng)

@@ -1,0 +1,117 @@
+"""Randomised quasi-Monte Carlo: points of the prior by scrambled Sobol sequences, weighted by the likelihood.
+
+Every scrambling by itself gives an unbiased estimate of the evidence (not of its logarithm), with no Markov chain behind it;
+their spread is its standard error. The prior must not be too far from the posterior: what the weights are worth is said by
+their effective size, and below a floor the result is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from refbnn import quadrature
+from refbnn.cubature.answers import Answers, Arrays, Given
+from refbnn.cubature.deterministic import log_sum
+from refbnn.cubature.record import NotConverged
+from refbnn.quadrature import Integral
+from refbnn.shapes import as_positive, expect_methods
+
+CHUNK = 2**12  # points at a time
+FEWEST = 400.0  # effective points; below, one point in the tail moves the evidence by more than the error says
+LARGEST_SHARE = 0.05  # of all weight, for a single point
+
+
+@dataclass(frozen=True)
+class WeightRecord:
+    """How the weights are spread: `effective_size` (Σw)²/Σw² of `num_points`, the largest share of one, and log Z of each scrambling."""
+
+    num_points: int
+    effective_size: float
+    largest_share: float
+    log_evidences: tuple[float, ...]
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{value:.6g}" for value in self.log_evidences)
+        return (f"{self.num_points} points, effective size {self.effective_size:.4g}, largest share {self.largest_share:.3g}\n"
+                f"log evidence of each scrambling: {each}")
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates(Answers):
+    """Answers from r scramblings of j points: error estimates are one standard error, by leaving one scrambling out at a time."""
+
+    target: object
+    points: np.ndarray
+    log_weights: np.ndarray
+    log_evidence: Integral
+    record: WeightRecord
+    symmetries: Sequence[Callable] = ()
+
+    def means(self, given: Given) -> list[Arrays]:
+        """Over all scramblings, then with each of them left out: ratios of sums, Eq. (jackknife)."""
+        shares = np.exp(self.log_weights - log_sum(self.log_weights))
+        totals = shares.sum(1)
+        sums = [np.stack(parts) for parts in zip(*(self._sum(*pair, given) for pair in zip(self.points, shares)))]
+        left_out = [tuple((part.sum(0) - part[r]) / (totals.sum() - totals[r]) for part in sums) for r in range(len(totals))]
+        return [tuple(part.sum(0) / totals.sum() for part in sums), *left_out]
+
+    def best(self, given: Given) -> Arrays:
+        """Over all scramblings."""
+        return self.means(given)[0]
+
+    def spread(self, values: list[np.ndarray]) -> np.ndarray:
+        """√((r − 1)/r Σ (v₋ᵣ − v̄)²) over the values with one left out."""
+        left_out = np.stack(values[1:])
+        count = len(left_out)
+        return np.sqrt((count - 1) / count * ((left_out - left_out.mean(0)) ** 2).sum(0))
+
+    def _sum(self, theta: np.ndarray, shares: np.ndarray, given: Given) -> list[np.ndarray]:
+        parts = zip(*(self._chunk_sums(*chunk, given) for chunk in _chunks(theta, shares)))
+        return [np.sum(part, axis=0) for part in parts]
+
+    def _chunk_sums(self, theta: np.ndarray, shares: np.ndarray, given: Given) -> list[np.ndarray]:
+        return [np.tensordot(shares, array, 1) for array in given(self.target.given(theta))]
+
+
+def sobol(target: object, num_points: int, num_replicates: int, rng: np.random.Generator, within: float) -> Replicates:
+    """`num_replicates` scramblings of 2ᵐ = `num_points` points of the prior, Eq. (importance-evidence).
+
+    `target` is a Collapsed, or AllWeights of a posterior with a Gaussian prior. `within` is the standard error of the log evidence
+    that is asked for. Raises NotConverged, with the record, where the standard error is larger or the weights are worth less
+    than FEWEST points.
+    """
+    expect_methods("target", target, "prior", "log_likelihood", "given")
+    normals = quadrature.sobol(target.num_params, num_points, num_replicates, rng).points
+    points = target.prior.from_normals(normals)
+    flat = points.reshape(-1, target.num_params)
+    log_weights = np.concatenate([target.log_likelihood(chunk) for chunk, _ in _chunks(flat, flat)]).reshape(points.shape[:2])
+    value, error = _log_evidence(log_weights - np.log(num_points))
+    record = _record(log_weights)
+    if record.effective_size < FEWEST or record.largest_share > LARGEST_SHARE:
+        raise NotConverged(f"sobol: expected weights worth at least {FEWEST:g} points, none of them more than "
+                           f"{LARGEST_SHARE:g} of all; take more points", record)
+    if not error <= as_positive("within", within):
+        raise NotConverged(f"log evidence: expected a standard error within {within:.3g}, got {error:.3g}", record)
+    return Replicates(target, points, log_weights, Integral(value, error), record, [lambda theta: theta])
+
+
+def _log_evidence(log_terms: np.ndarray) -> tuple[float, float]:
+    """log of the mean of the scramblings' estimates, and its standard error: that of the mean over the mean."""
+    largest = log_terms.max()
+    estimates = np.exp(log_terms - largest).sum(1)
+    mean = estimates.mean()
+    return float(largest + np.log(mean)), float(estimates.std(ddof=1) / np.sqrt(len(estimates)) / mean)
+
+
+def _record(log_weights: np.ndarray) -> WeightRecord:
+    shares = np.exp(log_weights - log_sum(log_weights)).ravel()
+    each = tuple(log_sum(row) - float(np.log(len(row))) for row in log_weights)
+    return WeightRecord(shares.size, float(1 / (shares**2).sum()), float(shares.max()), each)
+
+
+def _chunks(theta: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, len(theta), CHUNK):
+        yield theta[start:start + CHUNK], other[start:start + CHUNK]

@@ -1,0 +1,91 @@
+"""A posterior over all weights as a target of quadrature: given θ everything is known but the noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refbnn.cubature.noise import noise_of
+from refbnn.posterior import Posterior
+from refbnn.shapes import NewInputs, Parameters, Values, as_array, expect_methods
+
+
+@dataclass(frozen=True, eq=False)
+class AllWeights:
+    """A Posterior with a Gaussian prior; nothing is integrated out. `net` may be any network, Linearised too."""
+
+    posterior: Posterior
+
+    def __post_init__(self):
+        expect_methods("posterior", self.posterior, "net", "likelihood", "prior", "loss", "log_likelihood")
+        prior = self.posterior.prior
+        if not (hasattr(prior, "from_normals") and hasattr(prior, "precision")):
+            raise ValueError(f"prior: expected a Gaussian, whose tails end a grid, got {type(prior).__name__}")
+
+    @property
+    def net(self) -> object:
+        """The network."""
+        return self.posterior.net
+
+    @property
+    def prior(self) -> object:
+        """The Gaussian prior of θ."""
+        return self.posterior.prior
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return self.posterior.num_params
+
+    @property
+    def width(self) -> int:
+        """How many numbers one θ takes on its way through the network, about."""
+        return len(self.posterior.X) * max(self.posterior.net.layer_sizes)
+
+    def log_likelihood(self, theta: Parameters) -> Values:
+        """log p(y|θ): (*s)."""
+        return self.posterior.log_likelihood(theta)
+
+    def given(self, theta: Parameters) -> Known:
+        """What is known at θ (*s p)."""
+        return Known(self.posterior, theta)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """θ is known: the same questions as OutputLayer answers."""
+
+    posterior: Posterior
+    theta: Parameters
+
+    def parameters(self) -> tuple[np.ndarray, np.ndarray]:
+        """θ and no covariance: (*s p), (*s p p)."""
+        return self.theta, np.zeros((*self.theta.shape, self.theta.shape[-1]))
+
+    def outputs(self, X_new: NewInputs) -> tuple[np.ndarray, np.ndarray]:
+        """f and no covariance: (*s m k), (*s m k k)."""
+        f = self._forward(X_new)
+        return f, np.zeros((*f.shape, f.shape[-1]))
+
+    def targets(self, X_new: NewInputs) -> tuple[np.ndarray, np.ndarray]:
+        """E[y|f] and Cov[y|f]."""
+        f = self._forward(X_new)
+        return self.posterior.likelihood.mean(f), self.posterior.likelihood.covariance(f)
+
+    def log_density(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
+        """log p(y_new|f): (*s m)."""
+        likelihood = self.posterior.likelihood
+        return likelihood.log_prob(self._forward(X_new), likelihood.check_targets(y_new, len(X_new), self.posterior.net.num_outputs))
+
+    def distribution(self, X_new: NewInputs, y_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """P(target <= y_new|f) of each output, and its density: (*s m k). Raises ValueError unless the noise is Gaussian."""
+        f = self._forward(X_new)
+        y_new = as_array("y_new", y_new, "m k", m=len(X_new), k=f.shape[-1])
+        noise = noise_of(self.posterior.likelihood, self.posterior.loss.y, f.shape[-1])
+        law = noise.given(np.array(0.0), 0)
+        z = (y_new - f) / np.sqrt(law.scale2)
+        return law.cdf(z), np.exp(law.log_density(z**2, 1)) / np.sqrt(law.scale2)
+
+    def _forward(self, X_new: NewInputs) -> np.ndarray:
+        return self.posterior.net.forward(self.theta, X_new)
