@@ -1,10 +1,10 @@
 """Reference implementation of approximate Bayesian neural networks.
 
-Language      shapes, linalg
+Language      shapes, linalg, progress
 Objects       activations, likelihoods; signals, assembly, pullback, rows, jets, network, mlp; precision, blocks, gaussian,
               priors; curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
-Inference     optimize, laplace, expansion, mixture, samplers
+Inference     optimize, laplace, expansion, mixture, samplers, cubature
 Use           gp, predict, hyper
 Main job      conform: certified cases that any implementation can be checked against
 Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)

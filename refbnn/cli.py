@@ -164,7 +164,8 @@ def _conform(options: argparse.Namespace) -> int:
 
 def _told(result: Any, options: argparse.Namespace) -> int:
     """Say what came of a run, on the terminal and in files; the exit code."""
-    from refbnn.conform import jsonl, progress, report, run
+    from refbnn import progress
+    from refbnn.conform import jsonl, report, run
     with progress.Progress(len(result.failing)) as watch:
         findings = run.findings(result, watch)
     if options.report:

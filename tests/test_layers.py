@@ -12,13 +12,13 @@ import refbnn
 
 ROOT = Path(refbnn.__file__).parent
 LAYER = {
-    "shapes": 0, "linalg": 0,
+    "shapes": 0, "linalg": 0, "progress": 0,
     "activations": 1, "signals": 1, "assembly": 1, "pullback": 1, "rows": 1, "jets": 1, "network": 1, "first_order": 1, "mlp": 1,
     "likelihoods": 1, "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1, "quadrature": 1, "scores": 1,
     "diagnostics": 1,
     "loss": 2, "linearised": 2, "subnetwork": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
     "symmetry": 2,
-    "optimize": 3, "laplace": 3, "expansion": 3, "mixture": 3, "samplers": 3,
+    "optimize": 3, "laplace": 3, "expansion": 3, "mixture": 3, "samplers": 3, "cubature": 3,
     "gp": 4, "predict": 4, "hyper": 4,
     "__init__": 5,  # the map of the package: modules below
     "conform": 6,

@@ -1,8 +1,8 @@
 """What can be asked of an integrated posterior: every answer comes with its error estimate, or is refused.
 
-A method (`product`, `units`, `sobol`) makes an `Answers`: its rules give weighted points of what was integrated numerically, and the
-target says what is known `given` such a point. Answers are averages of that. Each takes `within`, the absolute error that is
-asked for, in the units of the answer, and raises NotConverged where the estimate is larger.
+A method (`units`, `layered`, `product`, `sobol`) makes an `Answers`: its rules give weighted points of what was integrated
+numerically, and the target says what is known `given` such a point. Answers are averages of that. Each takes `within`, the
+absolute error that is asked for, in the units of the answer, and raises NotConverged where the estimate is larger.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 
@@ -69,13 +68,13 @@ class Answers(ABC):
         return self._moments("targets", lambda at: _raw(*at.targets(X_new)), within)
 
     def density(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
-        """p(y_new|x_new, y), all outputs of a datum at once: (m). A probability for discrete targets. Eq. (predictive-mixture)."""
+        """p(y_new|x_new, y), all outputs of a datum at once: (m). A probability for discrete targets. Eq (predictive-mixture)."""
         X_new = self._inputs(X_new)
         value, error = self._settle("density", lambda at: (np.exp(at.log_density(X_new, y_new)),), lambda p: (p,), within)
         return Integral(value[0], error[0])
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
-        """P(target <= y_new|x_new, y), output by output: (m k). Eq. (predictive-mixture). Gaussian noise only."""
+        """P(target <= y_new|x_new, y), output by output: (m k). Eq (predictive-mixture). Gaussian noise only."""
         X_new = self._inputs(X_new)
         value, error = self._settle("distribution", lambda at: at.distribution(X_new, y_new), lambda *both: both[:1], within)
         return Integral(value[0], error[0])
@@ -83,7 +82,7 @@ class Answers(ABC):
     def quantiles(self, X_new: NewInputs, probability: float, within: float) -> Integral:
         """y with P(target <= y|x_new, y) = `probability`, output by output: (m k). Gaussian noise only.
 
-        Newton from the normal quantile, kept inside a bracket; the error is that of the distribution function there over the density.
+        Newton's method inside a bracket; the error is that of the distribution function there over the density.
         """
         X_new, level = self._inputs(X_new), float(as_array("probability", probability, ""))
         if not 0 < level < 1:

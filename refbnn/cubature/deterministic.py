@@ -1,8 +1,8 @@
 """Grids refined until they agree: the loop, the record that it leaves, and answers from the three last rules.
 
-A rule has `num_nodes`, `round_off` (of a log weight), `log_evidence()` and `atoms(floor)`: chunks of points with log weights above
-a floor. The value is that of the finest rule; the error estimate its largest distance to one with fewer points and to one with a
-smaller domain, plus round-off, Eq. (refinement-error).
+A rule has `num_nodes`, `round_off` (of a log weight), `log_evidence()` and `atoms(floor)`: chunks of points with log weights
+above a floor. The value is that of the finest rule; the error estimate its largest distance to one with fewer points and one
+with a smaller domain, plus round-off, Eq (refinement-error).
 """
 
 from __future__ import annotations

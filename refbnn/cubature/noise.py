@@ -86,7 +86,7 @@ class KnownNoise:
         return self.variance
 
     def log_marginal(self, Q: Values, count: int) -> Values:
-        """count·log_peak − Q/2σ², Eq. (collapsed-likelihood)."""
+        """count·log_peak − Q/2σ², Eq (collapsed-likelihood)."""
         return count * self.log_peak - 0.5 * Q / self.variance
 
     def slope(self, Q: Values, count: int) -> Values:
@@ -103,7 +103,7 @@ class InverseGammaNoise:
     """σ² ~ InverseGamma(shape a, scale b), density bᵃ/Γ(a) σ^(−2a−2) e^(−b/σ²); y|f, σ² ~ N(f, σ²).
 
     Conjugate when the prior of the output weights scales with the noise, w|σ² ~ N(m, σ²Λ⁻¹): then y is a multivariate
-    Student t, Eq. (collapsed-student). Raises ValueError unless both are positive.
+    Student t, Eq (collapsed-student). Raises ValueError unless both are positive.
     """
 
     shape: float
@@ -145,7 +145,8 @@ def noise_of(likelihood: object, y: Targets, num_outputs: int) -> KnownNoise:
     isotropic = np.array_equal(curvatures, np.broadcast_to(precision * np.eye(num_outputs), curvatures.shape))
     size = 1e-12 * np.abs(drops).max()
     level = np.allclose(peaks, peaks[0], rtol=0, atol=size)
-    if not (isotropic and precision > 0 and level and np.allclose(peaks - drops, 0.5 * num_outputs * precision, rtol=0, atol=size)):
+    quadratic = np.allclose(peaks - drops, 0.5 * num_outputs * precision, rtol=0, atol=size)
+    if not (isotropic and precision > 0 and level and quadratic):
         raise _refusal(likelihood)
     return KnownNoise(1 / precision, peaks[0] / num_outputs)
 

@@ -15,7 +15,7 @@ from refbnn.shapes import NewInputs, Parameters, Values, as_array
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Φ(u) = [φ(z), 1], z the inputs of the last hidden layer: `inner` is the network that ends there, `bias` whether 1 is there."""
+    """Φ(u) = [φ(z), 1], or φ(z) without biases: `inner` is the network with the outputs z, the last hidden layer's inputs."""
 
     inner: Mlp
     activation: Activation
@@ -74,12 +74,12 @@ class OutputPrior:
     @cached_property
     def pull(self) -> np.ndarray:
         """Λm: (K k)."""
-        return np.einsum("kij,jk->ik", np.broadcast_to(self.precision, (self.mean.shape[1], *self.precision.shape[1:])), self.mean)
+        return (self.precision @ self.mean.T[..., None])[..., 0].T
 
 
 @dataclass(frozen=True, eq=False)
 class OutputLayer:
-    """w_k | u, y ~ N(M_k, σ² S_k), S_k = (Λ_k + ΦᵀΦ)⁻¹, Eq. (output-layer-posterior); σ² by `law`. Leading axes are those of u.
+    """w_k | u, y ~ N(M_k, σ² S_k), S_k = (Λ_k + ΦᵀΦ)⁻¹, Eq (output-layer-posterior); σ² by `law`. Leading axes are those of u.
 
     `mean` M (*s K k), `covariance` S (*s k K K) or (*s 1 K K), `misfit` Q (*s), `log_det` Σ_k log|Λ_k + ΦᵀΦ| − log|Λ_k| (*s).
     """
@@ -156,12 +156,24 @@ class OutputLayer:
 
     def sample(self, rng: np.random.Generator) -> Parameters:
         """Draws of all parameters of the network, hidden ones as they are: (*s P)."""
-        K, k = self.mean.shape[-2:]
-        scale = np.linalg.cholesky(self.covariance) * np.sqrt(self.law.sample(rng))[..., None, None, None]
-        z = rng.standard_normal((*self.misfit.shape, k, K, 1))
-        theta = np.empty((*self.theta.shape[:-1], self.theta.shape[-1] + K * k))
+        z = rng.standard_normal((*self.misfit.shape, *self.mean.shape[:-3:-1]))
+        return self._parameters(self._weights(np.sqrt(self.law.sample(rng))[..., None, None] * z))
+
+    def from_normals(self, z: np.ndarray) -> Parameters:
+        """All parameters, the output layer at M_k + σ S_k^½ z_k for given z (*s k K), σ² as in `law.scale2`: (*s P)."""
+        return self._parameters(self.weights(z))
+
+    def weights(self, z: np.ndarray) -> np.ndarray:
+        """The weights of each output at the same z: (*s k K)."""
+        return self._weights(np.sqrt(self.law.scale2)[..., None, None] * z)
+
+    def _weights(self, z: np.ndarray) -> np.ndarray:
+        return np.swapaxes(self.mean, -1, -2) + (np.linalg.cholesky(self.covariance) @ z[..., None])[..., 0]
+
+    def _parameters(self, output: np.ndarray) -> Parameters:
+        theta = np.empty((*output.shape[:-2], self.theta.shape[-1] + output.shape[-1] * output.shape[-2]))
         theta[..., :self.theta.shape[-1]] = self.theta
-        theta[..., self._order()] = np.swapaxes(self.mean, -1, -2) + (scale @ z)[..., 0]
+        theta[..., self._order()] = output
         return theta
 
     def _order(self) -> np.ndarray:

@@ -75,8 +75,8 @@ class Known:
 
     def log_density(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
         """log p(y_new|f): (*s m)."""
-        likelihood = self.posterior.likelihood
-        return likelihood.log_prob(self._forward(X_new), likelihood.check_targets(y_new, len(X_new), self.posterior.net.num_outputs))
+        likelihood, k = self.posterior.likelihood, self.posterior.net.num_outputs
+        return likelihood.log_prob(self._forward(X_new), likelihood.check_targets(y_new, len(X_new), k))
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P(target <= y_new|f) of each output, and its density: (*s m k). Raises ValueError unless the noise is Gaussian."""

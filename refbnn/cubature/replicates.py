@@ -16,26 +16,26 @@ from refbnn import quadrature
 from refbnn.cubature.answers import Answers, Arrays, Given
 from refbnn.cubature.deterministic import log_sum
 from refbnn.cubature.record import NotConverged
+from refbnn.diagnostics.weights import largest_k, pareto_k, weight_ess
 from refbnn.quadrature import Integral
 from refbnn.shapes import as_positive, expect_methods
 
 CHUNK = 2**12  # points at a time
 FEWEST = 400.0  # effective points; below, one point in the tail moves the evidence by more than the error says
-LARGEST_SHARE = 0.05  # of all weight, for a single point
 
 
 @dataclass(frozen=True)
 class WeightRecord:
-    """How the weights are spread: `effective_size` (Σw)²/Σw² of `num_points`, the largest share of one, and log Z of each scrambling."""
+    """How weights are spread: `effective_size` (Σw)²/Σw² of `num_points`, Pareto k of their tail, log Z of each scrambling."""
 
     num_points: int
     effective_size: float
-    largest_share: float
+    pareto_k: float
     log_evidences: tuple[float, ...]
 
     def __str__(self) -> str:
         each = ", ".join(f"{value:.6g}" for value in self.log_evidences)
-        return (f"{self.num_points} points, effective size {self.effective_size:.4g}, largest share {self.largest_share:.3g}\n"
+        return (f"{self.num_points} points, effective size {self.effective_size:.4g}, Pareto k {self.pareto_k:.2f}\n"
                 f"log evidence of each scrambling: {each}")
 
 
@@ -51,7 +51,7 @@ class Replicates(Answers):
     symmetries: Sequence[Callable] = ()
 
     def means(self, given: Given) -> list[Arrays]:
-        """Over all scramblings, then with each of them left out: ratios of sums, Eq. (jackknife)."""
+        """Over all scramblings, then with each of them left out: ratios of sums, Eq (jackknife)."""
         shares = np.exp(self.log_weights - log_sum(self.log_weights))
         totals = shares.sum(1)
         sums = [np.stack(parts) for parts in zip(*(self._sum(*pair, given) for pair in zip(self.points, shares)))]
@@ -77,11 +77,11 @@ class Replicates(Answers):
 
 
 def sobol(target: object, num_points: int, num_replicates: int, rng: np.random.Generator, within: float) -> Replicates:
-    """`num_replicates` scramblings of 2ᵐ = `num_points` points of the prior, Eq. (importance-evidence).
+    """`num_replicates` scramblings of 2ᵐ = `num_points` points of the prior, Eq (importance-evidence).
 
-    `target` is a Collapsed, or AllWeights of a posterior with a Gaussian prior. `within` is the standard error of the log evidence
-    that is asked for. Raises NotConverged, with the record, where the standard error is larger or the weights are worth less
-    than FEWEST points.
+    `target` is a Collapsed, or AllWeights of a posterior with a Gaussian prior. `within` is the standard error of the log
+    evidence that is asked for. Raises NotConverged, with the record, where the standard error is larger or the weights are worth
+    less than FEWEST points, or their tail is too heavy (Vehtari et al. 2024).
     """
     expect_methods("target", target, "prior", "log_likelihood", "given")
     normals = quadrature.sobol(target.num_params, num_points, num_replicates, rng).points
@@ -90,9 +90,9 @@ def sobol(target: object, num_points: int, num_replicates: int, rng: np.random.G
     log_weights = np.concatenate([target.log_likelihood(chunk) for chunk, _ in _chunks(flat, flat)]).reshape(points.shape[:2])
     value, error = _log_evidence(log_weights - np.log(num_points))
     record = _record(log_weights)
-    if record.effective_size < FEWEST or record.largest_share > LARGEST_SHARE:
-        raise NotConverged(f"sobol: expected weights worth at least {FEWEST:g} points, none of them more than "
-                           f"{LARGEST_SHARE:g} of all; take more points", record)
+    if record.effective_size < FEWEST or record.pareto_k > largest_k(record.num_points):
+        raise NotConverged(f"sobol: expected weights worth at least {FEWEST:g} points with a Pareto k of at most "
+                           f"{largest_k(record.num_points):.2f}; take more points", record)
     if not error <= as_positive("within", within):
         raise NotConverged(f"log evidence: expected a standard error within {within:.3g}, got {error:.3g}", record)
     return Replicates(target, points, log_weights, Integral(value, error), record, [lambda theta: theta])
@@ -107,9 +107,8 @@ def _log_evidence(log_terms: np.ndarray) -> tuple[float, float]:
 
 
 def _record(log_weights: np.ndarray) -> WeightRecord:
-    shares = np.exp(log_weights - log_sum(log_weights)).ravel()
     each = tuple(log_sum(row) - float(np.log(len(row))) for row in log_weights)
-    return WeightRecord(shares.size, float(1 / (shares**2).sum()), float(shares.max()), each)
+    return WeightRecord(log_weights.size, float(weight_ess(log_weights.ravel())), pareto_k(log_weights.ravel()), each)
 
 
 def _chunks(theta: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
