@@ -7,7 +7,15 @@ of a State and of an Info has chains as its first axis; `streams` holds one stre
 does depends on no other.
 """
 
+from refbnn.samplers import adaptation, smc
+from refbnn.samplers.adaptation import adapt
+from refbnn.samplers.chains import Chains, run
+from refbnn.samplers.elliptical import EllipticalSlice
 from refbnn.samplers.hmc import Hmc
+from refbnn.samplers.nuts import Nuts
 from refbnn.samplers.streams import Streams
+from refbnn.samplers.symmetry_moves import WithMoves, hidden_units
 
-__all__ = ["Hmc", "Streams"]
+__all__ = [
+    "Chains", "EllipticalSlice", "Hmc", "Nuts", "Streams", "WithMoves", "adapt", "adaptation", "hidden_units", "run", "smc",
+]

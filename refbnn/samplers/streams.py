@@ -20,10 +20,10 @@ class Streams:
     generators: tuple[np.random.Generator, ...]
 
     @classmethod
-    def spawn(cls, seed: int | Sequence[int], num_chains: int, first: int = 0) -> Streams:
-        """Streams first, ..., first + num_chains − 1 of those that SeedSequence(seed) spawns."""
+    def spawn(cls, seed: int | Sequence[int], num_chains: int, first: int = 0, stage: tuple[int, ...] = ()) -> Streams:
+        """Streams first, ..., first + num_chains − 1 of those that SeedSequence(seed) spawns; with `stage` a child of each."""
         keys = range(first, first + as_count("num_chains", num_chains))
-        return cls(tuple(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,))) for key in keys))
+        return cls(tuple(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key, *stage))) for key in keys))
 
     @property
     def num_chains(self) -> int:
@@ -35,11 +35,15 @@ class Streams:
 
     def normals(self, *shape: int) -> np.ndarray:
         """Standard normals: (c *shape)."""
-        return np.stack([generator.standard_normal(shape) for generator in self.generators])
+        return np.array([generator.standard_normal(shape) for generator in self.generators])
 
     def uniforms(self, *shape: int) -> np.ndarray:
         """Uniform on [0, 1): (c *shape)."""
-        return np.stack([generator.random(shape) for generator in self.generators])
+        return np.array([generator.random(shape) for generator in self.generators])
+
+    def exponentials(self) -> Values:
+        """Exponential numbers of mean 1: (c)."""
+        return np.array([generator.standard_exponential() for generator in self.generators])
 
     def integers(self, high: int) -> Values:
         """Uniform on 0, ..., high − 1: (c)."""
@@ -47,7 +51,7 @@ class Streams:
 
     def permutations(self, size: int) -> np.ndarray:
         """Uniform permutations of 0, ..., size − 1: (c size)."""
-        return np.stack([generator.permutation(size) for generator in self.generators])
+        return np.array([generator.permutation(size) for generator in self.generators])
 
     def save(self) -> list[dict]:
         """The state of every stream, as what JSON can hold."""

@@ -1,0 +1,245 @@
+"""Runs: the same bytes whatever the workers, the interruptions and the kills; what is refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refbnn.precision import Diagonal
+from refbnn.samplers import EllipticalSlice, Hmc, Nuts, WithMoves, chains, hidden_units, run
+from refbnn.symmetry import of_posterior
+from tests.samplers.targets import dense_normal
+from tests.zoo import Spec
+
+CASE = Spec((2, 3, 1), "tanh", "normal", num_data=5, prior="isotropic").build()
+POSTERIOR, P, CHAINS = CASE.posterior, CASE.net.num_params, 11
+START = 0.3 * np.random.default_rng(0).normal(size=(CHAINS, P))
+HMC = Hmc(0.1, 5, Diagonal(np.ones(P)))
+KERNELS = {
+    "hmc": HMC, "nuts": Nuts(0.2, Diagonal(np.ones(P))), "elliptical": EllipticalSlice(),
+    "with moves": WithMoves(HMC, hidden_units(of_posterior(POSTERIOR))),
+}
+SETTINGS = {"num_draws": 23, "seed": 5, "round_length": 5, "width": 3}
+
+
+def a_run(kernel=HMC, **changes):
+    return run(kernel, POSTERIOR, START, **{**SETTINGS, **changes})
+
+
+def same(a, b):
+    """Byte for byte."""
+    return a.draws.tobytes() == b.draws.tobytes() and a.log_prob.tobytes() == b.log_prob.tobytes() and all(
+        a.info[name].tobytes() == b.info[name].tobytes() for name in a.info)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_run_is_one_update_after_another_with_its_chains_own_streams(name):
+    kernel, found = KERNELS[name], a_run(KERNELS[name])
+    assert found.draws.shape == (CHAINS, 23, P) and found.log_prob.shape == (CHAINS, 23) and not found.interrupted
+    assert all(field.shape == (CHAINS, 23) for field in found.info.values())
+    state, streams = kernel.init(POSTERIOR, START), chains.Streams.spawn(5, CHAINS)
+    for t in range(23):
+        state, _ = kernel.step(POSTERIOR, state, streams)
+        np.testing.assert_allclose(found.draws[:, t], state.theta, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.log_prob, POSTERIOR.log_prob(found.draws), rtol=1e-9)
+
+
+def test_rounds_change_nothing():
+    assert same(a_run(), a_run(round_length=23))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_threads_change_nothing(workers):
+    with ThreadPoolExecutor(workers) as executor:
+        assert same(a_run(), a_run(executor=executor))
+
+
+def test_processes_change_nothing():
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as executor:
+        assert same(a_run(), a_run(executor=executor))
+
+
+def test_workers_of_a_cluster_change_nothing():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        with distributed.Client(cluster) as client, client.get_executor() as executor:
+            assert same(a_run(), a_run(executor=executor))
+
+
+# -- interruptions ----------------------------------------------------------------------------------------------------------
+
+
+class Interrupted:
+    """Executes until the user loses patience."""
+
+    def __init__(self, patience):
+        self.patience = patience
+
+    def submit(self, function, *arguments):
+        self.patience -= 1
+        if self.patience < 0:
+            raise KeyboardInterrupt
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+@pytest.mark.parametrize("patience, rounds", [(4, 1), (11, 2), (12, 3)])
+def test_ctrl_c_returns_the_rounds_that_all_chains_have_finished(patience, rounds):
+    found, whole = a_run(executor=Interrupted(patience)), a_run()
+    assert found.interrupted and np.array_equal(found.draws, whole.draws[:, :5 * rounds])
+
+
+def test_ctrl_c_before_there_is_anything_is_passed_on():
+    with pytest.raises(KeyboardInterrupt):
+        a_run(executor=Interrupted(2))
+
+
+@pytest.mark.parametrize("patience", [0, 1, 5, 14])
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_run_that_goes_on_is_the_unbroken_run(tmp_path, name, patience):
+    try:
+        a_run(KERNELS[name], executor=Interrupted(patience), checkpoint=tmp_path)
+    except KeyboardInterrupt:
+        pass
+    assert same(a_run(KERNELS[name], checkpoint=tmp_path), a_run(KERNELS[name]))
+
+
+def test_what_is_there_is_not_computed_again(tmp_path):
+    whole = a_run(checkpoint=tmp_path)
+    assert same(a_run(checkpoint=tmp_path, executor=Interrupted(0)), whole)
+
+
+@pytest.mark.parametrize("changes", [
+    {"seed": 6}, {"num_draws": 24}, {"width": 4}, {"kernel": Hmc(0.1, 6, Diagonal(np.ones(P)))},
+    {"kernel": Hmc(0.1, 5, Diagonal(np.full(P, 1.01)))}])
+def test_a_folder_of_another_run_is_refused(tmp_path, changes):
+    a_run(checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="checkpoint: expected a new folder or one of the same run, got one in which"):
+        a_run(checkpoint=tmp_path, **changes)
+
+
+def test_half_a_file_is_thrown_away(tmp_path):
+    whole = a_run(checkpoint=tmp_path)
+    last = tmp_path / "round-000004-shard-0002.npz"
+    (tmp_path / "round-000004-shard-0002.npz.17.partial").write_bytes(last.read_bytes()[:50])
+    last.unlink()
+    assert same(a_run(checkpoint=tmp_path), whole) and not list(tmp_path.glob("*.partial"))
+
+
+PROGRAM = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import numpy as np
+from refbnn.precision import Diagonal
+from refbnn.samplers import Hmc, run
+from tests.samplers.targets import dense_normal
+
+folder, workers = sys.argv[1], int(sys.argv[2])
+executor = ProcessPoolExecutor(workers, mp_context=get_context("fork")) if workers else None
+target = dense_normal(5, 10.0)
+start = target.sample(np.random.default_rng(0), 11)
+found = run(Hmc(0.3, 3, Diagonal(np.ones(5))), target, start, 400, 5, round_length=4, width=3,
+            checkpoint=folder if folder != "none" else None, executor=executor)
+sys.stdout.buffer.write(found.draws.tobytes())
+"""
+
+
+ROOT = Path(__file__).parents[2]
+SURROUNDINGS = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
+
+
+def killed_and_resumed(folder: Path, kills: int, workers: int, rng) -> tuple[bytes, int]:
+    """The draws of a run whose process group is killed at random moments, and how many kills found it alive."""
+    command, hit = [sys.executable, "-c", PROGRAM, str(folder), str(workers)], 0
+    while True:
+        process = subprocess.Popen(command, **SURROUNDINGS, stdout=subprocess.PIPE, start_new_session=True)
+        if hit < kills:
+            before = len(list(folder.glob("*.npz"))) if folder.exists() else 0
+            while process.poll() is None and len(list(folder.glob("*.npz")) if folder.exists() else []) == before:
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.03))
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                hit += 1
+        out, _ = process.communicate()
+        if process.returncode == 0:
+            return out, hit
+
+
+def unbroken() -> bytes:
+    """The draws of a run that nothing disturbs, in one process and without a folder."""
+    return subprocess.run([sys.executable, "-c", PROGRAM, "none", "0"], **SURROUNDINGS, capture_output=True, check=True).stdout
+
+
+def test_a_run_killed_at_random_moments_is_the_unbroken_run(tmp_path):
+    drawn, hit = killed_and_resumed(tmp_path / "run", 3, 2, np.random.default_rng(0))
+    assert hit == 3 and drawn == unbroken()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_twenty_kills_change_nothing(tmp_path, workers):
+    drawn, hit = killed_and_resumed(tmp_path / "run", 20, workers, np.random.default_rng(workers))
+    assert hit == 20 and drawn == unbroken()
+
+
+# -- what a user sees -------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_shown_on_a_terminal_only(capsys, monkeypatch):
+    a_run()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    a_run()
+    assert "round 5 of 5, 0 divergences\n" in capsys.readouterr().err
+
+
+def test_divergences_are_counted():
+    found = run(Hmc(1e3, 3, Diagonal(np.ones(P))), POSTERIOR, START, 2, 1)
+    assert found.num_divergences == 2 * CHAINS
+    assert run(EllipticalSlice(), POSTERIOR, START, 2, 1).num_divergences == 0
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"num_draws": 0}, "num_draws: expected"), ({"width": 1.5}, "width: expected"),
+    ({"round_length": -1}, "round_length: expected"),
+    ({"kernel": object()}, "kernel: expected an object with init, step")])
+def test_bad_arguments_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        a_run(**changes)
+
+
+def test_starts_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="start: expected shape"):
+        run(HMC, POSTERIOR, START[:, 1:], 5, 1)
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------------
+
+
+def correlation_of_chains(found):
+    """The largest correlation between two chains' draws of one coordinate, after many updates of a Gaussian."""
+    draws = found.draws[..., 0]
+    return np.abs(np.corrcoef(draws)[np.triu_indices(len(draws), 1)]).max()
+
+
+def test_chains_with_streams_of_their_own_are_independent_and_identical_streams_are_caught(monkeypatch):
+    """400 draws that hardly depend on those before: |r| between independent chains is below 6/√400 = 0.3 but for 2e-9 a pair."""
+    target = dense_normal(2, 1.0)
+    kernel, start = Hmc(0.8, 2, Diagonal(np.ones(2))), target.sample(np.random.default_rng(0), 7)
+    assert correlation_of_chains(run(kernel, target, start, 400, 1)) < 0.3
+    true = chains.Streams.spawn.__func__
+    monkeypatch.setattr(chains.Streams, "spawn", classmethod(
+        lambda cls, seed, number, first=0, stage=(): cls(tuple(true(cls, seed, 1).generators[0] for _ in range(number)))))
+    assert correlation_of_chains(run(kernel, target, start, 400, 1)) > 0.9
