@@ -5,7 +5,7 @@ Objects       activations, likelihoods; signals, assembly, pullback, rows, jets,
               priors; curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
 Inference     optimize, laplace, expansion, mixture, samplers, cubature
-Use           gp, predict, hyper
+Use           gp, predict, hyper, evidence
 Main job      conform: certified cases that any implementation can be checked against
 Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)
 

@@ -11,10 +11,11 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, blocks, curvature, diagnostics, expansion, gp, hyper, kronecker, laplace, likelihoods, low_rank
-from refbnn import mixture, optimize, predict, priors, quadrature, scores, symmetry, third
+from refbnn import activations, blocks, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker, laplace, likelihoods
+from refbnn import low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third
 from refbnn.precision import Diagonal
 from refbnn.rows import Rows
+from refbnn.samplers import Hmc, Streams
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from refbnn.subnetwork import Subnetwork
 from tests.shape_checker import ShapeError, bind, checked, watch
@@ -31,6 +32,8 @@ MEMBERS += [f"gp.{name}" for name in ("process", "sites", "at_data", "conditione
                                       "multiclass")]
 MEMBERS += [f"predict.{name}" for name in ("functions", "targets", "binary", "classes", "bridge", "entropy")]
 MEMBERS += [f"diagnostics.{name}" for name in ("mixing", "effective", "errors", "energy", "weights", "table")]
+MEMBERS += [f"evidence.{name}" for name in ("estimate", "proposals", "path", "importance_sampling", "bridge_sampling",
+                                            "thermodynamic_integration", "annealing", "bidirectional")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
 TARGETS = {
     "Normal": (lambda rng: rng.normal(size=(N, K))),
@@ -68,6 +71,7 @@ def call_everything():
         call_processes(Linearised(net, at=theta), post, X_new, rng)
     call_quadrature_and_scores()
     call_diagnostics(np.random.default_rng(5))
+    call_evidence(np.random.default_rng(6))
     for network in (net, Linearised(net, at=theta), Subnetwork(net, theta, np.arange(p))):
         expansion.sampling_bias(network, q, X_new)
         network.evaluate(theta, X_new).bend(q.sample(rng, (17, DRAWS)))
@@ -138,6 +142,30 @@ def call_diagnostics(rng):
     diagnostics.e_bfmi(f[..., 0, 0])
     for function in (diagnostics.pareto_k, diagnostics.pareto_smoothed, diagnostics.weight_ess):
         function(rng.normal(size=29))
+
+
+def call_evidence(rng):
+    """log p(y) of a regression on two inputs, by every estimator."""
+    net = Mlp((D, 1), ())
+    prior = priors.isotropic(net.num_params, 1.3)
+    post = Posterior(net, likelihoods.Normal(0.37), prior, rng.normal(size=(N, D)), rng.normal(size=(N, 1)))
+    path, streams = evidence.Path(post, prior), Streams.spawn(7, 29)
+    safe = evidence.Defensive(evidence.widened(prior, 0.5), evidence.StudentT(prior, 3.0), 0.5)
+    for batch in ((), (DRAWS,), (17, DRAWS)):
+        theta = safe.sample(rng, batch)
+        for function in (safe.log_prob, safe.safe.log_prob, path.log_ratio, path.at(0.3).log_prob, path.at(0.3).log_likelihood,
+                         path.at(0.3).value_and_gradient):
+            function(theta)
+    posterior = laplace.at(np.zeros(net.num_params), post.negative_hessian(np.zeros(net.num_params)))
+    evidence.importance(posterior, posterior, rng, 50)
+    evidence.bridge(posterior, posterior, posterior.sample(rng, (5, DRAWS)), rng, 50)
+    evidence.integrate(rng.normal(size=(3, 5, DRAWS)), evidence.gauss_legendre(3))
+    evidence.riemann([0.0, 0.5, 1.0], [1.0, 2.0, 3.0])
+    assert evidence.Estimate(-3.0, 0.1, 30.0).supported().pareto_k == -np.inf
+    still = Hmc(0.1, 1, Diagonal(np.ones(net.num_params)))
+    forward = evidence.annealed(path, evidence.ladder(3), lambda beta: still, streams)
+    evidence.reverse_annealed(path, evidence.ladder(3), lambda beta: still, forward.theta, streams)
+    evidence.bracket(forward.log_weights, forward.log_weights)
 
 
 def call_hyper(rng):
