@@ -72,7 +72,7 @@ def test_the_stored_answers_are_those_of_the_installed_arviz():
 
 @pytest.mark.parametrize("rho", [0.7, 0.0, -0.5])
 def test_the_effective_size_of_an_autoregression_is_that_of_its_spectrum(rho):
-    """S (1 − ρ)/(1 + ρ). A sum over M lags has relative variance 2(2M + 1)/S; M: until ρᴹ is lost in noise."""
+    """S (1 − ρ)/(1 + ρ), Eq. (ess). A sum over M lags has relative variance 2(2M + 1)/S; M: until ρᴹ is lost in noise."""
     draws = autoregressive(rho, (4, 2**15))
     lags = 2 if rho == 0 else np.log(draws.size) / (-2 * np.log(abs(rho)))
     allowed = SIGMAS * np.sqrt(2 * (2 * lags + 1) / draws.size)
@@ -114,7 +114,7 @@ def test_the_error_of_a_quantile_is_what_repetitions_show():
 
 
 def test_r_hat_of_chains_that_agree_is_one_and_of_chains_in_two_places_is_not():
-    """Means at 0 and 6 and variance 1 within: B/t = 36·(8/7)/4 over eight halves, R-hat² = 1 + B/(tW)."""
+    """Means at 0 and 6 and variance 1 within: B/t = 36·(8/7)/4 over eight halves, R-hat² = 1 + B/(tW), Eq. (split-rhat)."""
     draws = np.random.default_rng(5).normal(size=(4, 5000))
     apart = draws + np.array([[0.0], [0.0], [6.0], [6.0]])
     assert max(diagnostics.rhat(draws), diagnostics.split_rhat(draws)) < 1.002
@@ -200,7 +200,7 @@ def test_equal_weights_have_no_tail_and_tied_ones_none_that_can_be_fitted():
 
 
 def test_the_effective_number_of_weights_lies_between_one_and_all():
-    """(Σ w)²/Σ w²."""
+    """Eq. (weight-ess)."""
     w = np.random.default_rng(9).random((3, 11))
     assert np.allclose(diagnostics.weight_ess(np.log(w) - 800), w.sum(1)**2 / (w**2).sum(1), rtol=1e-12, atol=0)
     assert abs(diagnostics.weight_ess(np.zeros(7)) - 7) < 1e-12 and abs(diagnostics.weight_ess([0.0, -900.0]) - 1) < 1e-12

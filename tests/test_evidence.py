@@ -15,6 +15,7 @@ from refbnn import Mlp, Posterior, evidence, laplace, likelihoods, optimize, pri
 from refbnn.evidence import annealing, bidirectional, bridge_sampling
 from refbnn.samplers import Hmc, Streams
 from refbnn.precision import Diagonal
+from refbnn.testing import taylor_order
 from tests.evidence_targets import PRECISION, both_modes, classification, conjugate, exact, exact_conjugate, exact_draws, leaping
 from tests.evidence_targets import regression
 
@@ -200,7 +201,7 @@ def test_the_bridge_satisfies_its_own_equation():
 
 
 def test_the_total_mass_of_all_labellings_is_one():
-    """Σ_y p(y) = 1, Eq. (total-mass): who forgets the prior, a constant or a mode is found out without any exact value."""
+    """Σ_y p(y) = 1, Eq. (labelling-mass): who forgets the prior, a constant or a mode is found out without any exact value."""
     post, total = classification(), 0.0
     for code in range(2**4):
         y = np.array([[(code >> i) & 1] for i in range(4)])
@@ -328,6 +329,16 @@ def test_safe_proposals_are_normalised_and_drawn_as_they_say():
     assert np.abs(covariance / (centre.covariance() * 7 / 5) - 1).max() < 0.05
     assert t.sample(rng).shape == (2,) and evidence.Defensive(t, centre).sample(rng).shape == (2,)
     assert np.allclose(evidence.widened(centre, 3.0).covariance(), 3 * centre.covariance())
+
+
+def test_the_gradients_of_safe_proposals_are_slopes():
+    """Central differences: what is left falls as h²."""
+    centre = priors.full(np.array([[2.0, 0.7], [0.7, 1.5]]), mean=np.array([0.3, -1.0]))
+    t, theta, along = evidence.StudentT(centre, 7.0), np.array([[0.5, 0.2], [-2.0, 1.0]]), np.array([0.6, -0.8])
+    for q in (t, evidence.Defensive(centre, t, 0.3)):
+        slope = q.gradient(theta) @ along
+        order = taylor_order(lambda h: (q.log_prob(theta + h * along) - q.log_prob(theta - h * along)) / (2 * h) - slope)
+        assert abs(order - 2) < 0.1
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------

@@ -153,7 +153,8 @@ def call_evidence(rng):
     safe = evidence.Defensive(evidence.widened(prior, 0.5), evidence.StudentT(prior, 3.0), 0.5)
     for batch in ((), (DRAWS,), (17, DRAWS)):
         theta = safe.sample(rng, batch)
-        for function in (safe.log_prob, safe.safe.log_prob, path.log_ratio, path.at(0.3).log_prob, path.at(0.3).log_likelihood,
+        for function in (safe.log_prob, safe.gradient, safe.safe.log_prob, safe.safe.gradient, path.log_ratio,
+                         path.at(0.3).log_prob, path.at(0.3).log_likelihood,
                          path.at(0.3).value_and_gradient):
             function(theta)
     posterior = laplace.at(np.zeros(net.num_params), post.negative_hessian(np.zeros(net.num_params)))

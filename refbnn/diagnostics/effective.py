@@ -10,7 +10,7 @@ from refbnn.shapes import Chains, as_array
 
 
 def ess_mean(draws: Chains) -> np.ndarray:
-    """S/τ for the mean of S = c·t draws, τ = 1 + 2 Σ_lag ρ(lag): (...).
+    """S/τ for the mean of S = c·t draws, τ = 1 + 2 Σ_lag ρ(lag), Eq. (ess): (...).
 
     ρ combines the autocovariances of half chains with the variance between them, so that chains that disagree have few effective
     draws; it is summed in pairs while these are positive, and made monotone (Geyer 1992, section 3.3; Vehtari et al. 2021,

@@ -11,7 +11,7 @@ from refbnn.shapes import Chains
 
 
 def mcse_mean(draws: Chains) -> np.ndarray:
-    """sd/√ESS, the standard error of the mean over all chains: (...). draws (c t ...), at least 4 draws."""
+    """sd/√ESS, the standard error of the mean over all chains, Eq. (ess): (...). draws (c t ...), at least 4 draws."""
     return for_each(lambda chains: chains.std(ddof=1) / np.sqrt(effective(chains)), draws)
 
 

@@ -17,7 +17,7 @@ def rhat(draws: Chains) -> np.ndarray:
 
 
 def split_rhat(draws: Chains) -> np.ndarray:
-    """√((B/W + t − 1)/t) of half chains of t draws each: variance between means against variance within.
+    """√((B/W + t − 1)/t) of half chains of t draws each: variance between means against variance within, Eq. (split-rhat).
 
     B/t is the variance of the chains' means, W the mean of their variances (Gelman et al. 2013, section 11.4). It does not
     see spreads that differ between chains, and needs finite variance. NaN for constant draws, ∞ for different chains that do not

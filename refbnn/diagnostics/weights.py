@@ -23,7 +23,7 @@ class Smoothed:
 
 
 def weight_ess(log_weights: Values) -> np.ndarray:
-    """(Σ w)²/Σ w² along the last axis: 1 when one weight has it all, t when all are equal (Kong 1992)."""
+    """(Σ w)²/Σ w² along the last axis: 1 when one weight has it all, t when all are equal, Eq. (weight-ess) (Kong 1992)."""
     log_weights = as_array("log_weights", log_weights, "*s t")
     if log_weights.shape[-1] < 1:
         raise ValueError(f"log_weights: expected at least one weight, got shape {log_weights.shape}")
