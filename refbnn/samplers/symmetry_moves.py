@@ -38,14 +38,27 @@ class WithMoves:
 
 def hidden_units(group: object) -> Move:
     """The move by a uniformly drawn element of a group of symmetries, such as refbnn.symmetry.of_posterior(posterior)."""
-    expect_methods("group", group, "symmetry", "net", "signed")
+    expect_methods("group", group, "net", "signed")
 
     def move(theta: Parameters, streams: Streams) -> Parameters:
-        orders = [streams.permutations(h) for h in group.net.sizes[1:-1]]
-        signs = [2 * (streams.uniforms(h) < 0.5) - 1.0 if signed else np.ones((len(theta), h))
-                 for h, signed in zip(group.net.sizes[1:-1], group.signed)]
-        return np.stack([
-            group.symmetry([order[i] for order in orders], [sign[i] for sign in signs])(theta[i]) for i in range(len(theta))
-        ])
+        c, sizes = len(theta), group.net.sizes
+        orders = [_identity(c, sizes[0]), *(streams.permutations(h) for h in sizes[1:-1]), _identity(c, sizes[-1])]
+        signs = [np.ones((c, sizes[0])), *(_signs(streams, h, signed) for h, signed in zip(sizes[1:-1], group.signed)),
+                 np.ones((c, sizes[-1]))]
+        moved = []
+        for l, (W, b) in enumerate(group.net.unflatten(theta)):
+            W = np.take_along_axis(np.take_along_axis(W, orders[l + 1][:, :, None], 1), orders[l][:, None, :], 2)
+            W = signs[l + 1][:, :, None] * W * signs[l][:, None, :]
+            moved.append((W, None if b is None else signs[l + 1] * np.take_along_axis(b, orders[l + 1], 1)))
+        return group.net.flatten(moved)
 
     return move
+
+
+def _identity(c: int, size: int) -> np.ndarray:
+    return np.broadcast_to(np.arange(size), (c, size))
+
+
+def _signs(streams: Streams, size: int, signed: bool) -> np.ndarray:
+    """±1 where signs may change: (c size)."""
+    return np.where(streams.uniforms(size) < 0.5, 1.0, -1.0) if signed else np.ones((streams.num_chains, size))
