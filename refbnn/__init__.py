@@ -1,8 +1,8 @@
 """Reference implementation of approximate Bayesian neural networks.
 
 Language      shapes, linalg, progress
-Objects       activations, likelihoods; signals, assembly, pullback, rows, jets, network, mlp; precision, blocks, gaussian,
-              priors; curvature, quadrature, scores, diagnostics
+Objects       activations, likelihoods; packed, signals, assembly, pullback, rows, jets, network, mlp; precision, blocks,
+              gaussian, priors; curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
 Inference     optimize, laplace, expansion, mixture, samplers, cubature
 Use           gp, predict, hyper, evidence

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate
 
 import numpy as np
 
+from refbnn import packed
 from refbnn.shapes import as_count
-from refbnn.signals import Layers, Signals, transpose
+from refbnn.signals import Carried, Given, Layers, Signals, transpose
 
 BLOCK_BYTES = 2**23  # the largest factor formed for one block of data: big enough for BLAS, small enough for the cache
 FEW_COLUMNS = 2  # up to here pairs of δ cost less than the recursion of B
 LEAST_BLOCK = 128  # data: with fewer, adding up the blocks' products costs more than the products
 WRITE_BYTES = 2**20  # the most of a block that is unpacked at a time: it should stay in the cache until it is written
+TRANSPOSED = 64  # rows of a block that are transposed at a time: they should stay in the cache
 FORMING = 60  # flops of a matrix product in the time that forming one entry of its factors takes, roughly
 WRITING = 150  # the same for putting one entry of a block where it belongs in θ's order
 
@@ -123,7 +125,7 @@ def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | 
         deltas = None if v_b is None else block.backward(v_b)
         columns = [None] * layout.depth if S_b is None else block.with_axis_for_outputs().backward(S_b)
         augmented = [block.augmented(l) for l in range(layout.depth)]
-        for m, B in block.curvatures(M_b, v_b):
+        for m, B in block.symmetric_curvatures(M_b, v_b):
             sums.diagonal[m].add(B, columns[m], augmented[m])
             for l, K in _carried(block, m, B):
                 sums.crossed[m, l].add(K, columns[m], columns[l], augmented[m], augmented[l])
@@ -138,7 +140,7 @@ def layer_blocks(layout: Layout, signals: Signals, M, v, block_size: int | None 
     parts = [_DiagonalBlock(layout.units(l), layout.width(l)) for l in range(layout.depth)]
     for data in _blocks(layout, signals, block_size):
         block, M_b, v_b = signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
-        for l, B in block.curvatures(M_b, v_b):
+        for l, B in block.symmetric_curvatures(M_b, v_b):
             parts[l].add(B, None, block.augmented(l))
     results = []
     for l, part in enumerate(parts):
@@ -174,11 +176,12 @@ def diagonal(layout: Layout, signals: Signals, own: list[np.ndarray]) -> np.ndar
 def own_curvatures(signals: Signals, M, S, v) -> list[np.ndarray]:
     """The diagonals of B_l, one a layer (d_l n): from the factor S (c k n) where there is one, else from M; and v's part."""
     if S is not None:
-        own = [(delta * delta).sum(0) for delta in signals.with_axis_for_outputs().backward(S)]
+        deltas = signals.with_axis_for_outputs().backward(S)
+        own = [_sum_over_columns(np.multiply, delta, delta) for delta in deltas]
     elif M is not None:
         batched = signals.with_axis_for_outputs()
         seeds = np.broadcast_to(np.eye(len(M))[..., None], M.shape)
-        own = [(left * right).sum(0) for left, right in zip(batched.backward(seeds), batched.backward(M))]
+        own = [_sum_over_columns(np.multiply, left, right) for left, right in zip(batched.backward(seeds), batched.backward(M))]
     else:
         own = [np.zeros((len(W), signals.num_data)) for W, _ in signals.layers]
     if v is not None:
@@ -190,8 +193,12 @@ def own_curvatures(signals: Signals, M, S, v) -> list[np.ndarray]:
 
 def gauss_newton_rows(layout: Layout, signals: Signals, S: np.ndarray) -> np.ndarray:
     """R = (S_nᵀ J_n) with all data and factor columns side by side: (p, c·n), so that R Rᵀ = Σ JᵀS SᵀJ. S is (c k n)."""
-    deltas = signals.with_axis_for_outputs().backward(S)
-    c, n = len(S), signals.num_data
+    return _rows(layout, signals, signals.with_axis_for_outputs().backward(S))
+
+
+def _rows(layout: Layout, signals: Signals, deltas: list[np.ndarray]) -> np.ndarray:
+    """δ ⊗ ā for δ (c d_l n) of every layer: (p, c·n)."""
+    c, n = len(deltas[0]), signals.num_data
     R = np.empty((layout.num_params, c, n))
     for l, delta in enumerate(deltas):
         W, b = layout.weights_and_bias(l)
@@ -204,33 +211,122 @@ def gauss_newton_rows(layout: Layout, signals: Signals, S: np.ndarray) -> np.nda
 
 
 def gauss_newton_gram(layout: Layout, signals: Signals, S: np.ndarray, block_size: int | None = None) -> np.ndarray:
-    """Σ_n J_nᵀ S_n S_nᵀ J_n as one symmetric product of `gauss_newton_rows` with itself, Eq. (ggn): (p p). S is (c k n)."""
+    """Σ_n J_nᵀ S_n S_nᵀ J_n from the rows R of `gauss_newton_rows`, Eq. (ggn): (p p). S is (c k n).
+
+    Layer by layer: its rows times all rows above them, and a symmetric product of its own, in one with those of its neighbours.
+    A large layer's block with itself is rather made of the packed triangles of its two factors, which can take half as long.
+    """
     size = _block_size(block_size, max(1, 16 * BLOCK_BYTES // (8 * layout.num_params * len(S))))
-    G = None
-    for start in range(0, signals.num_data, size):
-        data = slice(start, start + size)
-        R = gauss_newton_rows(layout, signals.block(data), S[..., data])
-        G = R @ R.T if G is None else G + R @ R.T
-    return G
+    bands = _bands(layout, len(S), signals.num_data)
+    blocks = {l: _DiagonalBlock(layout.units(l), layout.width(l)) for _, l in bands if l is not None}
+    H = np.empty((layout.num_params, layout.num_params))
+    for data in _slices(signals.num_data, size):
+        block, more = signals.block(data), data.start > 0
+        deltas = block.with_axis_for_outputs().backward(S[..., data])
+        R = _rows(layout, block, deltas)
+        for span, l in bands:
+            rows, columns = _shorter_first(span)
+            _put_product(H[rows, columns], R[rows], R[columns], more)
+            if l is None:
+                _put_product(H[span, span], R[span], R[span], more)
+            else:
+                blocks[l].add(None, deltas[l], block.augmented(l))
+    for span, l in bands:
+        if l is not None:
+            blocks[l].write(layout, H, l)
+        rows, columns = _shorter_first(span)
+        _transpose_into(H[columns, rows], H[rows, columns])
+    return H
 
 
 def gram_is_cheaper(layout: Layout, num_columns: int, num_data: int) -> bool:
     """Whether `gauss_newton_gram` with this many factor columns costs less than `second_derivative` without v."""
-    p = layout.num_params
-    gram = num_columns * p * (p + FORMING)
-    blocks = 0
+    return _gram_cost(layout, num_columns, num_data) <= _blocks_cost(layout, num_data)
+
+
+@cache
+def _gram_cost(layout: Layout, num_columns: int, num_data: int) -> float:
+    """Flops a datum, or what takes the same time."""
+    cost = FORMING * num_columns * layout.num_params
+    for span, l in _bands(layout, num_columns, num_data):
+        size = span.stop - span.start
+        own = num_columns * size**2 if l is None else _packed_cost(layout, l, num_columns, num_data)
+        cost += own + 2 * num_columns * size * span.start
+    return cost
+
+
+@cache
+def _blocks_cost(layout: Layout, num_data: int) -> float:
+    """The same for `second_derivative`."""
+    cost = WRITING * layout.num_params**2 / num_data
     for m in range(layout.depth):
-        blocks += _DiagonalBlock(layout.units(m), layout.width(m)).cost
+        cost += _way_of_diagonal_block(layout.units(m), layout.width(m))[1]
         for l in range(m):
             units, inputs = layout.units(m) * layout.units(l), layout.width(m) * layout.width(l)
-            blocks += 2 * units * inputs + FORMING * (2 * units + inputs)
-    return num_data * gram <= num_data * blocks + WRITING * p * p
+            cost += 2 * units * inputs + FORMING * (2 * units + inputs)
+    return cost
+
+
+@cache
+def _bands(layout: Layout, num_columns: int, num_data: int) -> list[tuple[slice, int | None]]:
+    """The parameters in bands: (span, layer) of each layer whose block with itself is packed, (span, None) of those between."""
+    bands = []
+    for l in range(layout.depth):
+        span = layout.span(l)
+        if _packed_cost(layout, l, num_columns, num_data) < num_columns * (span.stop - span.start) ** 2:
+            bands.append((span, l))
+        elif bands and bands[-1][1] is None:
+            bands[-1] = (slice(bands[-1][0].start, span.stop), None)
+        else:
+            bands.append((span, None))
+    return bands
+
+
+def _packed_cost(layout: Layout, l: int, num_columns: int, num_data: int) -> float:
+    """Flops a datum for a layer's block with itself from pairs of units and pairs of inputs."""
+    units, width = layout.units(l), layout.width(l)
+    more_columns = FORMING * (num_columns - 1) * packed.count(units)
+    return _way_of_diagonal_block(units, width)[1] + more_columns + WRITING * (units * width) ** 2 / num_data
+
+
+def _put_product(out: np.ndarray, left: np.ndarray, right: np.ndarray, more: bool) -> None:
+    """out := left rightᵀ, or more of it; exactly symmetric for left = right."""
+    if more:
+        out += left @ right.T
+    else:
+        np.matmul(left, right.T, out=out)
+
+
+def _shorter_first(span: slice) -> tuple[slice, slice]:
+    """The parameters of `span` and those before it, the fewer first: BLAS multiplies such rows faster in that order."""
+    before = slice(0, span.start)
+    return (span, before) if span.stop - span.start <= span.start else (before, span)
+
+
+def _transpose_into(out: np.ndarray, block: np.ndarray) -> None:
+    """out := blockᵀ, in pieces that stay in the cache."""
+    for start in range(0, len(out), TRANSPOSED):
+        piece = slice(start, start + TRANSPOSED)
+        out[piece] = block[:, piece].T
+
+
+def blocks_of_data(
+    layout: Layout, num_data: int, num_columns: int, pairs: bool, block_size: int | None
+) -> Iterator[slice]:
+    """Blocks for what needs δ (c d n) of a layer at a time, and with `pairs` B (d d n): by default what fits the cache."""
+    units = max(layout.units(l) for l in range(layout.depth))
+    columns = num_columns or layout.units(layout.depth - 1)
+    size = _block_size(block_size, max(LEAST_BLOCK, BLOCK_BYTES // (8 * units * (columns + units * pairs))))
+    return _slices(num_data, size)
 
 
 def _blocks(layout: Layout, signals: Signals, block_size: int | None) -> Iterator[slice]:
     size = _block_size(block_size, max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1))))
-    for start in range(0, signals.num_data, size):
-        yield slice(start, start + size)
+    return _slices(signals.num_data, size)
+
+
+def _slices(num_data: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, num_data)) for start in range(0, num_data, size))
 
 
 def _block_size(given: int | None, default: int) -> int:
@@ -250,12 +346,12 @@ def _largest_factor(layout: Layout) -> int:
     """The rows of the largest factor of a block: pairs of units or pairs of inputs."""
     units = max(layout.units(l) for l in range(layout.depth))
     inputs = sorted(layout.width(l) for l in range(layout.depth))
-    return max(units * units, inputs[-1] * inputs[-2] if len(inputs) > 1 else 0, _triangle(inputs[-1]))
+    return max(units * units, inputs[-1] * inputs[-2] if len(inputs) > 1 else 0, packed.count(inputs[-1]))
 
 
-def _carried(signals: Signals, m: int, B) -> Iterator[tuple[int, np.ndarray | None]]:
+def _carried(signals: Signals, m: int, B: Given | Carried | None) -> Iterator[tuple[int, np.ndarray | None]]:
     """(l, K_ml) for l = m − 1, ..., 0, from K_mm = B on: W and φ′ carry it one layer down."""
-    K = B
+    K = B.matrix if m and B is not None else None
     for l in range(m - 1, -1, -1):
         K = _carry(K, signals.layers[l + 1][0], signals.slopes[l][0])
         yield l, K
@@ -290,13 +386,23 @@ class _Sums:
     def matrix(self) -> np.ndarray:
         """All blocks where they belong, exactly symmetric: (p p)."""
         layout = self.layout
-        H = np.zeros((layout.num_params, layout.num_params))
-        for l, part in enumerate(self.diagonal):
-            part.write(layout, H, l)
-        for (m, l), part in self.crossed.items():
-            layout.write(H, m, l, part.total)
-            H[layout.span(l), layout.span(m)] = H[layout.span(m), layout.span(l)].T
+        H = np.empty((layout.num_params, layout.num_params))
+        for m, part in enumerate(self.diagonal):
+            part.write(layout, H, m)
+            for l in range(m):
+                self.crossed[m, l].write(layout, H, m, l)
+            own, before = layout.span(m), slice(0, layout.span(m).start)
+            _transpose_into(H[before, own], H[own, before])
         return H
+
+
+@cache
+def _way_of_diagonal_block(units: int, width: int) -> tuple[bool, float]:
+    """Whether packed pairs of units and of inputs are the cheaper way to a `_DiagonalBlock`, and its flops a datum."""
+    pairs, inputs = packed.count(units), packed.count(width)
+    by_pairs = FORMING * (pairs + inputs) + 2 * pairs * inputs
+    by_units = pairs * (FORMING * width + 2 * width**2)
+    return by_pairs < by_units, min(by_pairs, by_units)
 
 
 class _DiagonalBlock:
@@ -305,35 +411,33 @@ class _DiagonalBlock:
 
     def __init__(self, units: int, width: int):
         self.units, self.width = units, width
-        pairs, inputs = _triangle(units), _triangle(width)
-        packed = FORMING * (pairs + inputs) + 2 * pairs * inputs
-        direct = pairs * (FORMING * width + 2 * width**2)
-        self.packed = packed < direct
-        self.cost = min(packed, direct)
+        self.packed, _ = _way_of_diagonal_block(units, width)
         self.total = None
         self.diagonal_only = False
 
-    def add(self, B, columns, a: np.ndarray) -> None:
-        """Add a block of data: B (d d n), diagonal (d n) or zero, plus Σ_c δ_c δ_cᵀ (c d n) or nothing; and ā (w n)."""
-        self.diagonal_only = columns is None and B is not None and B.ndim == 2
+    def add(self, B: Given | Carried | None, columns: np.ndarray | None, a: np.ndarray) -> None:
+        """Add a block of data: B, or None for zero, plus Σ_c δ_c δ_cᵀ (c d n) or nothing; and ā (w n)."""
+        self.diagonal_only = columns is None and B is not None and B.is_diagonal
         if self.diagonal_only:
-            self._accumulate((B[:, None] * a) @ a.T)
+            self._accumulate((B.matrix[:, None] * a) @ a.T)
         elif B is not None or columns is not None:
             pairs = _pairs(B, columns)
-            self._accumulate(pairs @ _products(a).T if self.packed else (pairs[:, None] * a) @ a.T)
+            self._accumulate(_product(pairs, packed.products(a)) if self.packed else (pairs[:, None] * a) @ a.T)
 
     def _accumulate(self, part: np.ndarray) -> None:
         self.total = part if self.total is None else np.add(self.total, part, out=self.total)
 
     def write(self, layout: Layout, H: np.ndarray, l: int) -> None:
         """Put the sum into H, exactly symmetric."""
+        if self.total is None or self.diagonal_only:
+            H[layout.span(l), layout.span(l)] = 0
         if self.total is None:
             return
         total = self.total if self.total.ndim == 2 else 0.5 * (self.total + transpose(self.total))
         if self.diagonal_only:
             layout.write_units(H, l, total)
             return
-        pairs, inputs = _triangle_index(self.units), _triangle_index(self.width)
+        pairs, inputs = packed.index(self.units), packed.index(self.width)
         size = max(1, WRITE_BYTES // (8 * self.units * self.width**2))
         for start in range(0, self.units, size):
             units = slice(start, start + size)
@@ -345,8 +449,9 @@ class _CrossBlock:
     """The block of two different layers, total[i, p, j, q]."""
 
     def __init__(self, layout: Layout, m: int, l: int):
-        self.total = np.zeros((layout.units(m), layout.units(l), layout.width(m), layout.width(l)))
+        self.shape = layout.units(m), layout.units(l), layout.width(m), layout.width(l)
         self.inputs_m = layout.sizes[m]
+        self.total = None
 
     def add(self, K, columns_m, columns_l, a_m: np.ndarray, a_l: np.ndarray) -> None:
         """Add Σ_n K ⊗ ā_m ā_lᵀ, K plus Σ_c of the pairs of δ_m and δ_l (c d n) where there are any."""
@@ -355,11 +460,13 @@ class _CrossBlock:
             K = own if K is None else np.add(own, K, out=own)
         if K is not None:
             n = K.shape[-1]
-            pairs = (a_m[:, None] * a_l).reshape(-1, n)
-            self.total += (K.reshape(-1, n) @ pairs.T).reshape(self.total.shape)
+            part = (K.reshape(-1, n) @ (a_m[:, None] * a_l).reshape(-1, n).T).reshape(self.shape)
+            self.total = part if self.total is None else np.add(self.total, part, out=self.total)
 
     def add_first_order(self, delta: np.ndarray, T: np.ndarray, a_l: np.ndarray) -> None:
         """Add Σ_n δ[i] T[j, p] ā_l[q]; the bias of layer m (the last j) has no incoming activation to differentiate."""
+        if self.total is None:
+            self.total = np.zeros(self.shape)
         d, n = delta.shape
         if T.ndim == 2:
             units = np.arange(len(T))
@@ -370,42 +477,23 @@ class _CrossBlock:
             block = (left @ T.reshape(-1, n).T).reshape(d, len(a_l), *T.shape[:2])  # i q j p
             self.total[:, :, :self.inputs_m] += block.transpose(0, 3, 2, 1)
 
+    def write(self, layout: Layout, H: np.ndarray, m: int, l: int) -> None:
+        """Put the sum into H."""
+        layout.write(H, m, l, np.zeros(self.shape) if self.total is None else self.total)
 
-def _pairs(B, columns) -> np.ndarray:
-    """The upper triangle, row by row, of B (d d n), (d n) or zero, plus Σ_c δ_c δ_cᵀ for δ (c d n): (d(d+1)/2 n)."""
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left rightᵀ; BLAS is faster with the shorter one first."""
+    return left @ right.T if len(left) <= len(right) else (right @ left.T).T
+
+
+def _pairs(B: Given | Carried | None, columns: np.ndarray | None) -> np.ndarray:
+    """The upper triangle, packed, of B plus Σ_c δ_c δ_cᵀ for δ (c d n), either None for zero."""
     if columns is None:
-        return _triangle_of(B)
-    pairs = _sum_over_columns(_products, columns)
-    if B is not None and B.ndim == 2:
-        pairs[np.diagonal(_triangle_index(len(B)))] += B
+        return B.triangle()
+    pairs = _sum_over_columns(packed.products, columns)
+    if B is not None and B.is_diagonal:
+        pairs[packed.diagonal(len(B.matrix))] += B.matrix
     elif B is not None:
-        pairs += _triangle_of(B)
+        pairs += B.triangle()
     return pairs
-
-
-def _triangle(size: int) -> int:
-    return size * (size + 1) // 2
-
-
-def _triangle_of(B: np.ndarray) -> np.ndarray:
-    """The upper triangle of B (d d n), row by row: (d(d+1)/2, n)."""
-    return np.concatenate([B[i, i:] for i in range(len(B))])
-
-
-def _products(a: np.ndarray) -> np.ndarray:
-    """a_j a_q for q >= j, in the order of `_triangle_of`."""
-    out, start = np.empty((_triangle(len(a)), a.shape[-1])), 0
-    for j in range(len(a)):
-        stop = start + len(a) - j
-        np.multiply(a[j:], a[j], out=out[start:stop])
-        start = stop
-    return out
-
-
-def _triangle_index(size: int) -> np.ndarray:
-    """Where entry (j, q) of a symmetric matrix stands in its packed upper triangle: (size size)."""
-    index, start = np.empty((size, size), dtype=np.intp), 0
-    for j in range(size):
-        index[j, j:] = index[j:, j] = np.arange(start, start + size - j)
-        start += size - j
-    return index

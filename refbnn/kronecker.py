@@ -196,19 +196,22 @@ class KroneckerPrecision(KroneckerEigen):
 # -- the approximations -----------------------------------------------------------------------------------------------------
 
 
-def kfac(pullback: Pullback, split_bias: bool = False) -> Blocks:
+def kfac(pullback: Pullback, split_bias: bool = False, block_size: int | None = None) -> Blocks:
     """B ⊗ A for every layer, B = Σ_n Δ_nᵀ M_n Δ_n and A = (1/N) Σ_n ā_n ā_nᵀ, Eq. (kfac) (Martens & Grosse 2015, section 3).
 
     What is left out of a layer's block is Σ_n (B_n − B̄) ⊗ (A_n − Ā), bars for means, Eq. (kfac-error): nothing for one datum,
     for equal inputs, or where B_n is the same for all data, as in the last layer with a Normal likelihood. From exact M, without
     sampling, this is what Botev et al. (2017) call KFLR. `split_bias`: weights with (1/N) Σ a aᵀ, biases with B, nothing
     between them. Indefinite M (a likelihood that is not log-concave) can give an indefinite B.
-    Raises ValueError for a Pullback with v (a Hessian).
+    `block_size` data at a time bound the memory. Raises ValueError for a Pullback with v (a Hessian).
     """
-    return Blocks(tuple(
-        KroneckerFactors(_sum_of_outer_products(deltas), _mean_of_outer_products(a), bias)
-        for deltas, a, bias in _pieces(pullback, split_bias)
-    ))
+    total, num_data = None, _without_v(pullback).signals.num_data
+    for piece in pullback.pieces(block_size):
+        share = piece.num_data / num_data
+        more = [(_sum_of_outer_products(deltas), share * _mean_of_outer_products(a), bias)
+                for deltas, a, bias in _pieces(piece, split_bias)]
+        total = more if total is None else [(B + B2, A + A2, bias) for (B, A, bias), (B2, A2, _) in zip(total, more)]
+    return Blocks(tuple(KroneckerFactors(*factors) for factors in total))
 
 
 def kfra(pullback: Pullback, split_bias: bool = False) -> Blocks:

@@ -187,13 +187,17 @@ class Evaluation:
 
         Beside M, S may be a function without arguments that makes a factor (n k k), called if one is needed.
         """
-        if M is None and S is not None:
-            M = S @ transpose(S)
+        def output_matrix():
+            return np.ascontiguousarray(np.moveaxis(S @ transpose(S) if M is None else M, 0, -1))
+
+        def root():
+            return np.ascontiguousarray((S() if callable(S) else S).T)
+
         return Pullback(
             self.layout,
             self.signals,
-            M=None if M is None else np.ascontiguousarray(np.moveaxis(M, 0, -1)),
-            root=None if S is None else lambda: np.ascontiguousarray((S() if callable(S) else S).T),
+            None if M is None and S is None else output_matrix,
+            None if S is None else root,
             num_columns=0 if S is None else self.num_outputs if callable(S) else S.shape[-1],
             v=None if v is None else np.ascontiguousarray(self._seed_one(v)),
         )

@@ -7,7 +7,7 @@ r it is the Hessian. So one class serves them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,16 +23,21 @@ from refbnn.signals import Signals, apply, broadcast_batch, transpose
 class Pullback:
     """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk of a multilayer perceptron on given data.
 
-    M (k k n), v (k n): None for zero. `root` makes the factor S (num_columns k n), M = Σ_c S_c S_cᵀ, where one is known: cheaper
-    routes use it, and it is not computed before one does.
+    `output_matrix` makes M (k k n) and `root`, where one is known, its factor S (num_columns k n), M = Σ_c S_c S_cᵀ: neither is
+    computed before a route needs it. v is (k n). None for zero.
     """
 
     layout: Layout
     signals: Signals
-    M: np.ndarray | None = None
+    output_matrix: Callable[[], np.ndarray] | None = None
     root: Callable[[], np.ndarray] | None = None
     num_columns: int = 0
     v: np.ndarray | None = None
+
+    @cached_property
+    def M(self) -> np.ndarray | None:
+        """M (k k n), or None for zero."""
+        return None if self.output_matrix is None else self.output_matrix()
 
     @cached_property
     def S(self) -> np.ndarray | None:
@@ -52,40 +57,49 @@ class Pullback:
     def full(self, block_size: int | None = None) -> Matrix:
         """The matrix, exactly symmetric: (p p). `block_size` data at a time bounds the memory beside the result.
 
-        Chosen by cost: one symmetric product of the stacked rows SᵀJ, or block by block with the sum over outputs done first,
-        from S where it has few columns. Without hidden layers v plays no part; with one it adds little when treated apart.
+        Chosen by cost: products of the stacked rows SᵀJ, or block by block with the sum over outputs done first, from S where
+        it has few columns. Without hidden layers v plays no part; with one it adds little, apart where the rest is made of rows.
         """
-        if self.v is not None and self.layout.depth == 1:
+        layout, signals = self.layout, self.signals
+        if self.v is not None and layout.depth == 1:
             return self._part(v=False).full(block_size)
-        if self.v is not None and self.M is not None and self.layout.depth == 2:
-            return self._part(v=False).full(block_size) + self._part(M=False).full(block_size)
-        if self.M is None and self.v is None:
+        if self.output_matrix is None and self.v is None:
             return np.zeros((self.num_params, self.num_params))
         known = self.root is not None
-        if known and self.v is None and assembly.gram_is_cheaper(self.layout, self.num_columns, self.num_data):
-            return assembly.gauss_newton_gram(self.layout, self.signals, self.S, block_size)
+        if known and assembly.gram_is_cheaper(layout, self.num_columns, self.num_data):
+            if self.v is None:
+                return assembly.gauss_newton_gram(layout, signals, self.S, block_size)
+            if layout.depth == 2:
+                return self._part(v=False).full(block_size) + self._part(M=False).full(block_size)
         if known and self.num_columns <= assembly.FEW_COLUMNS:
-            return assembly.second_derivative(self.layout, self.signals, None, self.v, block_size, S=self.S)
-        return assembly.second_derivative(self.layout, self.signals, self.M, self.v, block_size)
+            return assembly.second_derivative(layout, signals, None, self.v, block_size, S=self.S)
+        return assembly.second_derivative(layout, signals, self.M, self.v, block_size)
 
-    def diagonal(self) -> Vector:
-        """The diagonal, without the matrix: (p)."""
-        return assembly.diagonal(self.layout, self.signals, self._own())
+    def pieces(self, block_size: int | None = None) -> Iterator[Pullback]:
+        """Pullbacks of `block_size` data each, which add up to this one."""
+        blocks = assembly.blocks_of_data(self.layout, self.num_data, self.num_columns, self.v is not None, block_size)
+        return map(self._piece, blocks)
+
+    def diagonal(self, block_size: int | None = None) -> Vector:
+        """The diagonal, without the matrix, `block_size` data at a time: (p)."""
+        parts = (assembly.diagonal(self.layout, piece.signals, piece._own()) for piece in self.pieces(block_size))
+        return sum(parts, next(parts))
 
     def layer_blocks(self, block_size: int | None = None) -> list[np.ndarray]:
         """The diagonal blocks of the layers: (p_l p_l) each, in θ's order."""
         return assembly.layer_blocks(self.layout, self.signals, self.M, self.v, block_size)
 
-    def neuron_blocks(self) -> list[np.ndarray]:
+    def neuron_blocks(self, block_size: int | None = None) -> list[np.ndarray]:
         """The diagonal blocks of the units, each on its incoming weights and then its bias: one (d_l w_l w_l) a layer."""
-        return assembly.neuron_blocks(self.layout, self.signals, self._own())
+        parts = (assembly.neuron_blocks(self.layout, piece.signals, piece._own()) for piece in self.pieces(block_size))
+        return [sum(blocks[1:], blocks[0]) for blocks in zip(*parts)]
 
     def last_layer(self) -> np.ndarray:
         """The block of the output layer, where v plays no part: (p_L p_L)."""
         l = self.layout.depth - 1
         layout = Layout(self.layout.sizes[l:], self.layout.bias)
         signals = Signals(self.signals.layers[l:], self.signals.inputs[l:], [], self.signals.f)
-        return Pullback(layout, signals, self.M, self.root, self.num_columns).full()
+        return Pullback(layout, signals, self.output_matrix, self.root, self.num_columns).full()
 
     def subset(self, parameters: np.ndarray) -> np.ndarray:
         """The rows and columns of the chosen parameters, by products with unit vectors: (s s). Raises ValueError off range."""
@@ -113,12 +127,22 @@ class Pullback:
         )
 
     def _own(self) -> list[np.ndarray]:
-        return assembly.own_curvatures(self.signals, self.M, self.S, self.v)
+        return assembly.own_curvatures(self.signals, None if self.root else self.M, self.S, self.v)
+
+    def _piece(self, data: slice) -> Pullback:
+        """Some of the data."""
+        return replace(
+            self,
+            signals=self.signals.block(data),
+            output_matrix=None if self.output_matrix is None else lambda: self.M[..., data],
+            root=None if self.root is None else lambda: self.S[..., data],
+            v=None if self.v is None else self.v[..., data],
+        )
 
     def _part(self, M: bool = True, v: bool = True) -> Pullback:
         """With one of the two terms left out."""
         part = self if v else replace(self, v=None)
-        return part if M else replace(part, M=None, root=None)
+        return part if M else replace(part, output_matrix=None, root=None)
 
 
 def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.ndarray, np.ndarray | None]]:

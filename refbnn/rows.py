@@ -38,10 +38,10 @@ class Rows:
         return len(self.R)
 
     def full(self, block_size: int | None = None) -> Matrix:
-        """The matrix, exactly symmetric: (p p). `block_size` is without effect: all rows are there already."""
+        """The matrix, exactly symmetric: (p p). `block_size` is without effect here and below: all rows are there already."""
         return gram(self.R)
 
-    def diagonal(self) -> Vector:
+    def diagonal(self, block_size: int | None = None) -> Vector:
         """The diagonal: (p)."""
         return (self.R**2).sum(0)
 
@@ -49,7 +49,7 @@ class Rows:
         """The diagonal blocks of the layers: (p_l p_l) each, in θ's order."""
         return [gram(np.ascontiguousarray(self.R[:, self.layout.span(l)])) for l in range(self.layout.depth)]
 
-    def neuron_blocks(self) -> list[np.ndarray]:
+    def neuron_blocks(self, block_size: int | None = None) -> list[np.ndarray]:
         """The diagonal blocks of the units, each on its incoming weights and then its bias: one (d_l w_l w_l) a layer."""
         blocks = []
         for W, b in self.layout.unflatten(self.R):

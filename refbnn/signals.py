@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from refbnn import packed
+
+MANY_ROWS = 16  # of W, from which on the two factors of Wᵀ B W are cheaper one after the other than their pairs at once
 
 Layers = list[tuple[np.ndarray, np.ndarray | None]]
 
@@ -74,7 +79,9 @@ class Signals:
         """δ_l for every layer, (*s d_l n): δ_L = v, δ_l = φ′(z_l) ⊙ W_{l+1}ᵀ δ_{l+1}, Eq. (backward)."""
         deltas = [v]
         for (W, _), slopes in zip(self.layers[:0:-1], self.slopes[::-1]):
-            deltas.append(slopes[0] * apply(transpose(W), deltas[-1]))
+            delta = apply(transpose(W), deltas[-1])
+            delta *= slopes[0]
+            deltas.append(delta)
         return deltas[::-1]
 
     def tangents(self, directions: Layers) -> list[tuple[np.ndarray, np.ndarray | None]]:
@@ -101,13 +108,72 @@ class Signals:
         B_l = D W_{l+1}ᵀ B_{l+1} W_{l+1} D + diag(φ″(z_l) ⊙ W_{l+1}ᵀ δ_{l+1}), D = diag φ′(z_l); without v the last term is
         absent. B is (d_l d_l n), or (d_l n) where it is a diagonal matrix, or None where it is zero. Eq. (second-back-signal).
         """
+        for l, B in self.symmetric_curvatures(M, v):
+            yield l, None if B is None else B.matrix
+
+    def symmetric_curvatures(self, M: np.ndarray | None, v: np.ndarray | None) -> Iterator[tuple[int, Given | Carried | None]]:
+        """The same, B_l in the form that is asked for: of the first layer nobody needs more than a triangle."""
         deltas = None if v is None else self.backward(v)
-        B = M
+        B = None if M is None else Given(M)
         for l in range(self.depth - 1, -1, -1):
             yield l, B
             if l:
-                bend = None if v is None else self.slopes[l - 1][1] * (self.layers[l][0].T @ deltas[l])
-                B = _one_layer_down(B, self.layers[l][0], self.slopes[l - 1][0], bend)
+                W, slopes = self.layers[l][0], self.slopes[l - 1]
+                bend = None if v is None else slopes[1] * (W.T @ deltas[l])
+                if B is not None:
+                    B = Carried(B.matrix, W, slopes[0], bend)
+                elif bend is not None:
+                    B = Given(bend)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A symmetric matrix per datum that is there: (d d n), or (d n) for a diagonal one."""
+
+    matrix: np.ndarray
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether only the diagonal is there."""
+        return self.matrix.ndim == 2
+
+    def triangle(self) -> np.ndarray:
+        """The upper triangle of one that is not diagonal, packed: (d(d+1)/2 n)."""
+        return packed.triangle(self.matrix)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """D Wᵀ B W D + diag(bend) per datum, D = diag(slope), for B (k k n) or diagonal (k n); bend (d n) or None for zero."""
+
+    B: np.ndarray
+    W: np.ndarray
+    slope: np.ndarray
+    bend: np.ndarray | None
+    is_diagonal = False
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """All entries: (d d n)."""
+        W, B = self.W, self.B
+        half = W.T[..., None] * B if B.ndim == 2 else np.matmul(W.T, B).swapaxes(0, 1)
+        full = np.matmul(W.T, half)
+        full *= self.slope
+        full *= self.slope[:, None]
+        if self.bend is not None:
+            at = np.arange(len(full))
+            full[at, at] += self.bend
+        return full
+
+    def triangle(self) -> np.ndarray:
+        """The upper triangle, packed: (d(d+1)/2 n). With few rows of W it costs a fraction of all entries."""
+        if self.B.ndim == 3 and len(self.W) > MANY_ROWS:
+            return packed.triangle(self.matrix)
+        pairs = packed.congruence(self.W, self.B)
+        pairs *= packed.products(self.slope)
+        if self.bend is not None:
+            pairs[packed.diagonal(len(self.slope))] += self.bend
+        return pairs
 
 
 def apply(W: np.ndarray, a: np.ndarray) -> np.ndarray:
@@ -124,17 +190,3 @@ def broadcast_batch(A: np.ndarray, batch: tuple[int, ...], trailing: int) -> np.
     """A with its leading axes broadcast against `batch`. The usual case, nothing to do, skips NumPy's 5 microseconds."""
     own = A.shape[:A.ndim - trailing]
     return A if own == batch else np.broadcast_to(A, (*np.broadcast_shapes(own, batch), *A.shape[A.ndim - trailing:]))
-
-
-def _one_layer_down(B, W, slope, bend):
-    """D Wᵀ B W D + diag(bend): dense, or the diagonal alone when B is zero."""
-    if B is None:
-        return bend
-    half = (W.T * B.T[:, None]).transpose(1, 2, 0) if B.ndim == 2 else np.matmul(W.T, B).swapaxes(0, 1)
-    B = np.matmul(W.T, half)  # (d_{l-1} d_{l-1} n)
-    B *= slope
-    B *= slope[:, None]
-    if bend is not None:
-        index = np.arange(len(B))
-        B[index, index] += bend
-    return B

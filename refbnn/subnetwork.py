@@ -222,9 +222,9 @@ class SubnetworkPullback:
             return self.base.full(block_size)[np.ix_(self.parameters, self.parameters)]
         return self.base.subset(self.parameters)
 
-    def diagonal(self) -> Vector:
+    def diagonal(self, block_size: int | None = None) -> Vector:
         """The diagonal: (p)."""
-        return self.base.diagonal()[self.parameters]
+        return self.base.diagonal(block_size)[self.parameters]
 
     def layer_blocks(self, block_size: int | None = None) -> list[np.ndarray]:
         """The diagonal blocks of the layers, those without a chosen parameter left out."""

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from refbnn import Loss, assembly, curvature
-from refbnn.signals import Signals
+from refbnn import Loss, assembly, curvature, packed
+from refbnn.assembly import Layout
+from refbnn.kronecker import kfac
+from refbnn.signals import MANY_ROWS, Carried, Signals
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, mean_agrees, norm_or_one, smallest_eigenvalue_is_not_negative, vanishes
@@ -85,6 +87,51 @@ def test_every_route_to_a_full_matrix_leads_to_the_same_matrix(spec):
     agree(at.hessian.full(), H, terms=case.terms, scale=size(case))
 
 
+@law()
+def test_a_layer_from_rows_is_that_from_packed_triangles(spec):
+    """Which layers are packed is a matter of cost: none, all, and every second one give one matrix, in any blocks of data."""
+    case = spec.build()
+    pullback = case.loss.at(case.theta).ggn
+    layout, S = pullback.layout, pullback.S
+    expected = assembly.gauss_newton_rows(layout, pullback.signals, S)
+    expected = expected @ expected.T
+    for chosen in (set(), set(range(layout.depth)), set(range(0, layout.depth, 2))):
+        bands = [(layout.span(l), l if l in chosen else None) for l in range(layout.depth)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(assembly, "_bands", lambda *_, bands=bands: bands)
+            for block_size in (None, 2):
+                G = assembly.gauss_newton_gram(layout, pullback.signals, S, block_size)
+                agree(G, expected, terms=case.terms, scale=norm_or_one(expected))
+                assert np.array_equal(G, G.T)
+
+
+def test_wide_layers_are_packed_and_narrow_ones_joined():
+    """The cost counts: with many data and both factors wide, packing pays; two thin layers are cheaper in one product."""
+    assert assembly._bands(Layout((8, 50, 50, 1), True), 1, 1000) == [
+        (slice(0, 450), None), (slice(450, 3000), 1), (slice(3000, 3051), None),
+    ]
+    assert assembly._bands(Layout((1, 50, 1), True), 1, 1000) == [(slice(0, 151), None)]
+    assert assembly._bands(Layout((8, 50, 50, 1), True), 1, 10) == [(slice(0, 3051), None)]
+
+
+@pytest.mark.parametrize("rows", [1, 3, MANY_ROWS + 1])
+def test_the_triangle_of_a_congruence_is_that_of_the_whole(rows):
+    """Few rows: from triangle to triangle at once; many: by way of all entries. Dense and diagonal, bent and not."""
+    rng = np.random.default_rng(rows)
+    W, slope, bend = rng.normal(size=(rows, 5)), rng.normal(size=(5, 7)), rng.normal(size=(5, 7))
+    dense = rng.normal(size=(rows, rows, 7))
+    for B, full in ((dense + dense.swapaxes(0, 1), dense + dense.swapaxes(0, 1)),
+                    (dense[0], np.eye(rows)[..., None] * dense[0])):
+        for bent in (bend, None):
+            plain = np.einsum("ai,abn,bj->ijn", W, full, W) * slope * slope[:, None]
+            if bent is not None:
+                plain += np.eye(5)[..., None] * bent
+            carried = Carried(B, W, slope, bent)
+            agree(carried.matrix, plain, terms=rows**2)
+            agree(carried.triangle(), np.array([plain[i, j] for i in range(5) for j in range(i, 5)]), terms=rows**2)
+            agree(carried.triangle()[packed.index(5)], plain, terms=rows**2)
+
+
 def test_no_more_data_than_the_block_size_are_worked_on_at_once(monkeypatch):
     """The memory beside the result is bounded by it."""
     pullback = Spec((2, 3, 4, 2), "tanh", "categorical", num_data=5).build()
@@ -93,10 +140,26 @@ def test_no_more_data_than_the_block_size_are_worked_on_at_once(monkeypatch):
     monkeypatch.setattr(Signals, "block", lambda self, data: sizes.append(true(self, data).num_data) or true(self, data))
     for route in (lambda: assembly.gauss_newton_gram(pullback.layout, pullback.signals, pullback.S, 2),
                   lambda: assembly.second_derivative(pullback.layout, pullback.signals, pullback.M, None, 2),
-                  lambda: pullback.layer_blocks(2)):
+                  *[lambda way=way: way(2) for way in (pullback.layer_blocks, pullback.neuron_blocks, pullback.diagonal)],
+                  lambda: kfac(pullback, block_size=2)):
         route()
         assert sizes == [2, 2, 1]
         sizes.clear()
+
+
+@law()
+def test_blocks_of_data_change_no_structure(spec):
+    """Diagonal, blocks of units and Kronecker factors of the parts add up, with v too; the means of KFAC are weighted."""
+    case = spec.build()
+    at = case.loss.at(case.theta)
+    for pullback in (at.ggn, at.empirical_fisher, at.hessian):
+        scale = size(case) + norm_or_one(at.empirical_fisher.full())
+        agree(pullback.diagonal(2), pullback.diagonal(), terms=case.terms, scale=scale)
+        for parts, whole in zip(pullback.neuron_blocks(2), pullback.neuron_blocks()):
+            agree(parts, whole, terms=case.terms, scale=scale)
+    for parts, whole in zip(kfac(at.ggn, block_size=2).blocks, kfac(at.ggn).blocks):
+        agree(parts.A, whole.A, terms=case.terms, scale=norm_or_one(whole.A))
+        agree(parts.B, whole.B, terms=case.terms, scale=norm_or_one(whole.B))
 
 
 @law()

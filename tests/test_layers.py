@@ -13,7 +13,8 @@ import refbnn
 ROOT = Path(refbnn.__file__).parent
 LAYER = {
     "shapes": 0, "linalg": 0, "progress": 0,
-    "activations": 1, "signals": 1, "assembly": 1, "pullback": 1, "rows": 1, "jets": 1, "network": 1, "first_order": 1, "mlp": 1,
+    "activations": 1, "packed": 1, "signals": 1, "assembly": 1, "pullback": 1, "rows": 1, "jets": 1, "network": 1,
+    "first_order": 1, "mlp": 1,
     "likelihoods": 1, "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1, "quadrature": 1, "scores": 1,
     "diagnostics": 1,
     "loss": 2, "linearised": 2, "subnetwork": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
@@ -25,7 +26,8 @@ LAYER = {
     "testing": 7, "cli": 7, "__main__": 7,
 }
 INSIDE_A_LAYER = {  # the only imports between modules of one layer
-    ("linalg", "shapes"), ("assembly", "signals"), ("pullback", "signals"), ("pullback", "assembly"), ("mlp", "activations"),
+    ("linalg", "shapes"), ("signals", "packed"), ("assembly", "packed"),
+    ("assembly", "signals"), ("pullback", "signals"), ("pullback", "assembly"), ("mlp", "activations"),
     ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "rows"), ("mlp", "network"),
     ("jets", "signals"), ("mlp", "jets"), ("rows", "signals"), ("rows", "assembly"), ("rows", "pullback"),
     ("gaussian", "precision"), ("priors", "gaussian"), ("priors", "precision"), ("posterior", "loss"), ("low_rank", "duals"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
-from refbnn import assembly, curvature, first_order, laplace, likelihoods, linalg, mlp, optimize, predict, priors, pullback
+from refbnn import assembly, curvature, first_order, laplace, likelihoods, linalg, mlp, optimize, packed, predict, priors
+from refbnn import pullback
 from refbnn.activations import Activation
 from refbnn.first_order import FirstOrder
 from refbnn.likelihoods.independent import IndependentOutputs
@@ -20,6 +21,7 @@ from refbnn.loss import Curvatures
 from refbnn.linearised import LinearisedEvaluation
 from refbnn.mlp import Evaluation
 from refbnn.pullback import Pullback
+from refbnn.signals import Carried
 from tests import test_activations, test_curvature, test_first_order, test_gaussian, test_laplace, test_likelihoods
 from tests import test_linearised, test_loss, test_mlp, test_optimize, test_posterior, test_predict, test_priors
 from tests.zoo import ACTIVATIONS, LIKELIHOODS, SMOOTH, Spec, statement
@@ -92,6 +94,28 @@ def pairs_without_bend(B, columns):
     return true_pairs(B if columns is None else None, columns)
 
 
+def unmirrored(out, block):
+    """Zeros where the other triangle belongs."""
+    out[...] = 0
+
+
+def only_the_last_block(out, left, right, more):
+    """Each block of data replaces the sum of those before."""
+    np.matmul(left, right.T, out=out)
+
+
+def without_bend_in_triangle(pairs, carried):
+    """What was added to the diagonal taken off again."""
+    if carried.bend is not None:
+        pairs[packed.diagonal(len(carried.slope))] -= carried.bend
+    return pairs
+
+
+def halved(pairs, W, B):
+    """Only B_ab W_ai W_bj with a <= b for a dense B."""
+    return pairs if B.ndim == 2 else packed.triangle(np.einsum("ai,abn,bj->ijn", W, np.triu(B.T).T, W))
+
+
 def only_the_last_bias(self, theta, X):
     """A linear network whose hidden biases are lost on the way."""
     a, layers = np.asarray(X), self.unflatten(theta)
@@ -127,7 +151,7 @@ def no_cross_terms(self, delta, T, a_l):
 def transposed_factor(pullback, *_, **__):
     """Σ Jᵀ Sᵀ S J."""
     S = pullback.S.swapaxes(0, 1)
-    return dataclasses.replace(pullback, root=lambda: S, M=np.einsum("ckn,cln->kln", S, S))
+    return dataclasses.replace(pullback, root=lambda: S, output_matrix=lambda: np.einsum("ckn,cln->kln", S, S))
 
 
 def products_with_v(factor):
@@ -221,6 +245,17 @@ NETWORK = [
     ("C1 cross term δ ∂a/∂θ dropped", instead(assembly._CrossBlock, "add_first_order", no_cross_terms),
      (*hessian_laws, on(test_mlp.test_the_contracted_hessian_has_its_structure_in_terms_of_hidden_states, DEEP),
       on(test_mlp.test_the_contracted_hessian_of_a_homogeneous_network_obeys_euler_twice, RELU))),
+    ("blocks beside the diagonal not mirrored", instead(assembly, "_transpose_into", unmirrored),
+     (on(test_curvature.test_a_layer_from_rows_is_that_from_packed_triangles, DEEP),
+      on(test_curvature.test_every_matrix_is_symmetric_to_the_last_bit, DEEP))),
+    ("only the last block of data in a product", instead(assembly, "_put_product", only_the_last_block),
+     (on(test_curvature.test_a_layer_from_rows_is_that_from_packed_triangles, DEEP),)),
+    ("a block of data left out of diagonal, units and KFAC", after(Pullback, "pieces", lambda pieces, *_: list(pieces)[:2]),
+     (on(test_curvature.test_blocks_of_data_change_no_structure, DEEP),)),
+    ("no bend in a triangle", after(Carried, "triangle", without_bend_in_triangle),
+     (call(test_curvature.test_the_triangle_of_a_congruence_is_that_of_the_whole, 3), *hessian_laws)),
+    ("off-diagonal entries counted once from triangle to triangle", after(packed, "congruence", halved),
+     (call(test_curvature.test_the_triangle_of_a_congruence_is_that_of_the_whole, 3),)),
     ("C1 no bend beside pairs of δ", instead(assembly, "_pairs", pairs_without_bend),
      (on(test_curvature.test_every_route_to_a_full_matrix_leads_to_the_same_matrix, DEEP),
       on(test_loss.test_the_hessian_is_the_complex_step_of_the_gradient, DEEP_BINARY))),
