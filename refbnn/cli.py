@@ -1,4 +1,4 @@
-"""The command line: `refbnn conform`, `emit`, `check`, `list`, `explain`, `scaffold`, `selftest`."""
+"""The command line: `refbnn conform`, `emit`, `check`, `matrix`, `list`, `explain`, `scaffold`, `selftest`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import argparse
 import os
 import sys
 import traceback
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 EXAMPLES = """\
 examples:
   refbnn conform autograd             a real implementation, every case: seconds
   refbnn scaffold mine.py             an adapter to start from; it runs as it is
   refbnn conform mine.py -k 'ggn.*'   one's own code, one family of quantities
-  refbnn conform mine.py --report mine.jsonl
+  refbnn conform mine.py --report mine.html --report mine.jsonl
+  refbnn matrix mine.jsonl theirs.jsonl --report both.html
   refbnn explain tanh-normal-2-5-3 ggn.full --adapter mine.py
 
 exit codes: 0 everything right, 1 something wrong, 2 usage, 3 nothing or not all
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_conform(commands)
     _add_emit(commands)
     _add_check(commands)
+    _add_matrix(commands)
     _add_list(commands)
     _add_explain(commands)
     _add_scaffold(commands)
@@ -97,7 +99,10 @@ def _add_globs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_judging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--report", metavar="FILE.jsonl", help="write every check to a file as well")
+    parser.add_argument("--report", metavar="FILE", action="append", default=[], dest="reports",
+                        help="also to a file that ends in .jsonl, .md, .html or .xml (JUnit); may be repeated")
+    parser.add_argument("--baseline", metavar="FILE.jsonl",
+                        help="fail for what changed since this report alone: NEW failures, FIXED or STALE ones")
     parser.add_argument("--strict-digits", action="store_true", help="LOSSY (right formula, digits lost) fails as well")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
 
@@ -117,6 +122,15 @@ def _add_check(commands) -> None:
     _add_globs(parser)
     _add_judging(parser)
     parser.set_defaults(command=_check)
+
+
+def _add_matrix(commands) -> None:
+    parser = commands.add_parser("matrix", help="quantities by implementations, from several reports", description=(
+        "Put reports of `refbnn conform --report FILE.jsonl` beside each other."))
+    parser.add_argument("files", metavar="REPORT.jsonl", nargs="+")
+    parser.add_argument("--report", metavar="FILE", action="append", default=[], dest="reports",
+                        help="also to a file that ends in .md or .html; may be repeated")
+    parser.set_defaults(command=_matrix)
 
 
 def _add_list(commands) -> None:
@@ -151,7 +165,7 @@ def _seconds(text: str) -> float:
 def _conform(options: argparse.Namespace) -> int:
     from refbnn import progress
     from refbnn.conform import case, load, run
-    _check_report(options.report)
+    _check_files(options)
     plan = _plan(case.read_all("*"), options.globs)
     try:
         load.check_spec(options.adapter)
@@ -165,19 +179,36 @@ def _conform(options: argparse.Namespace) -> int:
 def _told(result: Any, options: argparse.Namespace) -> int:
     """Say what came of a run, on the terminal and in files; the exit code."""
     from refbnn import progress
-    from refbnn.conform import jsonl, report, run
+    from refbnn.conform import report, reports, run
+    from refbnn.conform.reports import baseline
     with progress.Progress(len(result.failing)) as watch:
         findings = run.findings(result, watch)
-    if options.report:
-        jsonl.write(options.report, result, findings, options.strict_digits)
-    _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
-    return result.exit_code(options.strict_digits)
+    for path in options.reports:
+        reports.write(path, result, findings, options.strict_digits)
+    code, text = result.exit_code(options.strict_digits), ""
+    if options.old:
+        changes = baseline.compare(result, options.old, options.strict_digits)
+        code, text = changes.exit_code(code), baseline.render(changes, options.baseline) + "\n"
+    _print(text + report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
+    return code
+
+
+def _matrix(options: argparse.Namespace) -> int:
+    from refbnn.conform import reports
+    from refbnn.conform.reports import matrix
+    _refuse_unwritable(options.reports, reports.MATRIX_FORMATS)
+    table = matrix.Matrix(tuple(_read_report(path) for path in options.files))
+    for path in options.reports:
+        reports.write_matrix(path, table)
+    _print(matrix.render(table))
+    return 0
 
 
 def _emit(options: argparse.Namespace) -> int:
     from refbnn.conform import case, files, offline, run
     plan = _plan(case.read_all("*"), options.globs)
-    _check_writable(options.file)
+    if trouble := files.unwritable(options.file):
+        raise Usage(trouble)
     files.write(options.file, (line.decode("ascii") for line in offline.questions(plan)))
     print(f"wrote {run.count(plan)} questions on {len(plan)} cases to {options.file}; their answers: refbnn check FILE")
     return 0
@@ -185,7 +216,7 @@ def _emit(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from refbnn.conform import case, load, offline
-    _check_report(options.report)
+    _check_files(options)
     plan = _plan(case.read_all("*"), options.globs)
     try:
         return _told(offline.judge(options.file, plan), options)
@@ -203,20 +234,26 @@ def _plan(cases: Sequence[Any], globs: Sequence[str]) -> Any:
         raise Usage(str(error)) from error
 
 
-def _check_report(path: str | None) -> None:
-    """Refuse a report that could not be written before the work is done."""
-    if path is None:
-        return
-    if not path.endswith(".jsonl"):
-        raise Usage(f"--report: expected a file name that ends in .jsonl, got {path}")
-    _check_writable(path, "--report: ")
+def _check_files(options: argparse.Namespace) -> None:
+    """Refuse reports that could not be written, and read the baseline, before the work is done."""
+    from refbnn.conform import reports
+    _refuse_unwritable(options.reports, reports.FORMATS)
+    options.old = _read_report(options.baseline) if options.baseline else None
 
 
-def _check_writable(path: str, where: str = "") -> None:
-    from refbnn.conform import files
-    trouble = files.unwritable(path)
-    if trouble:
-        raise Usage(where + trouble)
+def _refuse_unwritable(paths: Sequence[str], formats: Iterable[str]) -> None:
+    from refbnn.conform import reports
+    for path in paths:
+        if trouble := reports.unwritable(path, formats):
+            raise Usage(f"--report: {trouble}")
+
+
+def _read_report(path: str) -> Any:
+    from refbnn.conform.reports import records
+    try:
+        return records.read(path)
+    except records.ReportError as error:
+        raise Usage(str(error)) from error
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -175,7 +175,7 @@ def _troubles(run: Run, style: Style) -> str:
     groups = _grouped(run.checks, wanted)
     lines = [_entry(verdict, _where(checks), message, style) for (verdict, message), checks in groups[:MAX_GROUPS]]
     if len(groups) > MAX_GROUPS:
-        lines.append(f"... and {len(groups) - MAX_GROUPS} more kinds of trouble (all of them are in --report FILE.jsonl)")
+        lines.append(f"... and {len(groups) - MAX_GROUPS} more kinds of trouble (all of them are in --report FILE)")
     return "\n".join(lines)
 
 

@@ -356,7 +356,8 @@ def _strict(check: Check, reason: str | None) -> Check:
         return check
     if check.verdict in (Verdict.EXACT, Verdict.PASS):
         return replace(check, verdict=Verdict.XPASS, message=f"passes, but is listed in known_failures: {reason}")
-    return replace(check, verdict=Verdict.XFAIL, message=f"{reason} [{check.verdict.name}: {check.message}]")
+    was = check.verdict.name + (f": {check.message}" if check.message else "")
+    return replace(check, verdict=Verdict.XFAIL, message=f"{reason} [{was}]")
 
 
 def _not_run(result: Run) -> list[Check]:

@@ -34,7 +34,7 @@ def test_a_wrong_adapter_ends_with_one_and_the_cause(command, adapter):
     (["conform", "refbnn", "-k", "gnn.*"], "'gnn.*' matches no case and no quantity"),
     (["conform", "refbnn", "--timeout", "0"], "expected a positive number of seconds"),
     (["conform", "refbnn", "--timeout", "soon"], "invalid"),
-    (["conform", "refbnn", "--report", "report.txt"], "ends in .jsonl"),
+    (["conform", "refbnn", "--report", "report.txt"], "ends in .jsonl, .md, .html, .xml"),
     (["conform", "refbnn", "--report", "/no/such/folder/report.jsonl"], "cannot write into /no/such/folder"),
     (["explain", "tanh-normal-2-5", "ggn.full"], "no case 'tanh-normal-2-5'; nearest: tanh-normal-2-5-3"),
     (["explain", "tanh-normal-2-5-3", "gnn.full"], "no quantity 'gnn.full'; nearest: ggn.full"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refbnn import progress
-from refbnn.conform import files, jsonl, report, run
+from refbnn.conform import files, report, reports, run
 from refbnn.conform.compare import Verdict
 from refbnn.conform.diagnose import Cause, Finding
 from refbnn.conform.quantities import QUANTITIES
@@ -141,7 +141,7 @@ def test_what_never_ran_is_said_in_words(small):
 def test_the_jsonl_report_is_header_checks_and_summary(everything, tmp_path):
     result, findings = everything
     path = tmp_path / "report.jsonl"
-    jsonl.write(str(path), result, findings)
+    reports.write(str(path), result, findings)
     header, *checks, summary = [json.loads(line, parse_constant=pytest.fail) for line in path.read_text("utf-8").splitlines()]
     assert header["kind"] == "header" and header["format"] == 1 and header["adapter"]["name"] == result.subject.name
     assert header["cases"] == {"tanh-normal-2-5-3": 1} and header["seed"] is None and header["date"].endswith("+00:00")
@@ -157,7 +157,7 @@ def test_a_report_is_written_whole_or_not_at_all(everything, tmp_path, monkeypat
     path.write_text("the old report")
     monkeypatch.setattr(files.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        jsonl.write(str(path), *everything)
+        reports.write(str(path), *everything)
     assert path.read_text() == "the old report" and [file.name for file in tmp_path.iterdir()] == ["report.jsonl"]
 
 
@@ -165,7 +165,7 @@ def test_a_report_replaces_the_old_one_with_ordinary_rights(everything, tmp_path
     path = tmp_path / "report.jsonl"
     path.write_text("the old report")
     ordinary = path.stat().st_mode
-    jsonl.write(str(path), *everything)
+    reports.write(str(path), *everything)
     assert path.stat().st_mode == ordinary and "the old report" not in path.read_text("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The report as JSON lines: a header, one line a check, a summary. Written whole or not at all."""
+"""The report as JSON lines: a header, one line a check, a summary."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ import numpy
 
 import refbnn
 
-from . import files
-from .compare import Verdict
-from .diagnose import Finding
-from .run import Check, Run, verdicts
+from ..compare import Verdict
+from ..diagnose import Finding
+from ..run import Check, Run, verdicts
+from .records import FORMAT
 
-FORMAT = 1
 Findings = Sequence[tuple[Verdict, Finding]]
 
 
-def write(path: str, run: Run, findings: Findings, strict_digits: bool = False) -> None:
-    """The run as `path`, whole or not at all."""
-    lines = [_header(run), *(_check(check) for check in run.checks), _summary(run, findings, strict_digits)]
-    files.write(path, (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
+def lines(run: Run, findings: Findings, strict_digits: bool = False) -> list[dict[str, Any]]:
+    """The objects of the report, one a line."""
+    return [_header(run), *(_check(check) for check in run.checks), _summary(run, findings, strict_digits)]
+
+
+def text(objects: list[dict[str, Any]]) -> str:
+    """The lines of the file."""
+    return "".join(json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n" for item in objects)
 
 
 def _header(run: Run) -> dict[str, Any]:
@@ -52,4 +55,4 @@ def _summary(run: Run, findings: Findings, strict_digits: bool) -> dict[str, Any
 
 
 def _finding(verdict: Verdict, finding: Finding) -> dict[str, Any]:
-    return {"verdict": verdict.name, **asdict(finding)}
+    return {"verdict": verdict.name, **asdict(finding), "evidence": list(finding.evidence)}
