@@ -4,7 +4,7 @@ Language      shapes, linalg, progress
 Objects       activations, likelihoods; packed, signals, assembly, pullback, rows, jets, network, mlp; precision, blocks,
               gaussian, priors; curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
-Inference     optimize, laplace, expansion, mixture, samplers, cubature
+Inference     optimize, laplace, expansion, mixture, vi, samplers, cubature
 Use           gp, predict, hyper, evidence
 Main job      conform: certified cases that any implementation can be checked against
 Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)
@@ -12,7 +12,7 @@ Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)
 Imports point down this list only.
 """
 
-from refbnn import activations, curvature, laplace, likelihoods, optimize, predict, priors
+from refbnn import activations, curvature, laplace, likelihoods, optimize, predict, priors, vi
 from refbnn.gaussian import Gaussian
 from refbnn.linearised import Linearised
 from refbnn.loss import Loss
@@ -23,5 +23,5 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Gaussian", "Linearised", "Loss", "Mlp", "Posterior",
-    "activations", "curvature", "laplace", "likelihoods", "optimize", "predict", "priors",
+    "activations", "curvature", "laplace", "likelihoods", "optimize", "predict", "priors", "vi",
 ]

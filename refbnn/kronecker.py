@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from refbnn.assembly import Layout
 from refbnn.blocks import Blocks
 from refbnn.linalg import NotPositiveDefinite, symmetric_part
+from refbnn.precision import FromScale
 from refbnn.pullback import Pullback
 from refbnn.rows import Rows
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_positive
@@ -36,7 +36,7 @@ DENSE_EIGENPROBLEM = 64  # below this size an eigenvector costs least from the m
 
 
 @dataclass(frozen=True)
-class _Shape:
+class BlockShape:
     """How the parameters of a block stand in a (units, inputs) array: with a bias, its last column comes after the rest."""
 
     units: int
@@ -44,12 +44,18 @@ class _Shape:
     bias: bool
 
     @property
+    def num_params(self) -> int:
+        """p."""
+        return self.units * self.inputs
+
+    @property
     def layout(self) -> Layout:
+        """That of a network of this layer alone."""
         return Layout((self.inputs - self.bias, self.units), self.bias)
 
     def rows(self, v: Parameters) -> np.ndarray:
         """v in θ's order as [W b]: (*s units inputs)."""
-        (W, b), = self.layout.unflatten(as_array("v", v, "*s p", p=self.units * self.inputs))
+        (W, b), = self.layout.unflatten(as_array("v", v, "*s p", p=self.num_params))
         return W if b is None else np.concatenate([W, b[..., None]], axis=-1)
 
     def flat(self, V: np.ndarray) -> Parameters:
@@ -106,8 +112,8 @@ class KroneckerFactors:
         return KroneckerFactors(self.B + root * np.eye(len(self.B)), self.A + root * np.eye(len(self.A)), self.bias)
 
     @property
-    def _shape(self) -> _Shape:
-        return _Shape(len(self.B), len(self.A), self.bias)
+    def _shape(self) -> BlockShape:
+        return BlockShape(len(self.B), len(self.A), self.bias)
 
 
 @dataclass(frozen=True)
@@ -149,8 +155,8 @@ class KroneckerEigen:
         return KroneckerPrecision(self.U_B, self.U_A, self.values + precision, self.bias)
 
     @property
-    def _shape(self) -> _Shape:
-        return _Shape(*self.values.shape, self.bias)
+    def _shape(self) -> BlockShape:
+        return BlockShape(*self.values.shape, self.bias)
 
     def _into_basis(self, v: Parameters) -> np.ndarray:
         """U_Bᵀ V U_A: the coordinates of v, (*s units inputs)."""
@@ -191,6 +197,65 @@ class KroneckerPrecision(KroneckerEigen):
     def log_det(self) -> float:
         """log |P| = Σ log of the eigenvalues, Eq. (kronecker-log-det)."""
         return float(np.log(self.values).sum())
+
+
+@dataclass(frozen=True)
+class MatrixNormal:
+    """The precision of a layer whose weights [W b] = B Z Aᵀ for a (units inputs) array Z of standard normals: θ ~ N(0, P⁻¹).
+
+    B (units units) and A (inputs inputs) are lower triangular with positive diagonals; P⁻¹ = B Bᵀ ⊗ A Aᵀ, Eq. (matrix-normal).
+    `bias`: whether the last input is the constant 1. z and v stand in θ's order. Raises ValueError for other B and A.
+    """
+
+    B: np.ndarray
+    A: np.ndarray
+    bias: bool
+
+    def __post_init__(self):
+        object.__setattr__(self, "_rows", FromScale(self.B, "B"))
+        object.__setattr__(self, "_columns", FromScale(self.A, "A"))
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return len(self.B) * len(self.A)
+
+    def matrix(self) -> Matrix:
+        """(B Bᵀ)⁻¹ ⊗ (A Aᵀ)⁻¹ in θ's order: (p p)."""
+        return KroneckerFactors(self._rows.matrix(), self._columns.matrix(), self.bias).matrix()
+
+    def matvec(self, v: Parameters) -> Parameters:
+        """P v: (*s p)."""
+        return self._both("matvec", v)
+
+    def solve(self, v: Parameters) -> Parameters:
+        """P⁻¹ v: (*s p)."""
+        return self._both("solve", v)
+
+    def scale_matvec(self, z: Parameters) -> Parameters:
+        """C z = vec(B Z Aᵀ): (*s p)."""
+        return self._both("scale_matvec", z)
+
+    def scale_transposed_matvec(self, v: Parameters) -> Parameters:
+        """Cᵀ v = vec(Bᵀ V A): (*s p)."""
+        return self._both("scale_transposed_matvec", v)
+
+    def log_det(self) -> float:
+        """log |P| = inputs · log |(B Bᵀ)⁻¹| + units · log |(A Aᵀ)⁻¹|."""
+        return len(self.A) * self._rows.log_det() + len(self.B) * self._columns.log_det()
+
+    def diagonal(self) -> Vector:
+        """The diagonal of P: (p)."""
+        return self._shape.flat(np.outer(self._rows.diagonal(), self._columns.diagonal()))
+
+    @property
+    def _shape(self) -> BlockShape:
+        return BlockShape(len(self.B), len(self.A), self.bias)
+
+    def _both(self, method: str, v: Parameters) -> Parameters:
+        """The method of A on every row and of B on every column."""
+        V = getattr(self._columns, method)(self._shape.rows(v))
+        return self._shape.flat(np.swapaxes(getattr(self._rows, method)(np.swapaxes(V, -1, -2)), -1, -2))
 
 
 # -- the approximations -----------------------------------------------------------------------------------------------------
@@ -297,6 +362,8 @@ def _leading_pair(deltas, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _leading_eigenvector(apply, size: int) -> np.ndarray:
     """The leading eigenvector, symmetric with tr >= 0, of a symmetric positive semidefinite map of (size size) arrays."""
+    from scipy.sparse.linalg import LinearOperator, eigsh  # here, not above: it would slow down `import refbnn`
+
     def on_vectors(x):
         return apply(x.reshape(size, size)).ravel()
 

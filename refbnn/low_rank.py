@@ -11,7 +11,6 @@ from functools import singledispatch
 
 import numpy as np
 import scipy.linalg
-from scipy.sparse.linalg import eigsh
 
 from refbnn.duals import gram_dual
 from refbnn.precision import Dense, Diagonal
@@ -141,6 +140,8 @@ def leading(pullback: Pullback, rank: int) -> LowRank:
     size = min(columns, p)
     start = np.ones(p)  # Lanczos needs one that is not mapped to 0
     if size > DENSE_EIGENPROBLEM and 4 * rank < size and pullback.matvec(start).any():
+        from scipy.sparse.linalg import eigsh  # here, not above: it would slow down `import refbnn`
+
         return _from_pairs(*eigsh(pullback.linear_operator(), k=rank, which="LA", v0=start), rank)
     if columns < p:
         return _from_dual(pullback, rank)

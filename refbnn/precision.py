@@ -137,6 +137,74 @@ class Diagonal:
     __radd__ = __add__
 
 
+class FromScale:
+    """P = (C Cᵀ)⁻¹ for a lower-triangular C (p p) with positive diagonal: a Gaussian given by the root of its covariance.
+
+    Nothing is inverted: C z is a draw, and P v costs two triangular solves. Raises ValueError for a C with entries above the
+    diagonal, or with an entry on the diagonal that is not positive.
+    """
+
+    __array_ufunc__ = None
+
+    def __init__(self, C: Matrix, name: str = "scale"):
+        self._C = as_own_array(name, C, "p q")
+        if self._C.shape[0] != self._C.shape[1]:
+            raise ValueError(f"{name}: expected a square matrix, got shape {self._C.shape}")
+        if np.triu(self._C, 1).any():
+            raise ValueError(f"{name}: expected a lower-triangular matrix, got one with entries above the diagonal")
+        if not (np.diagonal(self._C) > 0).all():
+            raise ValueError(f"{name}: expected a positive diagonal, got a smallest entry of {np.diagonal(self._C).min():g}")
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return len(self._C)
+
+    def matrix(self) -> Matrix:
+        """P as a full array: (p p)."""
+        return linalg.gram(linalg.solve_lower(self._C, np.eye(self.num_params)))
+
+    def matvec(self, v: Parameters) -> Parameters:
+        """P v = C⁻ᵀ C⁻¹ v: (*s p)."""
+        columns = self._columns(v)
+        return linalg.solve_lower_transposed(self._C, linalg.solve_lower(self._C, columns)).T.reshape(np.shape(v))
+
+    def solve(self, v: Parameters) -> Parameters:
+        """P⁻¹ v = C Cᵀ v: (*s p)."""
+        return self.scale_matvec(self.scale_transposed_matvec(v))
+
+    def scale_matvec(self, z: Parameters) -> Parameters:
+        """C z: (*s p)."""
+        return as_array("z", z, "*s p", p=self.num_params) @ self._C.T
+
+    def scale_transposed_matvec(self, v: Parameters) -> Parameters:
+        """Cᵀ v: (*s p)."""
+        return as_array("v", v, "*s p", p=self.num_params) @ self._C
+
+    def log_det(self) -> float:
+        """log |P| = −2 Σ log C_ii."""
+        return -linalg.log_det_from_cholesky(self._C)
+
+    def diagonal(self) -> Vector:
+        """The diagonal of P: (p)."""
+        return (linalg.solve_lower(self._C, np.eye(self.num_params)) ** 2).sum(0)
+
+    def principal(self, parameters: np.ndarray) -> Dense:
+        """The rows and columns of the chosen parameters: the precision of these given the others."""
+        return Dense(self.matrix()[np.ix_(parameters, parameters)])
+
+    def _columns(self, v: Parameters) -> np.ndarray:
+        return as_array("v", v, "*s p", p=self.num_params).reshape(-1, self.num_params).T
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_params={self.num_params})"
+
+    def __add__(self, other: Matrix) -> Dense:
+        return Dense(self.matrix() + _as_matrix(other, self.num_params))
+
+    __radd__ = __add__
+
+
 def _as_matrix(other, num_params: int) -> np.ndarray:
     """The array to be added to a precision: a (p p) array or another precision."""
     return as_array("curvature", other.matrix() if hasattr(other, "matrix") else other, "p p", p=num_params)

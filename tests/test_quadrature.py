@@ -57,6 +57,60 @@ def test_all_weights_are_those_of_distributions(rule):
         agree(weights.sum(), 1.0, terms=len(weights))
 
 
+@pytest.mark.parametrize("dim, level", [(1, 5), (2, 4), (3, 5), (5, 3)])
+def test_a_sparse_rule_is_exact_to_total_degree_twice_its_level_less_one(dim, level):
+    """Eq. (smolyak): for every monomial up to that degree, and not for pure powers one degree further."""
+    rule = quadrature.smolyak(dim, level)
+    powers = np.array([row for row in itertools.product(range(2 * level), repeat=dim) if sum(row) <= 2 * level - 1])
+    found = rule.integrate(lambda z: np.prod(z[:, None] ** powers, axis=-1))
+    size = np.sqrt([math.prod(moment(2 * d) for d in row) for row in powers])
+    agree(found.value / size, [math.prod(moment(d) for d in row) for row in powers] / size, terms=len(rule.points), scale=1.0,
+          condition=np.abs(rule.weights).sum())
+    further = rule.integrate(lambda z: z[:, 0] ** (2 * level))
+    assert abs(further.value - moment(2 * level)) == pytest.approx(math.factorial(level), rel=1e-9)
+
+
+def test_a_sparse_rule_is_the_combination_of_product_rules():
+    """Eq. (smolyak) by a plain double loop in two dimensions: levels i + j = 4 with sign +, i + j = 3 with sign −."""
+    def g(z):
+        return np.exp(0.3 * z[:, 0] - 0.2 * z[:, 1] * z[:, 0])
+
+    plain = 0.0
+    for i, j, sign in [(1, 3, 1), (2, 2, 1), (3, 1, 1), (1, 2, -1), (2, 1, -1)]:
+        (x, u), (y, v) = (np.polynomial.hermite_e.hermegauss(n) for n in (i, j))
+        z = np.array([[a, b] for a in x for b in y])
+        plain += sign * np.outer(u / u.sum(), v / v.sum()).ravel() @ g(z)
+    agree(quadrature.smolyak(2, 3).integrate(g).value, plain, terms=30)
+
+
+def test_a_sparse_rule_has_few_points_and_weights_that_add_up():
+    rule = quadrature.smolyak(10, 3)
+    assert len(rule.points) == len(np.unique(rule.points, axis=0)) < 4**10 / 1000
+    for weights in (rule.weights, *rule.coarser):
+        agree(weights.sum(), 1.0, terms=len(weights), condition=np.abs(weights).sum())
+    assert rule.weights.min() < 0
+
+
+@pytest.mark.parametrize("level", [4, 6, 8])
+def test_the_error_estimate_of_a_sparse_rule_is_an_upper_bound(level):
+    """For logistic functions of sums of five normals, whose expectation is one integral."""
+    rule, fine = quadrature.smolyak(5, level), quadrature.trapezoid(1, 301)
+    for mean, std in itertools.product((-2.0, 0.0, 1.0), (0.1, 0.4, 1.0)):
+        direction = std * np.array([0.3, -0.5, 0.1, 0.6, 0.4]) / np.linalg.norm([0.3, -0.5, 0.1, 0.6, 0.4])
+        found = rule.integrate(lambda z: expit(mean + z @ direction))
+        assert abs(found.value - fine.integrate(lambda z: expit(mean + std * z[:, 0])).value) <= found.error
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: quadrature.smolyak(3, 2), "level: expected an integer >= 3"),
+    (lambda: quadrature.smolyak(0, 3), "dim: expected"),
+    (lambda: quadrature.smolyak(60, 9), "take sobol instead"),
+])
+def test_sparse_rules_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_a_constant_has_an_error_of_round_off_only():
     for make, sizes in RULES.values():
         found = make(1, sizes[0]).integrate(lambda z: 3 + 0 * z)

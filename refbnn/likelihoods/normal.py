@@ -17,6 +17,7 @@ class Normal(IndependentOutputs):
     """y_k ~ N(f_k, variance): ℓ = (f − y)²/(2σ²) + ½ log 2πσ². Canonical. Raises ValueError unless variance > 0."""
 
     variance: float
+    quadratic = True  # ℓ is a quadratic function of f
 
     def __post_init__(self):
         object.__setattr__(self, "variance", as_positive("variance", self.variance))

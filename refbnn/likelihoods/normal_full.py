@@ -23,6 +23,7 @@ class NormalFull:
     """
 
     log_concave = True  # Λ is never indefinite
+    quadratic = True  # ℓ is a quadratic function of f
 
     noise: Covariance
 

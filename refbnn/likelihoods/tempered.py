@@ -36,6 +36,11 @@ class Tempered:
         """Whether targets are of a finite set, as for `likelihood`."""
         return getattr(self.likelihood, "bounded", False)
 
+    @property
+    def quadratic(self) -> bool:
+        """Whether ℓ is a quadratic function of f, as for `likelihood`."""
+        return getattr(self.likelihood, "quadratic", False)
+
     def check_targets(self, y: object, num_data: int, num_outputs: int) -> Targets:
         """The targets that `likelihood` takes, or ValueError saying what was expected and what came."""
         return self.likelihood.check_targets(y, num_data, num_outputs)

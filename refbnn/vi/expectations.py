@@ -1,0 +1,283 @@
+"""How expectations under q are taken: over the parameters, over the outputs of a linear model, or in closed form.
+
+Each has `.loss(loss, q)` and `.prior(prior, q)`. Both return the expectation of a negative log density with the estimate of its
+error, of its gradient (p), of gradient times zᵀ (p p) for θ = mean + C z, and of second derivatives (p p). The expectation of a
+Gaussian prior is exact everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from refbnn import linalg
+from refbnn.gaussian import Gaussian
+from refbnn.loss import Loss
+from refbnn.quadrature import Integral, Replicated, Rule
+from refbnn.shapes import Matrix, Vector, expect_methods
+
+AT_ONCE = 2**18  # entries (points times parameters squared) of second derivatives that are computed together
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """E_q h for h = −log of a density: value, estimated error, E ∇h (p), E ∇h zᵀ (p p), E ∇²h (p p)."""
+
+    value: float
+    error: float
+    gradient: Vector
+    cross: Matrix
+    hessian: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class OverParameters:
+    """Sums over a rule for the p standard normals z of θ = mean + C z: for every model and prior, and few parameters."""
+
+    rule: Rule | Replicated
+
+    def __post_init__(self):
+        expect_methods("rule", self.rule, "integrate", "dim")
+
+    def loss(self, loss: Loss, q: Gaussian) -> LossOverParameters:
+        """E_q of the summed loss. Raises ValueError for a rule of another dimension than p."""
+        return LossOverParameters(loss, self._fitting(q), self.rule)
+
+    def prior(self, prior: object, q: Gaussian) -> Expected | PriorOverParameters:
+        """E_q[−log p(θ)], exact for a Gaussian prior, Eq. (expected-prior)."""
+        is_gaussian = hasattr(prior, "precision")
+        return gaussian_prior(prior, q) if is_gaussian else PriorOverParameters(prior, self._fitting(q), self.rule)
+
+    def _fitting(self, q: Gaussian) -> Gaussian:
+        if self.rule.dim != q.num_params:
+            raise ValueError(f"rule: expected one of dimension {q.num_params}, the number of parameters, got {self.rule.dim}")
+        return q
+
+
+@dataclass(frozen=True, eq=False)
+class OverOutputs:
+    """Sums over a rule for the k outputs of each datum, which are Gaussian under q: for networks affine in θ, of any size.
+
+    Needed are E r_n (k) and E Λ_n (k k) alone, Eq. (output-expectations); E ∇ℓ zᵀ is (E H) C, Eq. (price).
+    """
+
+    rule: Rule | Replicated
+
+    def __post_init__(self):
+        expect_methods("rule", self.rule, "integrate", "dim")
+
+    def loss(self, loss: Loss, q: Gaussian) -> LossOverOutputs:
+        """E_q of the summed loss. Raises ValueError for a network that is not affine in θ, or a rule not of dimension k."""
+        return _over_outputs(self, loss, q)
+
+    def prior(self, prior: object, q: Gaussian) -> Expected:
+        """E_q[−log p(θ)]. Raises ValueError for a prior that is not Gaussian."""
+        return gaussian_prior(prior, q)
+
+    def of_outputs(self, loss: Loss, mean: np.ndarray, covariance: np.ndarray) -> OutputExpectations:
+        """E ℓ, E r and E Λ for f_n ~ N(mean_n, covariance_n), means (n k) and covariances (n k k)."""
+        if self.rule.dim != mean.shape[1]:
+            raise ValueError(f"rule: expected one of dimension {mean.shape[1]}, the number of outputs, got {self.rule.dim}")
+        root, (n, k) = linalg.symmetric_root("covariance", covariance), mean.shape
+
+        def terms(z):
+            f = mean + np.einsum("jl,nkl->jnk", z, root)
+            y, likelihood = loss.y, loss.likelihood
+            parts = (-likelihood.log_prob(f, y).sum(1)[:, None], likelihood.residual(f, y), likelihood.curvature(f, y))
+            return np.concatenate([part.reshape(len(z), -1) for part in parts], axis=1)
+
+        sums = self.rule.integrate(terms)
+        r, curvature = sums.value[1:1 + n * k].reshape(n, k), sums.value[1 + n * k:].reshape(n, k, k)
+        return OutputExpectations(float(sums.value[0]), float(sums.error[0]), r, curvature)
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """Exact formulas where ℓ is quadratic in f and f affine in θ: E ℓ = ℓ(f̄) + ½ tr(Λ Cov f), Eq. (delta-method)."""
+
+    def loss(self, loss: Loss, q: Gaussian) -> LossOverOutputs:
+        """E_q of the summed loss. Raises ValueError for other networks and likelihoods."""
+        return _over_outputs(self, loss, q)
+
+    def prior(self, prior: object, q: Gaussian) -> Expected:
+        """E_q[−log p(θ)]. Raises ValueError for a prior that is not Gaussian."""
+        return gaussian_prior(prior, q)
+
+    def of_outputs(self, loss: Loss, mean: np.ndarray, covariance: np.ndarray) -> OutputExpectations:
+        """E ℓ, E r and E Λ for f_n ~ N(mean_n, covariance_n), means (n k) and covariances (n k k)."""
+        if not getattr(loss.likelihood, "quadratic", False):
+            name = type(loss.likelihood).__name__
+            raise ValueError(f"likelihood: expected one with a quadratic loss, such as Normal, got {name}; take OverOutputs")
+        curvature = loss.likelihood.curvature(mean, loss.y)
+        value = -loss.likelihood.log_prob(mean, loss.y).sum() + 0.5 * (curvature * covariance).sum()
+        round_off = 30 * (mean.size + 1) * np.finfo(float).eps * abs(value)
+        return OutputExpectations(float(value), round_off, loss.likelihood.residual(mean, loss.y), curvature)
+
+
+@dataclass(frozen=True, eq=False)
+class OutputExpectations:
+    """Σ_n E ℓ_n with its estimated error, E r (n k) and E Λ (n k k)."""
+
+    value: float
+    error: float
+    residual: np.ndarray
+    curvature: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class LossOverOutputs:
+    """E_q of the loss of a network affine in θ, from expectations over its outputs; J is its Jacobian (n k p)."""
+
+    outputs: OutputExpectations
+    J: np.ndarray
+    scale: Matrix
+
+    @property
+    def value(self) -> float:
+        """E Σ ℓ."""
+        return self.outputs.value
+
+    @property
+    def error(self) -> float:
+        """The estimated error of `value`."""
+        return self.outputs.error
+
+    @cached_property
+    def gradient(self) -> Vector:
+        """Σ_n J_nᵀ E r_n: (p)."""
+        return np.einsum("nkp,nk->p", self.J, self.outputs.residual)
+
+    @cached_property
+    def hessian(self) -> Matrix:
+        """Σ_n J_nᵀ (E Λ_n) J_n: (p p)."""
+        weighted = self.outputs.curvature @ self.J
+        p = self.J.shape[-1]
+        return linalg.symmetric_part(self.J.reshape(-1, p).T @ weighted.reshape(-1, p))
+
+    @property
+    def ggn(self) -> Matrix:
+        """The same: an affine network has no residual part. (p p)."""
+        return self.hessian
+
+    @property
+    def cross(self) -> Matrix:
+        """E ∇ℓ zᵀ = (E H) C: (p p)."""
+        return self.hessian @ self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class _OverParameters:
+    """E_q h from a rule for z in θ = mean + C z, for `of`, a loss or a prior. Second derivatives are summed when asked for."""
+
+    of: object
+    q: Gaussian
+    rule: Rule | Replicated
+
+    @property
+    def value(self) -> float:
+        """E h."""
+        return float(self._first.value[0])
+
+    @property
+    def error(self) -> float:
+        """The estimated error of `value`."""
+        return float(self._first.error[0])
+
+    @property
+    def gradient(self) -> Vector:
+        """E ∇h, Eq. (bonnet): (p)."""
+        return self._first.value[1:1 + self.q.num_params]
+
+    @property
+    def cross(self) -> Matrix:
+        """E ∇h zᵀ, the derivative of E h in C, Eq. (scale-gradient): (p p)."""
+        p = self.q.num_params
+        return self._first.value[1 + p:].reshape(p, p)
+
+    @cached_property
+    def _first(self) -> Integral:
+        """h, ∇h and ∇h zᵀ side by side: (1 + p + p²)."""
+        def terms(z):
+            value, gradient = self._value_and_gradient(self.q.from_normals(z))
+            cross = gradient[:, :, None] * z[:, None, :]
+            return np.concatenate([value[:, None], gradient, cross.reshape(len(z), -1)], axis=1)
+
+        return self.rule.integrate(terms)
+
+
+@dataclass(frozen=True, eq=False)
+class LossOverParameters(_OverParameters):
+    """E_q of the loss of any network."""
+
+    @cached_property
+    def hessian(self) -> Matrix:
+        """E H, with the true Hessian: (p p)."""
+        return self._second_order(lambda likelihood, f, y: likelihood.residual(f, y))
+
+    @cached_property
+    def ggn(self) -> Matrix:
+        """E G: (p p). E H − E G is the expected residual part, Eq. (expected-split)."""
+        return self._second_order(lambda likelihood, f, y: None)
+
+    def _value_and_gradient(self, theta):
+        return self.of.value_and_gradient(theta)
+
+    def _second_order(self, weights) -> Matrix:
+        """E of Σ JᵀΛJ + Σ v ∇²f with v = weights(likelihood, f, y): products with all unit vectors, many θ at once."""
+        p, likelihood, y = self.q.num_params, self.of.likelihood, self.of.y
+
+        def matrices(z):
+            at = self.of.net.evaluate(self.q.from_normals(z)[:, None], self.of.X)
+            f = at.f
+            return at.second_order_product(np.eye(p), likelihood.curvature(f, y), weights(likelihood, f, y))
+
+        def in_pieces(z):
+            return np.concatenate([matrices(part) for part in np.array_split(z, 1 + z.shape[0] * p * p // AT_ONCE)])
+
+        return linalg.symmetric_part(self.rule.integrate(in_pieces).value)
+
+
+@dataclass(frozen=True, eq=False)
+class PriorOverParameters(_OverParameters):
+    """E_q[−log p(θ)] for a prior that is not Gaussian."""
+
+    @cached_property
+    def hessian(self) -> Matrix:
+        """E of −∇² log p(θ): (p p)."""
+        return self.rule.integrate(
+            lambda z: np.array([self.of.negative_hessian(theta) for theta in self.q.from_normals(z)])
+        ).value
+
+    def _value_and_gradient(self, theta):
+        return -self.of.log_prob(theta), -self.of.gradient(theta)
+
+
+def gaussian_prior(prior: Gaussian, q: Gaussian) -> Expected:
+    """E_q[−log N(θ; m₀, P₀⁻¹)] = ½[(m − m₀)ᵀP₀(m − m₀) + tr(P₀Σ) − log |P₀| + p log 2π], Eq. (expected-prior), exactly."""
+    if not hasattr(prior, "precision"):
+        raise ValueError(f"prior: expected a Gaussian, got a {type(prior).__name__}; take OverParameters, which any prior suits")
+    scale, shift = q.scale(), q.mean - prior.mean
+    cross = prior.precision.matvec(scale.T).T
+    gradient = prior.precision.matvec(shift)
+    quadratic = shift @ gradient + (cross * scale).sum()
+    value = 0.5 * (quadratic - prior.precision.log_det() + q.num_params * np.log(2 * np.pi))
+    return Expected(float(value), 0.0, gradient, cross, prior.precision.matrix())
+
+
+def refuse_nonlinear(net: object) -> None:
+    """Raise ValueError unless f is affine in θ."""
+    if not net.is_linear:
+        raise ValueError(
+            f"net: expected a network that is linear in its parameters, got {type(net).__name__}; "
+            "take OverParameters, or Linearised(net, at=...)"
+        )
+
+
+def _over_outputs(how, loss: Loss, q: Gaussian) -> LossOverOutputs:
+    refuse_nonlinear(loss.net)
+    J = loss.net.jacobian(q.mean, loss.X)
+    half = q.precision.scale_transposed_matvec(J)
+    outputs = how.of_outputs(loss, loss.net.forward(q.mean, loss.X), half @ np.swapaxes(half, -1, -2))
+    return LossOverOutputs(outputs, J, q.scale())

@@ -1,0 +1,44 @@
+"""Independent parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refbnn.gaussian import Gaussian
+from refbnn.precision import Diagonal
+from refbnn.shapes import Matrix, Vector, as_array
+
+
+@dataclass(frozen=True)
+class MeanField:
+    """N(m, diag s²), φ = (m, log s). Closed under θ ↦ diag(a) θ + b."""
+
+    num_params: int
+
+    @property
+    def num_free(self) -> int:
+        """The length of φ."""
+        return 2 * self.num_params
+
+    def gaussian(self, phi: np.ndarray) -> Gaussian:
+        """The member at φ; `scale` is diag(s)."""
+        mean, log_std = as_array("phi", phi, "f", f=self.num_free).reshape(2, -1)
+        return Gaussian(mean, Diagonal(np.exp(-2 * log_std)))
+
+    def free(self, q: Gaussian) -> np.ndarray:
+        """φ of the member nearest to q in KL(member ‖ q): the mean of q, and 1/s² the diagonal of its precision."""
+        return np.concatenate([q.mean, -0.5 * np.log(q.precision.diagonal())])
+
+    def pull_back(self, phi: np.ndarray, mean_gradient: Vector, scale_gradient: Matrix) -> np.ndarray:
+        """The gradient in φ of what has these in m and in every entry of the scale, Eq. (pull-back)."""
+        return np.concatenate([mean_gradient, np.exp(phi[self.num_params:]) * np.diagonal(scale_gradient)])
+
+    def along(self, law: Matrix) -> np.ndarray:
+        """The entries of E[∂_iU (θ − m)_j] − δ_ij that vanish at an optimum: the diagonal."""
+        return np.diagonal(law)
+
+    def natural(self, matrix: Matrix) -> Diagonal:
+        """The precision of a member from a symmetric matrix: its diagonal. Raises ValueError unless that is positive."""
+        return Diagonal(np.diagonal(matrix))

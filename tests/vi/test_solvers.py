@@ -1,0 +1,310 @@
+"""Solvers: the same optimum by different ways, judged by laws that none of them knows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refbnn import Gaussian, Linearised, Posterior, laplace, likelihoods, optimize, priors, quadrature, vi
+from refbnn.gaussian import kl
+from refbnn.linalg import NotPositiveDefinite
+from refbnn.precision import Dense, FromScale
+from refbnn.vi import families
+from refbnn.vi.optimum import virial_residual
+from tests.judge import agree
+from tests.vi import problems
+from tests.vi.problems import OUTPUTS, RULE
+from tests.vi.test_bound import exact_posterior
+
+TWO = vi.OverParameters(RULE)
+SADDLE = Gaussian(np.array([0.1, 0.2]), Dense(12.0 * np.eye(2)))  # between the two modes, where E H is indefinite
+
+
+def close(one, two, digits=1e-7):
+    """Two approximations of one posterior, with distances in standard deviations; `digits` bounds what solver and rule leave."""
+    scale = np.linalg.inv(two.scale())
+    assert np.linalg.norm(scale @ (one.mean - two.mean)) < digits
+    assert np.linalg.norm(scale @ one.covariance() @ scale.T - np.eye(len(scale))) < digits
+
+
+# -- linear models ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_step_on_a_quadratic_energy_ends_at_the_posterior_from_anywhere():
+    """Eq. (learning-rule) with ρ = 1 is Newton's step."""
+    post = problems.regression()
+    p, exact = post.num_params, exact_posterior(post)
+    found = vi.natural_gradient(post, families.Full(p), vi.ClosedForm(), problems.gaussian(30, p), tolerance=1e-11)
+    assert found.converged and found.num_iterations == 1
+    agree(found.q.mean, exact.mean, terms=100)
+    agree(found.q.covariance(), exact.covariance(), terms=100)
+
+
+def test_every_solver_finds_the_posterior_of_a_quadratic_energy():
+    """Eq. (opper-archambeau): with a Gaussian likelihood the fixed point needs one step as well."""
+    post = problems.regression()
+    exact, family = exact_posterior(post), families.Full(post.num_params)
+    dual = vi.fixed_point(post, vi.ClosedForm())
+    assert dual.converged and dual.num_iterations == 1
+    close(dual.q, exact, 1e-11)
+    found = vi.quasi_newton(post, family, vi.ClosedForm(), problems.gaussian(31, post.num_params))
+    assert found.converged
+    close(found.q, exact, 1e-6)
+
+
+def test_three_solvers_and_two_ways_to_integrate_find_one_optimum():
+    """Eqs. (learning-rule), (opper-archambeau), (pull-back), (fixed-point), (virial): to the digits that the rules support."""
+    post, family = problems.logistic(), families.Full(2)
+    dual = vi.fixed_point(post, OUTPUTS)
+    found = [dual] + [
+        solve(how) for how in (OUTPUTS, TWO) for solve in (
+            lambda how: vi.natural_gradient(post, family, how, post.prior, tolerance=1e-10),
+            lambda how: vi.quasi_newton(post, family, how, post.prior, tolerance=1e-8))
+    ]
+    for optimum in found:
+        assert optimum.converged and optimum.elbo.error < 1e-6
+        assert max(optimum.mean_residual, optimum.precision_residual, optimum.virial_residual) < 3e-7
+        close(optimum.q, dual.q)
+        assert abs(optimum.elbo.value - dual.elbo.value) < optimum.elbo.error + dual.elbo.error
+
+
+def test_the_fixed_point_has_one_curvature_a_datum():
+    """Eq. (opper-archambeau): Σ⁻¹ − P₀ = Jᵀ E[Λ] J, and over functions (JΣJᵀ)⁻¹ − K⁻¹ is diagonal."""
+    post = problems.logistic(inputs=4, num_data=3)
+    q = vi.fixed_point(post, OUTPUTS).q
+    J = post.net.jacobian(q.mean, post.X)[:, 0]
+    K, S = J @ np.linalg.inv(post.prior.precision.matrix()) @ J.T, J @ q.covariance() @ J.T
+    added = np.linalg.inv(S) - np.linalg.inv(K)
+    assert np.abs(added - np.diag(np.diagonal(added))).max() < 1e-11 * np.abs(added).max()
+    m, s = post.net.forward(q.mean, post.X)[:, 0], np.sqrt(np.diagonal(S))
+    z, w = np.polynomial.hermite_e.hermegauss(60)
+    sigma = 1 / (1 + np.exp(-(m + s * z[:, None])))
+    agree(np.diagonal(added), (w / w.sum()) @ (sigma * (1 - sigma)), terms=1, condition=1e5)
+    agree(post.prior.precision.matrix() + J.T * np.diagonal(added) @ J, q.precision.matrix(), terms=1, condition=1e5)
+
+
+def test_the_divergence_over_weights_is_that_over_functions_at_the_fixed_point():
+    """Eq. (weight-function-kl)."""
+    post = problems.logistic(inputs=4, num_data=3)
+    q, prior = vi.fixed_point(post, OUTPUTS).q, post.prior
+    J = post.net.jacobian(q.mean, post.X)[:, 0]
+
+    def over_functions(g):
+        return Gaussian(J @ g.mean, Dense(np.linalg.inv(J @ g.covariance() @ J.T)))
+
+    agree(kl(over_functions(q), over_functions(prior)), kl(q, prior), terms=1, condition=1e6)
+    other = problems.gaussian(32, 5)
+    assert kl(over_functions(other), over_functions(prior)) < 0.9 * kl(other, prior)
+
+
+def test_the_fixed_point_holds_for_several_outputs():
+    """Softmax with three classes, a curvature matrix a datum: the natural gradient agrees."""
+    rng = np.random.default_rng(33)
+    net = problems.Mlp((2, 3), ())
+    post = Posterior(net, likelihoods.Categorical(), priors.isotropic(9, 0.8), rng.normal(size=(5, 2)), rng.integers(0, 3, 5))
+    how = vi.OverOutputs(quadrature.gauss_hermite(3, 8))
+    dual, found = vi.fixed_point(post, how), vi.natural_gradient(post, families.Full(9), how, post.prior)
+    assert dual.converged and found.converged
+    close(dual.q, found.q, 1e-8)
+
+
+def test_a_damped_step_ends_at_the_same_fixed_point():
+    post = problems.logistic()
+    close(vi.fixed_point(post, OUTPUTS, step=0.6).q, vi.fixed_point(post, OUTPUTS).q, 1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "bernoulli"])
+def test_the_bound_of_a_linear_model_is_concave_in_mean_and_cholesky_factor(likelihood):
+    """Eq. (concavity) (Challis & Barber 2013): along every segment; not in the logarithms of the diagonal."""
+    post = problems.logistic()
+    if likelihood == "normal":
+        post = Posterior(post.net, likelihoods.Normal(0.3), post.prior, post.X, post.y)
+    rng = np.random.default_rng(34)
+
+    def bound(mean, L):
+        return vi.elbo(post, Gaussian(mean, FromScale(L)), OUTPUTS).value
+
+    for _ in range(41):
+        ends = [(2 * rng.normal(size=2), np.tril(rng.normal(size=(2, 2)) * [[0, 1], [1, 0]]) + np.diag(rng.gamma(1.0, size=2)))
+                for _ in range(2)]
+        (m0, L0), (m1, L1) = ends
+        middle = bound((m0 + m1) / 2, (L0 + L1) / 2)
+        assert middle > 0.5 * (bound(m0, L0) + bound(m1, L1)) - 1e-9
+
+
+# -- the linearised network -------------------------------------------------------------------------------------------------
+
+
+def test_vi_on_the_linearised_network_is_gauss_newton_laplace_for_gaussian_noise():
+    """Eq. (linearised-vi): every family member apart, the exact posterior of f_lin, to round-off, at a mode."""
+    linear, mode = problems.linearised()
+    post = problems.network()
+    q = laplace.at(mode, post.prior.precision + post.loss.ggn(mode))
+    for found in (vi.fixed_point(linear, vi.ClosedForm()),
+                  vi.natural_gradient(linear, families.Full(2), vi.ClosedForm(), linear.prior)):
+        assert found.converged
+        agree(found.q.covariance(), q.covariance(), terms=100, condition=10)
+        agree(found.q.mean, mode, terms=100, condition=1e3)
+        agree(found.elbo.value, laplace.log_evidence(linear.log_prob(mode), q), terms=100, condition=10)
+
+
+def test_vi_on_the_linearised_network_is_no_laplace_for_other_likelihoods():
+    """E Λ is not Λ at the mode; and neither is it VI of the network itself."""
+    post = problems.network(11, "bernoulli")
+    mode = optimize.maximize(post, np.array([1.0, 1.0])).theta
+    linear = Posterior(Linearised(post.net, at=mode), post.likelihood, post.prior, post.X, post.y)
+    found = vi.fixed_point(linear, OUTPUTS)
+    q = laplace.at(mode, post.prior.precision + post.loss.ggn(mode))
+    assert found.converged and found.virial_residual < 1e-8
+    assert kl(found.q, q) > 1e-3
+    assert vi.elbo(linear, found.q, OUTPUTS).value > vi.elbo(linear, q, OUTPUTS).value + 1e-3
+
+
+def test_the_linearised_network_has_no_expected_residual_part():
+    """Eq. (expected-split): E_q H = E_q G there, and by sums over parameters as well."""
+    linear, _ = problems.linearised()
+    at = vi.elbo(linear, problems.gaussian(35, 2, 0.4), TWO).loss
+    agree(at.hessian, at.ggn, terms=len(RULE.points))
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [families.Full(2), families.MeanField(2)], ids=["full", "mean_field"])
+def test_first_and_second_derivatives_find_one_optimum_of_a_network(family):
+    """Eqs. (learning-rule), (fixed-point), (virial): BFGS knows gradients only, the learning rule Hessians only."""
+    post = problems.network()
+    one = vi.quasi_newton(post, family, TWO, problems.start())
+    two = vi.natural_gradient(post, family, TWO, problems.start(), step=0.5, tolerance=1e-9)
+    assert one.converged and two.converged
+    for optimum in (one, two):
+        assert max(optimum.mean_residual, optimum.precision_residual, optimum.virial_residual) < 1e-6
+    close(one.q, two.q, 1e-6)
+
+
+def test_two_rules_find_one_optimum_to_the_digits_that_they_support():
+    post, family = problems.network(), families.Full(2)
+    best = problems.optimum()
+    for rule, digits in ((quadrature.gauss_hermite(2, 20), 1e-4), (quadrature.trapezoid(2, 61), 1e-6)):
+        found = vi.quasi_newton(post, family, vi.OverParameters(rule), problems.start())
+        assert found.converged
+        close(found.q, best.q, digits)
+        assert abs(found.elbo.value - best.elbo.value) < found.elbo.error + best.elbo.error
+
+
+def test_the_gauss_newton_rule_ends_elsewhere_and_says_so():
+    """Eq. (expected-split): its own equations hold, the bound's do not."""
+    post = problems.network()
+    true, found = problems.optimum(), vi.natural_gradient(post, families.Full(2), TWO, problems.start(), vi.ggn, step=0.5)
+    assert found.converged and found.residual < 1e-8
+    assert found.precision_residual > 0.05 and found.virial_residual > 0.05
+    assert found.elbo.value < true.elbo.value - 1e-3
+
+
+def test_the_optimum_beats_laplace_and_the_smaller_family():
+    post = problems.network()
+    mode = optimize.maximize(post, np.array([1.2, 0.9])).theta
+    full, mean_field = problems.optimum(), problems.optimum(family="mean_field")
+    for q in (laplace.at(mode, post.negative_hessian(mode)), laplace.at(mode, post.prior.precision + post.loss.ggn(mode)),
+              mean_field.q):
+        assert vi.elbo(post, q, TWO).value < full.elbo.value
+    evidence = problems.grid("network").log_evidence()
+    assert full.elbo.value < evidence.value < vi.eubo(post, full.q, problems.grid("network").expect).value
+
+
+FAMILIES = ("full", "mean_field", "per_layer", "kronecker", "low_rank")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_virial_law_holds_at_the_optimum_of_every_family(name):
+    """Eq. (virial): for a 2-3-1 network with draws in place of integrals, to the tolerance of the solver, not of the draws."""
+    post = problems.deep()
+    p = post.num_params
+    family = {"full": families.Full(p), "mean_field": families.MeanField(p), "per_layer": families.per_layer(post.net),
+              "kronecker": families.kronecker(post.net), "low_rank": families.LowRank(p, 1)}[name]
+    how = vi.OverParameters(quadrature.sobol(p, 32, 2, np.random.default_rng(36)))
+    found = vi.quasi_newton(post, family, how, post.prior, tolerance=1e-5)
+    assert found.converged
+    assert found.virial_residual < 1e-5 < 1e-2 < found.precision_residual  # the draws do not know Stein's lemma
+    away = vi.elbo(post, family.gaussian(family.free(found.q) + 0.1), how)
+    assert virial_residual(family, away) > 0.05
+
+
+def test_several_starts_are_ordered_by_their_bound_after_convergence():
+    post, family = problems.network(), families.MeanField(2)
+    starts = [Gaussian(np.array(m), Dense(6.0 * np.eye(2))) for m in ([1.2, 0.9], [-1.2, -0.9], [0.05, -0.02])]
+    found = vi.multi_start(lambda start: vi.quasi_newton(post, family, TWO, start), starts)
+    assert len(found) == 3 and found[0].converged
+    assert [o.elbo.value for o in found] == sorted((o.elbo.value for o in found), reverse=True)
+    agree(np.abs(found[0].q.mean), np.abs(found[1].q.mean), terms=1, condition=1e9)  # copies under the change of both signs
+
+
+def test_a_solver_that_does_not_converge_says_so():
+    post = problems.network()
+    for found in (vi.quasi_newton(post, families.Full(2), TWO, problems.start(), max_iterations=2),
+                  vi.natural_gradient(post, families.Full(2), TWO, problems.start(), step=0.1, max_iterations=2),
+                  vi.fixed_point(problems.logistic(), OUTPUTS, max_iterations=2)):
+        assert not found.converged and found.residual > 1e-4 and found.num_iterations == 2
+
+
+# -- hyper-parameters, temperature ------------------------------------------------------------------------------------------
+
+
+def test_the_bound_at_its_optimum_moves_with_the_prior_as_if_q_stood_still():
+    """Eq. (envelope): d ELBO*/d log λ = p/2 − ½ λ E_q‖θ‖², against a difference of two optima."""
+    post, h = problems.network(), 1e-3
+
+    def best(log_precision):
+        changed = Posterior(post.net, post.likelihood, priors.isotropic(2, np.exp(log_precision)), post.X, post.y)
+        return vi.quasi_newton(changed, families.Full(2), TWO, problems.start())
+
+    at, eta = best(np.log(0.8)), np.log(0.8)
+    second_moment = at.q.mean @ at.q.mean + np.trace(at.q.covariance())
+    slope = 1 - 0.5 * 0.8 * second_moment
+    found = (best(eta + h).elbo.value - best(eta - h).elbo.value) / (2 * h)
+    assert abs(found - slope) < 1e-5 and abs(slope) > 0.1
+
+
+def test_data_counted_twice_are_data_at_half_the_temperature():
+    post = problems.logistic()
+    twice = Posterior(post.net, post.likelihood, post.prior, np.tile(post.X, (2, 1)), np.tile(post.y, (2, 1)))
+    one, two = vi.fixed_point(twice, OUTPUTS), vi.fixed_point(post.tempered(2.0), OUTPUTS)
+    close(one.q, two.q, 1e-9)
+    agree(one.elbo.value, two.elbo.value, terms=1000)
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attempt, error, message", [
+    (lambda: vi.elbo(problems.network(), problems.gaussian(1, 3), TWO), ValueError, "q: expected 2 parameters"),
+    (lambda: vi.elbo(problems.network(), problems.start(), OUTPUTS).value, ValueError, "linear in its parameters, got Mlp"),
+    (lambda: vi.elbo(problems.network(), problems.start(), vi.ClosedForm()).value, ValueError, "take OverParameters"),
+    (lambda: vi.elbo(problems.logistic(), problems.start(), vi.ClosedForm()).value, ValueError, "quadratic loss.*got Bernoulli"),
+    (lambda: vi.elbo(problems.logistic(), problems.start(), TWO.rule), ValueError, "how: expected an object with loss, prior"),
+    (lambda: vi.elbo(problems.regression(), problems.gaussian(1, 8), OUTPUTS).value, ValueError, "dimension 2, the number of"),
+    (lambda: vi.elbo(problems.deep(), problems.gaussian(1, 13), TWO).value, ValueError, "dimension 13, the number of parameters"),
+    (lambda: vi.OverParameters(3), ValueError, "rule: expected an object"),
+    (lambda: vi.fixed_point(problems.network(), OUTPUTS), ValueError, "linear in its parameters"),
+    (lambda: vi.fixed_point(problems.logistic(), TWO), ValueError, "how: expected an object with of_outputs"),
+    (lambda: vi.natural_gradient(problems.network(), families.LowRank(2, 1), TWO, problems.start()), ValueError, "with natural"),
+    (lambda: vi.natural_gradient(problems.network(), families.Full(2), TWO, SADDLE), NotPositiveDefinite,
+     "step: expected one that stays in the family, got 1, where precision"),
+    (lambda: vi.natural_gradient(problems.network(), families.Full(2), TWO, problems.start(), step=0.0), ValueError, "step"),
+    (lambda: vi.multi_start(None, []), ValueError, "starts: expected at least one"),
+    (lambda: vi.iwae(problems.network(), problems.start(), np.zeros((1, 3, 2))), ValueError, "at least two estimates"),
+])
+def test_what_cannot_be_done_is_refused(attempt, error, message):
+    with pytest.raises(error, match=message):
+        attempt()
+
+
+def test_a_prior_that_is_not_gaussian_is_refused_over_outputs_and_taken_over_parameters():
+    base = problems.logistic()
+    post = Posterior(base.net, base.likelihood, priors.StudentT(2, 1.0, 4.0), base.X, base.y)
+    with pytest.raises(ValueError, match="prior: expected a Gaussian, got a StudentT"):
+        vi.elbo(post, problems.start(), OUTPUTS).value
+    with pytest.raises(ValueError, match="posterior.prior: expected an object"):
+        vi.fixed_point(post, OUTPUTS)
+    found = vi.quasi_newton(post, families.Full(2), TWO, problems.start())
+    assert found.converged and found.precision_residual < 1e-5
