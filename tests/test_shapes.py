@@ -12,7 +12,7 @@ import pytest
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
 from refbnn import activations, blocks, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker, laplace, likelihoods
-from refbnn import low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third
+from refbnn import low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third, vi
 from refbnn.precision import Diagonal
 from refbnn.rows import Rows
 from refbnn.samplers import Hmc, Streams
@@ -34,6 +34,9 @@ MEMBERS += [f"predict.{name}" for name in ("functions", "targets", "binary", "cl
 MEMBERS += [f"diagnostics.{name}" for name in ("mixing", "effective", "errors", "energy", "weights", "table")]
 MEMBERS += [f"evidence.{name}" for name in ("estimate", "proposals", "path", "importance_sampling", "bridge_sampling",
                                             "thermodynamic_integration", "annealing", "bidirectional")]
+MEMBERS += [f"vi.{name}" for name in ("objective", "expectations", "optimum", "natural", "quasi_newton", "fixed_point", "bounds",
+                                      "estimators", "diagnosis")]
+MEMBERS += [f"vi.families.{name}" for name in ("full", "mean_field", "independent", "matrix_normal", "low_rank")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
 TARGETS = {
     "Normal": (lambda rng: rng.normal(size=(N, K))),
@@ -82,6 +85,7 @@ def call_everything():
     net.flatten(net.unflatten(theta))
     activations.leaky_relu(0.1)
     call_hyper(rng)
+    call_vi(rng)
 
 
 def call_predict(linear, likelihood, q, X_new):
@@ -188,6 +192,39 @@ def call_hyper(rng):
     hyper.per_parameter(net.num_params)
     hyper.maximize(families[0], hyper.ggn, np.zeros(2), start)
     hyper.online(families[0], hyper.ggn, np.zeros(2), start, 2)
+
+
+def call_vi(rng):
+    """Families, bounds, solvers and estimators, on a linear model and on a small network with a prior that is not Gaussian."""
+    net, X, y = Mlp((D, K), ()), rng.normal(size=(N, D)), rng.integers(0, 2, (N, K)).astype(float)
+    p, deep = net.num_params, Mlp((D, 2, K), activations.relu)
+    post = Posterior(net, likelihoods.Bernoulli(), priors.isotropic(p, 1.3), X, y)
+    normal = Posterior(net, likelihoods.Normal(0.37), post.prior, X, y)
+    wide = Posterior(deep, likelihoods.Bernoulli(), priors.StudentT(deep.num_params, 0.5, 3.0), X, y)
+    over_outputs = vi.OverOutputs(quadrature.gauss_hermite(K, 4))
+    over_parameters = vi.OverParameters(quadrature.smolyak(p, 3))
+    for family in (vi.families.Full(p), vi.families.MeanField(p), vi.families.per_layer(net), vi.families.kronecker(net),
+                   vi.families.LowRank(p, 2)):
+        call_gaussian(family.gaussian(family.free(post.prior)), rng, (DRAWS,))
+        vi.quasi_newton(post, family, over_outputs, post.prior, max_iterations=2)
+    for family in (vi.families.Full(p), vi.families.MeanField(p), vi.families.per_layer(net)):
+        family.natural(np.eye(p))
+    vi.natural_gradient(post, vi.families.Full(p), over_outputs, post.prior, vi.ggn, max_iterations=2)
+    found = vi.fixed_point(normal, vi.ClosedForm())
+    vi.hessian(found.elbo)
+    for how, target in ((over_outputs, post), (over_parameters, post), (vi.ClosedForm(), normal)):
+        how.loss(target.loss, found.q), how.prior(target.prior, found.q)
+    q = priors.isotropic(deep.num_params, 2.0)
+    vi.elbo(wide, q, vi.OverParameters(quadrature.smolyak(deep.num_params, 3))).energy_hessian
+    for estimate in (vi.estimators.pathwise, vi.estimators.sticking_the_landing, vi.estimators.score):
+        estimate(post, found.q, rng.normal(size=(DRAWS, p)))
+    vi.estimators.local_reparametrisation(post, found.q, rng.normal(size=(DRAWS, N, K)))
+    vi.estimators.mini_batch(post, np.array([0, 2]))
+    vi.iwae(post, found.q, rng.normal(size=(DRAWS, M, p)))
+    vi.eubo(post, found.q, quadrature.draws(found.q.sample(rng, (DRAWS,))).integrate)
+    vi.mean_field_gap(found.q.covariance())
+    vi.conservation(q, q, vi.rescaling(deep, 0, 1))
+    vi.units(deep, q, q)
 
 
 def call_network(net, rng, batch, X):

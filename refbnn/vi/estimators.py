@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from refbnn.posterior import Posterior
 from refbnn.shapes import Draws, as_array, as_indices
 from refbnn.vi.bounds import log_weights
 from refbnn.vi.expectations import gaussian_prior, refuse_nonlinear
+
+Noise = Annotated[np.ndarray, "t n k"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ def score(posterior: object, q: Gaussian, z: Draws) -> Gradients:
     return Gradients(weights[:, None] * (z @ inverse.T), weights[:, None, None] * of_scale)
 
 
-def local_reparametrisation(posterior: object, q: Gaussian, noise: np.ndarray) -> Gradients:
+def local_reparametrisation(posterior: object, q: Gaussian, noise: Noise) -> Gradients:
     """Pathwise through f_n = f̄_n + R_n ε_n with independent ε (t n k) for every datum, Eq. (local) (Kingma et al. 2015).
 
     For networks affine in θ with a Gaussian prior. Each f_n has its law under q, but data are independent here, so that their

@@ -6,6 +6,7 @@ import numpy as np
 
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import as_count, as_positive, expect_methods
+from refbnn.vi.families.arrays import Free
 from refbnn.vi.objective import Elbo, elbo
 from refbnn.vi.optimum import Optimum, describe, mean_residual, virial_residual
 
@@ -46,7 +47,7 @@ def quasi_newton(
     return describe(family, at, residual, tolerance, taken)
 
 
-def gradient(family: object, phi: np.ndarray, at: Elbo) -> np.ndarray:
+def gradient(family: object, phi: Free, at: Elbo) -> Free:
     """∂ELBO/∂φ at the member φ of the family, Eq. (pull-back): (f)."""
     return family.pull_back(phi, at.mean_gradient, at.scale_gradient)
 

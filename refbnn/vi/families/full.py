@@ -9,6 +9,7 @@ import numpy as np
 from refbnn.gaussian import Gaussian
 from refbnn.precision import Dense, FromScale
 from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.vi.families.arrays import Free
 from refbnn.vi.families.triangular import lower, lower_gradient, lower_part, num_lower, pack_lower
 
 
@@ -23,16 +24,16 @@ class Full:
         """The length of φ."""
         return self.num_params + num_lower(self.num_params)
 
-    def gaussian(self, phi: np.ndarray) -> Gaussian:
+    def gaussian(self, phi: Free) -> Gaussian:
         """The member at φ; `scale` is L."""
         phi = as_array("phi", phi, "f", f=self.num_free)
         return Gaussian(phi[:self.num_params], FromScale(lower(phi[self.num_params:], self.num_params)))
 
-    def free(self, q: Gaussian) -> np.ndarray:
+    def free(self, q: Gaussian) -> Free:
         """φ of q."""
         return np.concatenate([q.mean, pack_lower(np.linalg.cholesky(q.covariance()))])
 
-    def pull_back(self, phi: np.ndarray, mean_gradient: Vector, scale_gradient: Matrix) -> np.ndarray:
+    def pull_back(self, phi: Free, mean_gradient: Vector, scale_gradient: Matrix) -> Free:
         """The gradient in φ of what has these in m and in every entry of L, Eq. (pull-back)."""
         L = lower(phi[self.num_params:], self.num_params)
         return np.concatenate([mean_gradient, lower_gradient(L, scale_gradient)])

@@ -10,6 +10,7 @@ from refbnn.blocks import BlockDiagonal
 from refbnn.gaussian import Gaussian
 from refbnn.precision import Dense
 from refbnn.shapes import Matrix, Vector, as_array, expect_methods
+from refbnn.vi.families.arrays import Free
 from refbnn.vi.families.full import Full
 from refbnn.vi.families.matrix_normal import MatrixNormal
 
@@ -35,20 +36,20 @@ class Independent:
         """The length of φ."""
         return sum(part.num_free for part in self.parts)
 
-    def gaussian(self, phi: np.ndarray) -> Gaussian:
+    def gaussian(self, phi: Free) -> Gaussian:
         """The member at φ."""
         phi = as_array("phi", phi, "f", f=self.num_free)
         members = [part.gaussian(phi[own]) for part, own, _ in self._pieces()]
         return Gaussian(np.concatenate([q.mean for q in members]), BlockDiagonal(tuple(q.precision for q in members)))
 
-    def free(self, q: Gaussian) -> np.ndarray:
+    def free(self, q: Gaussian) -> Free:
         """φ of each block given the mean of all others, put side by side."""
         P = q.precision.matrix()
         return np.concatenate([
             part.free(Gaussian(q.mean[span], Dense(P[span, span]))) for part, _, span in self._pieces()
         ])
 
-    def pull_back(self, phi: np.ndarray, mean_gradient: Vector, scale_gradient: Matrix) -> np.ndarray:
+    def pull_back(self, phi: Free, mean_gradient: Vector, scale_gradient: Matrix) -> Free:
         """The gradient in φ of what has these in the mean and in every entry of the scale, Eq. (pull-back)."""
         return np.concatenate([
             part.pull_back(phi[own], mean_gradient[span], scale_gradient[span, span]) for part, own, span in self._pieces()

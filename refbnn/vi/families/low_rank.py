@@ -9,6 +9,7 @@ import numpy as np
 from refbnn.gaussian import Gaussian
 from refbnn.low_rank import LowRankPlusDiagonal
 from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.vi.families.arrays import Free
 
 SMALLEST_START = 0.01  # V = 0 is a stationary point in V: a start keeps away from it
 
@@ -33,12 +34,12 @@ class LowRank:
         """The length of φ."""
         return self.num_params * (2 + self.rank)
 
-    def gaussian(self, phi: np.ndarray) -> Gaussian:
+    def gaussian(self, phi: Free) -> Gaussian:
         """The member at φ; `scale` is D^(−½) (I + V Vᵀ)^(−½)."""
         mean, D, V = self._split(as_array("phi", phi, "f", f=self.num_free))
         return Gaussian(mean, LowRankPlusDiagonal(np.sqrt(D)[:, None] * V, D))
 
-    def free(self, q: Gaussian) -> np.ndarray:
+    def free(self, q: Gaussian) -> Free:
         """A start near q, not a projection: D the inverse variances, V leading eigenpairs of what is left of the precision."""
         D = 1 / np.diagonal(q.covariance())
         root = np.sqrt(D)
@@ -46,7 +47,7 @@ class LowRank:
         excess = np.maximum(values[::-1][:self.rank] - 1, SMALLEST_START)
         return np.concatenate([q.mean, np.log(D), (vectors[:, ::-1][:, :self.rank] * np.sqrt(excess)).ravel()])
 
-    def pull_back(self, phi: np.ndarray, mean_gradient: Vector, scale_gradient: Matrix) -> np.ndarray:
+    def pull_back(self, phi: Free, mean_gradient: Vector, scale_gradient: Matrix) -> Free:
         """The gradient in φ of what has these in the mean and in every entry of the scale, Eq. (pull-back).
 
         For K = A^(−½) with eigenpairs (s_i², w_i) of A the derivative is −(wᵢᵀ dA wⱼ)/(s_i s_j (s_i + s_j)) in the eigenbasis.

@@ -9,6 +9,7 @@ import numpy as np
 from refbnn import kronecker
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.vi.families.arrays import Free
 from refbnn.vi.families.triangular import lower, lower_gradient, lower_part, num_lower, pack_lower
 
 
@@ -34,19 +35,19 @@ class MatrixNormal:
         """The length of φ."""
         return self.num_params + num_lower(self.units) + num_lower(self.inputs) - 1
 
-    def gaussian(self, phi: np.ndarray) -> Gaussian:
+    def gaussian(self, phi: Free) -> Gaussian:
         """The member at φ."""
         phi = as_array("phi", phi, "f", f=self.num_free)
         return Gaussian(phi[:self.num_params], kronecker.MatrixNormal(*self._factors(phi), self.bias))
 
-    def free(self, q: Gaussian) -> np.ndarray:
+    def free(self, q: Gaussian) -> Free:
         """φ of q if it is a member; else with factors proportional to the partial traces of its covariance."""
         of_units, of_inputs = self._partial_traces(q.covariance())
         A = np.linalg.cholesky(of_inputs)
         B = np.linalg.cholesky(of_units / np.trace(of_units))
         return np.concatenate([q.mean, pack_lower(B * A[0, 0]), pack_lower(A / A[0, 0])[1:]])
 
-    def pull_back(self, phi: np.ndarray, mean_gradient: Vector, scale_gradient: Matrix) -> np.ndarray:
+    def pull_back(self, phi: Free, mean_gradient: Vector, scale_gradient: Matrix) -> Free:
         """The gradient in φ of what has these in the mean and in every entry of the scale B ⊗ A, Eq. (pull-back)."""
         B, A = self._factors(phi)
         S = self._four_axes(scale_gradient)

@@ -9,6 +9,7 @@ import numpy as np
 from refbnn.gaussian import Gaussian
 from refbnn.precision import Diagonal
 from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.vi.families.arrays import Free
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,16 @@ class MeanField:
         """The length of φ."""
         return 2 * self.num_params
 
-    def gaussian(self, phi: np.ndarray) -> Gaussian:
+    def gaussian(self, phi: Free) -> Gaussian:
         """The member at φ; `scale` is diag(s)."""
         mean, log_std = as_array("phi", phi, "f", f=self.num_free).reshape(2, -1)
         return Gaussian(mean, Diagonal(np.exp(-2 * log_std)))
 
-    def free(self, q: Gaussian) -> np.ndarray:
+    def free(self, q: Gaussian) -> Free:
         """φ of the member nearest to q in KL(member ‖ q): the mean of q, and 1/s² the diagonal of its precision."""
         return np.concatenate([q.mean, -0.5 * np.log(q.precision.diagonal())])
 
-    def pull_back(self, phi: np.ndarray, mean_gradient: Vector, scale_gradient: Matrix) -> np.ndarray:
+    def pull_back(self, phi: Free, mean_gradient: Vector, scale_gradient: Matrix) -> Free:
         """The gradient in φ of what has these in m and in every entry of the scale, Eq. (pull-back)."""
         return np.concatenate([mean_gradient, np.exp(phi[self.num_params:]) * np.diagonal(scale_gradient)])
 
