@@ -74,8 +74,8 @@ def local_reparametrisation(posterior: object, q: Gaussian, noise: Noise) -> Gra
     return Gradients(-np.einsum("nkp,tnk->tp", J, r) - prior.gradient, _inverse_transposed(q) - cross - prior.cross)
 
 
-def mini_batch(posterior: Posterior, batch: np.ndarray) -> Posterior:
-    """The data with indices `batch` standing for all: their log-likelihood times N/B, Eq. (mini-batch), the prior once.
+def mini_batch(posterior: Posterior, batch: np.ndarray) -> object:
+    """A Posterior in which the data with indices `batch` stand for all: their log-likelihood times N/B, Eq. (mini-batch), the prior once.
 
     Averaged over batches its log density, gradient and ELBO are those of `posterior`. With the plain sum over the batch they
     would be those of a posterior with B/N of the data.
