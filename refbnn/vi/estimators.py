@@ -75,10 +75,10 @@ def local_reparametrisation(posterior: object, q: Gaussian, noise: Noise) -> Gra
 
 
 def mini_batch(posterior: Posterior, batch: np.ndarray) -> object:
-    """A Posterior in which the data with indices `batch` stand for all: their log-likelihood times N/B, Eq. (mini-batch), the prior once.
+    """A Posterior in which the data with indices `batch` stand for all, Eq. (mini-batch): their log-likelihood times N/B.
 
-    Averaged over batches its log density, gradient and ELBO are those of `posterior`. With the plain sum over the batch they
-    would be those of a posterior with B/N of the data.
+    The prior counts once. Averaged over batches its log density, gradient and ELBO are those of `posterior`; with the plain sum
+    over the batch they would be those of a posterior with B/N of the data.
     """
     chosen = as_indices(batch, len(posterior.X))
     likelihood = Tempered(posterior.likelihood, len(chosen) / len(posterior.X))
