@@ -17,8 +17,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-SELF = {"p": "num_params", "d": "num_inputs", "k": "num_outputs", "n": "num_data", "h": "num_hyper", "f": "num_free", "m": "num_new",
-        "*s": "batch"}
+SELF = {"p": "num_params", "d": "num_inputs", "k": "num_outputs", "n": "num_data", "h": "num_hyper", "m": "num_new",
+        "f": "num_free", "*s": "batch"}
 COUNTS = {"num_params": "p", "num_data": "n", "num_outputs": "k"}  # arguments that are a letter's size
 
 

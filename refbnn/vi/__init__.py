@@ -22,10 +22,10 @@ from refbnn.vi.fixed_point import fixed_point
 from refbnn.vi.natural import ggn, hessian, natural_gradient
 from refbnn.vi.objective import Elbo, elbo
 from refbnn.vi.optimum import Optimum, multi_start
-from refbnn.vi.quasi_newton import quasi_newton
+from refbnn.vi.quasi_newton import gradient, quasi_newton
 
 __all__ = [
     "ClosedForm", "Elbo", "Optimum", "OverOutputs", "OverParameters", "Units", "conservation", "elbo", "estimators", "eubo",
-    "families", "fixed_point", "ggn", "hessian", "iwae", "log_weights", "mean_field_gap", "multi_start", "natural_gradient",
-    "quasi_newton", "rescaling", "units",
+    "families", "fixed_point", "ggn", "gradient", "hessian", "iwae", "log_weights", "mean_field_gap", "multi_start",
+    "natural_gradient", "quasi_newton", "rescaling", "units",
 ]

@@ -61,6 +61,15 @@ def test_the_covariance_of_a_matrix_normal_is_a_kronecker_product_in_the_order_o
     assert BlockShape(2, 3, True).num_params == precision.num_params == 6
 
 
+def test_low_rank_plus_diagonal_is_a_precision():
+    """Eq. (low-rank-family): P_ij = √d_i (δ_ij + Σ_r V_ir V_jr) √d_j, by a loop."""
+    family, phi, q = member("low_rank")
+    root, V = np.exp(0.5 * phi[P:2 * P]), phi[2 * P:].reshape(P, 2)
+    plain = [[root[i] * ((i == j) + V[i] @ V[j]) * root[j] for j in range(P)] for i in range(P)]
+    agree(q.precision.matrix(), plain, terms=10)
+    agree(q.covariance(), np.linalg.inv(plain), terms=P, condition=100)
+
+
 @each
 def test_the_gradient_by_hand_is_that_of_the_bound(name):
     """Eq. (pull-back): the remainder of first order along a dense direction falls as h²."""
