@@ -88,7 +88,7 @@ def test_without_data_the_prior_is_optimal_and_the_bound_zero():
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_importance_weighting_raises_the_bound_draw_by_draw(k):
-    """Eq. (iwae): with the same draws, k of them at a time against 2k, the order holds without any noise."""
+    """Eq. (importance-weighted-bound): with the same draws, k of them at a time against 2k, the order holds without any noise."""
     post, q, t = problems.network(), problems.gaussian(1, 2, 0.4), 211
     z = np.random.default_rng(5).normal(size=(t, 2 * k, 2))
     few = vi.iwae(post, q, z.reshape(2 * t, k, 2))
@@ -97,7 +97,7 @@ def test_importance_weighting_raises_the_bound_draw_by_draw(k):
 
 
 def test_importance_weighting_starts_at_the_bound_and_stays_below_the_evidence():
-    """Eq. (iwae)."""
+    """Eq. (importance-weighted-bound)."""
     post, q = problems.logistic(), problems.gaussian(6, 2, 2.0)
     z = np.random.default_rng(7).normal(size=(1 << 14, 2))
     one, at = vi.iwae(post, q, z[:, None]), vi.elbo(post, q, WIDE)
