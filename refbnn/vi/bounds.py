@@ -22,9 +22,10 @@ def log_weights(posterior: object, q: Gaussian, z: Parameters) -> Values:
 
 
 def iwae(posterior: object, q: Gaussian, normals: np.ndarray) -> Integral:
-    """E log (1/k) Σ_i w_i over k independent draws, Eq. (importance-weighted-bound) (Burda et al. 2016): a lower bound that rises with k to log p(y).
+    """E log (1/k) Σ_i w_i over k independent draws, Eq. (importance-weighted-bound) (Burda et al. 2016).
 
-    normals (t k p): t independent estimates, of which the mean and its standard error are returned. k = 1 is the ELBO.
+    A lower bound that rises with k from the ELBO (k = 1) to log p(y). normals (t k p): t independent estimates, of which the
+    mean and its standard error are returned.
     """
     normals = as_array("normals", normals, "t k p", p=q.num_params)
     if len(normals) < 2:
