@@ -49,10 +49,12 @@ class FirstOrder:
         """outer's values (*s) at f(X, θ) and Σ_n J_nᵀ of its derivatives (*s p)."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         flat = theta.reshape(-1, self.num_params).take(self._order, axis=1)
-        values, gradient = np.empty(len(flat)), np.empty_like(flat)
-        for first in range(0, len(flat), self._at_once):
-            block = slice(first, first + self._at_once)
-            values[block] = self._run(self._layers(flat[block]), self._layers(gradient[block]), outer)
+        gradient, size = np.empty_like(flat), self._at_once
+        values = [
+            self._run(self._layers(flat[first:first + size]), self._layers(gradient[first:first + size]), outer)
+            for first in range(0, len(flat), size)
+        ]
+        values = values[0] if len(values) == 1 else np.concatenate([*values, np.empty(0)])
         return values.reshape(theta.shape[:-1])[()], gradient.take(self._inverse, axis=1).reshape(theta.shape)
 
     def _layers(self, flat: np.ndarray) -> list[np.ndarray]:

@@ -35,12 +35,13 @@ class Gaussian:
 
     def gradient(self, theta: Parameters) -> Parameters:
         """∇ log N(θ; mean, P⁻¹) = −P(θ − mean): (*s p)."""
-        return -self.precision.matvec(self._centred(theta))
+        return self.value_and_gradient(theta)[1]
 
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
         """log N(θ; mean, P⁻¹) (*s) and its gradient (*s p), from one product with P."""
-        gradient = self.gradient(theta)
-        return 0.5 * (np.einsum("...p,...p->...", theta - self.mean, gradient) + self._twice_log_constant), gradient
+        centred = self._centred(theta)
+        gradient = -self.precision.matvec(centred)
+        return 0.5 * (np.einsum("...p,...p->...", centred, gradient) + self._twice_log_constant), gradient
 
     def negative_hessian(self, theta: Vector) -> Matrix:
         """−∇² log N(θ; mean, P⁻¹) = P, whatever θ: (p p)."""

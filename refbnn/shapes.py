@@ -10,7 +10,7 @@ its result.
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -45,17 +45,24 @@ def as_array(name: str, value: object, axes: str, **sizes: int) -> np.ndarray:
     `axes` is a string such as "n d" or "*s p"; `sizes` fixes letters whose size is known. Refused: another number of axes,
     another size, text, objects, complex numbers, NaN and infinity.
     """
+    array = value if type(value) is np.ndarray and value.dtype is _FLOAT else _as_float(name, value, axes)
+    expect_shape(name, array, axes, **sizes)
+    if not _all_finite(array):
+        raise ValueError(f"{name}: expected finite numbers, got {np.count_nonzero(~np.isfinite(array))} NaN or infinite")
+    return array
+
+
+_FLOAT = np.dtype(np.float64)  # what nearly every array has: samplers come through here a million times
+
+
+def _as_float(name: str, value: object, axes: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array with axes ({axes}), got a ragged sequence") from error
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected real numbers, got dtype {array.dtype}")
-    array = array.astype(np.float64, copy=False)
-    expect_shape(name, array, axes, **sizes)
-    if not _all_finite(array):
-        raise ValueError(f"{name}: expected finite numbers, got {np.count_nonzero(~np.isfinite(array))} NaN or infinite")
-    return array
+    return array.astype(np.float64, copy=False)
 
 
 def _all_finite(array: np.ndarray) -> bool:
@@ -73,18 +80,24 @@ def as_own_array(name: str, value: object, axes: str, **sizes: int) -> np.ndarra
 def expect_shape(name: str, array: np.ndarray, axes: str, **sizes: int) -> None:
     """Raise ValueError unless `array` has these axes, e.g. "y: expected shape (7, 3), got (7,)"."""
     batched, named = _axes(axes)
-    extra = array.ndim - len(named)
-    wanted = [sizes.get(letter, size) for letter, size in zip(named, array.shape[max(extra, 0):])]
-    if extra < 0 or (extra and not batched) or wanted != list(array.shape[extra:]):
+    if not _fits(array.shape, batched, named, tuple(sizes.items())):
         expected = ["..."] * batched + [str(sizes.get(letter, letter)) for letter in named]
         raise ValueError(f"{name}: expected shape ({', '.join(expected)}{',' if len(expected) == 1 else ''}), got {array.shape}")
 
 
+@lru_cache(maxsize=2**12)
+def _fits(shape: tuple[int, ...], batched: bool, named: tuple[str, ...], sizes: tuple[tuple[str, int], ...]) -> bool:
+    extra = len(shape) - len(named)
+    wanted = dict(sizes)
+    own = shape[max(extra, 0):]
+    return extra >= 0 and (batched or not extra) and own == tuple(wanted.get(letter, n) for letter, n in zip(named, own))
+
+
 @cache
-def _axes(axes: str) -> tuple[bool, list[str]]:
+def _axes(axes: str) -> tuple[bool, tuple[str, ...]]:
     """Whether "*s" comes first, and the other letters."""
-    letters = axes.split()
-    batched = letters[:1] == ["*s"]
+    letters = tuple(axes.split())
+    batched = letters[:1] == ("*s",)
     return batched, letters[batched:]
 
 

@@ -25,7 +25,7 @@ class Normal(IndependentOutputs):
     def log_density(self, f, y):
         """−(f − y)²/(2σ²) − ½ log 2πσ²."""
         e = f - y
-        return -0.5 * e * e / self.variance - 0.5 * math.log(2 * math.pi * self.variance)
+        return e * e * (-0.5 / self.variance) - 0.5 * math.log(2 * math.pi * self.variance)
 
     def first_derivative(self, f, y):
         """(f − y)/σ²."""

@@ -86,11 +86,11 @@ class Hmc:
 def trajectory(target, metric, point: Point, step_size: Values, num_steps: int) -> tuple[Point, np.ndarray]:
     """`num_steps` leapfrog steps, and which chains were lost on the way; these have come to nowhere in particular."""
     begin, lost = point, np.zeros(len(point.theta), dtype=bool)
-    for _ in range(num_steps):
-        with np.errstate(over="ignore", invalid="ignore"):  # a lost trajectory may overflow: it is rejected below
+    with np.errstate(over="ignore", invalid="ignore"):  # a lost trajectory may overflow: it is rejected below
+        for _ in range(num_steps):
             point = leapfrog(target, metric, point, step_size)
-            newly = point.lost()
-        if newly.any():
-            lost |= newly
-            point = begin.where(newly, point)  # some place where the others' arithmetic can go on
+            if not point.is_sound():
+                newly = point.lost()
+                lost |= newly
+                point = begin.where(newly, point)  # some place where the others' arithmetic can go on
     return point, lost

@@ -54,10 +54,11 @@ def measure(contest: Contest, chosen: argparse.Namespace) -> dict:
     by_case = {}
     for case in chosen.cases:
         tasks = contest.prepare(PROBLEMS[case])
-        for quantity in chosen.quantities:
+        for quantity in [q for q in chosen.quantities if any(q == name for _, name, _ in tasks)]:
             print(f"{case} {quantity}", file=sys.stderr)
             by_case[quantity, case] = contest.run(tasks, quantity, chosen.rounds, chosen.budget)
-    return {(quantity, case): by_case[quantity, case] for quantity in chosen.quantities for case in chosen.cases}
+    keys = [(quantity, case) for quantity in chosen.quantities for case in chosen.cases]
+    return {key: by_case[key] for key in keys if key in by_case}
 
 
 def main(given: list[str] | None = None) -> int:

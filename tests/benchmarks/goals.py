@@ -38,6 +38,8 @@ GOALS = (
     Goal(("hessian.full",), "ggn", "ABCD", must=1 / 2, aim=1 / 2),
     Goal(FIRST_ORDER, "jax", "BCD", must=1 / 1.3, aim=1.0),
     Goal(FIRST_ORDER, "jax", "AF", must=1 / 2, aim=1.0),
+    Goal(("hmc.64", "hmc.256"), "jax", "H", must=1.3, aim=2.0),
+    Goal(("hmc.1", "hmc.4"), "jax", "H", must=0.35, aim=0.5),
     Goal(CHEAP, "peers", "ABCD", must=2.0, aim=4.0),
 )
 

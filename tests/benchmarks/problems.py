@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+CHAINS = (1, 4, 64, 256)
+NUM_STEPS, STEP_SIZE = 20, 0.01
+
+
 @dataclass(frozen=True)
 class Problem:
     """A tanh network, its data and a point θ: W (out x in, row-major) then b, layer by layer. Normal noise has variance 1."""
@@ -38,6 +42,12 @@ class Problem:
                   for into, out in zip(self.sizes, self.sizes[1:])]
         return X, y, np.concatenate(layers), rng.standard_normal(self.num_params)
 
+    def trajectories(self, chains: int) -> tuple[np.ndarray, np.ndarray]:
+        """θ and momenta of so many chains, (c p) each, for NUM_STEPS leapfrog steps of size STEP_SIZE from a prior N(0, I)."""
+        rng = np.random.default_rng(chains)
+        theta = self.arrays()[2] + 0.1 * rng.standard_normal((chains, self.num_params))
+        return theta, rng.standard_normal(theta.shape)
+
     def layers(self, theta):
         """θ (an array of any library) as [(W, b), ...]."""
         result, at = [], 0
@@ -55,6 +65,7 @@ PROBLEMS = {
         Problem("B", (8, 50, 50, 1), 1000),
         Problem("C", (13, 50, 3), 500, classes=True),
         Problem("D", (64, 32, 10), 1797, classes=True),
+        Problem("H", (1, 50, 1), 100),
     )
 }
 
@@ -67,5 +78,6 @@ QUANTITIES = {
     "fisher.empirical": "empirical Fisher",
     "hessian.full": "full Hessian",
     "ggn.diag": "diagonal of the GGN",
+    **{f"hmc.{chains}": f"{NUM_STEPS} leapfrog steps of {chains} chains" for chains in CHAINS},
     "ggn.kfac": "Kronecker factors of the GGN (KFAC, exact)",
 }

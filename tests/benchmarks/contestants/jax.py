@@ -9,6 +9,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
+from tests.benchmarks.problems import CHAINS, NUM_STEPS, STEP_SIZE  # noqa: E402
+
 from . import Task  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
@@ -74,9 +76,28 @@ def prepare(problem):
         "hessian.full/columns": columns(product),
         "ggn.diag": lambda theta: (rows(theta) ** 2).sum(0),
     }
+    tasks = _trajectories(problem, loss) if problem.name == "H" else {}
     if problem.num_params > 2000:
         del functions["hessian.full/jacfwd"]  # all columns at once: several GB
-    return {key: _compiled(function, theta) for key, function in functions.items()}
+    return {**{key: _compiled(function, theta) for key, function in functions.items()}, **tasks}
+
+
+def _trajectories(problem, loss):
+    """All steps of all chains in one compiled loop, the gradient by vmap: nothing comes back to Python in between."""
+    gradient = jax.vmap(jax.grad(lambda theta: -loss(theta) - 0.5 * jnp.sum(theta**2)))
+
+    def trajectory(start):
+        def step(_, state):
+            theta, momentum, pull = state
+            momentum = momentum + 0.5 * STEP_SIZE * pull
+            theta = theta + STEP_SIZE * momentum
+            pull = gradient(theta)
+            return theta, momentum + 0.5 * STEP_SIZE * pull, pull
+
+        theta, momentum = start
+        return jax.lax.fori_loop(0, NUM_STEPS, step, (theta, momentum, gradient(theta)))[0]
+
+    return {f"hmc.{chains}": _compiled(trajectory, tuple(map(jnp.asarray, problem.trajectories(chains)))) for chains in CHAINS}
 
 
 def _no_tangent(y):
