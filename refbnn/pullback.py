@@ -169,7 +169,7 @@ def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.nd
             if v is not None:
                 back = apply(W, delta)
                 delta_dot += slopes[1] * tangents[l - 1][0] * back
-                delta = slopes[0] * back
+                delta = np.multiply(back, slopes[0], out=back)
     return products[::-1]
 
 

@@ -67,7 +67,8 @@ class Categorical:
 
     def mean(self, f: Outputs) -> Outputs:
         """Class probabilities p = softmax(f): (*s n k)."""
-        return np.exp(_log_softmax(f))
+        weights = np.exp(f - f.max(axis=-1, keepdims=True))
+        return weights / weights.sum(-1, keepdims=True)
 
     def covariance(self, f: Outputs) -> OutputMatrices:
         """Cov of the one-hot y, diag p − p pᵀ: (*s n k k)."""
