@@ -216,11 +216,11 @@ def gauss_newton_gram(layout: Layout, signals: Signals, S: np.ndarray, block_siz
     Layer by layer: its rows times all rows above them, and a symmetric product of its own, in one with those of its neighbours.
     A large layer's block with itself is rather made of the packed triangles of its two factors, which can take half as long.
     """
-    size = _block_size(block_size, max(1, 16 * BLOCK_BYTES // (8 * layout.num_params * len(S))))
+    blocks_of_rows = _slices(signals.num_data, block_size, 16 * BLOCK_BYTES // (8 * layout.num_params * len(S)))
     bands = _bands(layout, len(S), signals.num_data)
     blocks = {l: _DiagonalBlock(layout.units(l), layout.width(l)) for _, l in bands if l is not None}
     H = np.empty((layout.num_params, layout.num_params))
-    for data in _slices(signals.num_data, size):
+    for data in blocks_of_rows:
         block, more = signals.block(data), data.start > 0
         deltas = block.with_axis_for_outputs().backward(S[..., data])
         R = _rows(layout, block, deltas)
@@ -316,22 +316,20 @@ def blocks_of_data(
     """Blocks for what needs δ (c d n) of a layer at a time, and with `pairs` B (d d n): by default what fits the cache."""
     units = max(layout.units(l) for l in range(layout.depth))
     columns = num_columns or layout.units(layout.depth - 1)
-    size = _block_size(block_size, max(LEAST_BLOCK, BLOCK_BYTES // (8 * units * (columns + units * pairs))))
-    return _slices(num_data, size)
+    return _slices(num_data, block_size, max(LEAST_BLOCK, BLOCK_BYTES // (8 * units * (columns + units * pairs))))
 
 
 def _blocks(layout: Layout, signals: Signals, block_size: int | None) -> Iterator[slice]:
-    size = _block_size(block_size, max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1))))
-    return _slices(signals.num_data, size)
+    return _slices(signals.num_data, block_size, max(LEAST_BLOCK, BLOCK_BYTES // (8 * max(_largest_factor(layout), 1))))
 
 
-def _slices(num_data: int, size: int) -> Iterator[slice]:
+def _slices(num_data: int, block_size: int | None, most: int) -> Iterator[slice]:
+    """`block_size` data at a time, or as few equal blocks as have at most `most`; ValueError unless a positive integer."""
+    if block_size is None:
+        size = -(-num_data // -(-num_data // max(1, most)))
+    else:
+        size = as_count("block_size", block_size)
     return (slice(start, min(start + size, num_data)) for start in range(0, num_data, size))
-
-
-def _block_size(given: int | None, default: int) -> int:
-    """The number of data at a time; ValueError unless it is a positive integer."""
-    return default if given is None else as_count("block_size", given)
 
 
 def _sum_over_columns(product: Callable, *deltas: np.ndarray) -> np.ndarray:
