@@ -34,7 +34,7 @@ MEMBERS += [f"predict.{name}" for name in ("functions", "targets", "binary", "cl
 MEMBERS += [f"diagnostics.{name}" for name in ("mixing", "effective", "errors", "energy", "weights", "table")]
 MEMBERS += [f"evidence.{name}" for name in ("estimate", "proposals", "path", "importance_sampling", "bridge_sampling",
                                             "thermodynamic_integration", "annealing", "bidirectional")]
-MEMBERS += [f"vi.{name}" for name in ("objective", "expectations", "optimum", "natural", "quasi_newton", "fixed_point", "bounds",
+MEMBERS += [f"vi.{name}" for name in ("objective", "expectations", "optimum", "natural", "bfgs", "opper_archambeau", "bounds",
                                       "estimators", "diagnosis", "families")]
 MEMBERS += [f"vi.families.{name}" for name in ("full", "mean_field", "independent", "matrix_normal", "low_rank")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]

@@ -18,11 +18,11 @@ from refbnn.vi import estimators, families
 from refbnn.vi.bounds import eubo, iwae, log_weights
 from refbnn.vi.diagnosis import Units, conservation, mean_field_gap, rescaling, units
 from refbnn.vi.expectations import ClosedForm, OverOutputs, OverParameters
-from refbnn.vi.fixed_point import fixed_point
+from refbnn.vi.opper_archambeau import fixed_point
 from refbnn.vi.natural import ggn, hessian, natural_gradient
 from refbnn.vi.objective import Elbo, elbo
 from refbnn.vi.optimum import Optimum, multi_start
-from refbnn.vi.quasi_newton import gradient, quasi_newton
+from refbnn.vi.bfgs import gradient, quasi_newton
 
 __all__ = [
     "ClosedForm", "Elbo", "Optimum", "OverOutputs", "OverParameters", "Units", "conservation", "elbo", "estimators", "eubo",

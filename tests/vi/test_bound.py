@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Posterior, likelihoods, priors, quadrature, vi
+from refbnn import Gaussian, Posterior, diagnostics, likelihoods, priors, quadrature, vi
 from refbnn.gaussian import kl
 from refbnn.precision import Dense, FromScale
 from refbnn.testing import taylor_order
@@ -35,12 +35,12 @@ def within(found, expected, *errors):
 def test_the_bound_is_the_mean_of_the_log_weights():
     """Eq. (elbo): by a plain loop over the points of the rule."""
     post, q = problems.network(), problems.gaussian(1, 2, 0.4)
+    rule, C = quadrature.gauss_hermite(2, 11), q.scale()
     plain = sum(
-        w * (float(post.log_prob(q.mean + q.scale() @ z)) - float(q.log_prob(q.mean + q.scale() @ z)))
-        for z, w in zip(RULE.points, RULE.weights)
+        w * (float(post.log_prob(q.mean + C @ z)) - float(q.log_prob(q.mean + C @ z))) for z, w in zip(rule.points, rule.weights)
     )
-    at = vi.elbo(post, q, parameters())
-    agree(at.value, plain, terms=len(RULE.points), condition=10)
+    at = vi.elbo(post, q, parameters(rule))
+    agree(at.value, plain, terms=len(rule.points), condition=10)
     agree(at.value, -at.loss.value - at.kl_to_prior, terms=10)
 
 
@@ -134,6 +134,18 @@ def test_the_expected_gaussian_prior_is_the_cross_entropy():
     agree(found.cross, -(RULE.weights * prior.gradient(theta).T) @ RULE.points, terms=len(theta), condition=10)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_the_tail_of_the_weights_of_a_gaussian_that_is_too_narrow_is_known(share):
+    """Variance s² times the posterior's: w ∝ exp(½ z²(1 − s²)), a Pareto tail with k = 1 − s² up to logarithms."""
+    post = problems.regression(inputs=1, outputs=1)
+    exact = exact_posterior(post)
+    L = np.linalg.cholesky(exact.covariance())
+    q = Gaussian(exact.mean, FromScale(L @ np.diag([1.0, np.sqrt(share)])))  # narrow in one direction
+    z = np.random.default_rng(21).normal(size=(1 << 18, 2))
+    found = diagnostics.pareto_k(vi.log_weights(post, q, z))
+    assert abs(found - (1 - share)) < 0.12  # standard error √((1 + k)²/1536) = 0.04, and what logarithms bend
+
+
 # -- derivatives ------------------------------------------------------------------------------------------------------------
 
 
@@ -196,8 +208,9 @@ def test_the_gradient_in_the_scale_is_that_of_the_sum_itself(name):
 def test_the_expected_hessian_splits_into_gauss_newton_and_residual_part():
     """Eq. (expected-split), by a loop; the residual part is large, and can make E H indefinite where E G is not."""
     post, q = problems.network(), Gaussian(np.array([0.1, 0.2]), Dense(np.eye(2) / 0.3**2))
-    at, theta = vi.elbo(post, q, parameters()).loss, q.from_normals(RULE.points)
-    plain = [np.tensordot(RULE.weights, [of(post.loss.at(t)).full() for t in theta], 1) for of in (
+    rule = quadrature.gauss_hermite(2, 11)
+    at, theta = vi.elbo(post, q, parameters(rule)).loss, q.from_normals(rule.points)
+    plain = [np.tensordot(rule.weights, [of(post.loss.at(t)).full() for t in theta], 1) for of in (
         lambda c: c.hessian, lambda c: c.ggn, lambda c: c.residual_part)]
     agree(at.hessian, plain[0], terms=len(theta))
     agree(at.ggn, plain[1], terms=len(theta))

@@ -11,7 +11,7 @@ from refbnn.kronecker import BlockShape, MatrixNormal
 from refbnn.precision import Dense, FromScale
 from refbnn.testing import taylor_order
 from refbnn.vi import families
-from refbnn.vi.quasi_newton import gradient
+from refbnn.vi.bfgs import gradient
 from tests.judge import agree
 from tests.vi import problems
 

@@ -1,0 +1,282 @@
+"""Every law of variational inference fails on the fault that it is there to detect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from refbnn import Gaussian, Posterior, kronecker, quadrature, vi
+from refbnn.linalg import NotPositiveDefinite
+from refbnn.precision import Dense
+from refbnn.quadrature import Integral
+from refbnn.vi import bfgs, bounds, diagnosis, estimators, expectations, families, natural, opper_archambeau, optimum
+from refbnn.vi.families import full, independent, low_rank, matrix_normal
+from refbnn.vi.objective import Elbo
+from tests import test_quadrature
+from tests.test_rejects_faults import after, call, instead
+from tests.vi import problems, test_bound, test_diagnosis, test_estimators, test_families, test_solvers
+
+below = call(test_bound.test_the_evidence_exceeds_the_bound_by_the_divergence_to_the_posterior, "network")
+above = call(test_bound.test_the_upper_bound_exceeds_the_evidence_by_the_divergence_from_the_posterior, "logistic")
+definition = test_bound.test_the_bound_is_the_mean_of_the_log_weights
+tight = test_bound.test_all_bounds_are_the_evidence_where_q_is_the_posterior
+cross_entropy = test_bound.test_the_expected_gaussian_prior_is_the_cross_entropy
+weighted = test_bound.test_importance_weighting_starts_at_the_bound_and_stays_below_the_evidence
+bonnet = call(test_bound.test_the_derivative_in_the_mean_is_the_expected_gradient, "network")
+price = call(test_bound.test_the_derivative_in_the_covariance_is_half_the_expected_hessian, "network")
+stein = call(test_bound.test_stein_turns_gradients_times_normals_into_hessians, "network")
+scale_law = call(test_bound.test_the_gradient_in_the_scale_is_that_of_the_sum_itself, "network")
+split = test_bound.test_the_expected_hessian_splits_into_gauss_newton_and_residual_part
+outputs_law = test_bound.test_over_outputs_and_over_parameters_agree
+closed_law = call(test_bound.test_the_closed_form_is_the_sum_over_outputs_for_quadratic_losses, test_bound.QUADRATIC["full"])
+classes_law = test_bound.test_several_classes_are_summed_over_their_outputs
+three_solvers = test_solvers.test_three_solvers_and_two_ways_to_integrate_find_one_optimum
+one_step = test_solvers.test_one_step_on_a_quadratic_energy_ends_at_the_posterior_from_anywhere
+two_orders = call(test_solvers.test_first_and_second_derivatives_find_one_optimum_of_a_network, families.Full(2))
+honest = test_solvers.test_a_solver_that_does_not_converge_says_so
+elsewhere = test_solvers.test_the_gauss_newton_rule_ends_elsewhere_and_says_so
+unbiased = test_estimators.test_the_expectation_of_an_estimator_is_the_gradient_of_the_bound
+batch_law = test_estimators.test_the_mean_over_mini_batches_is_the_whole
+local_law = test_estimators.test_local_reparametrisation_has_the_gradient_of_the_bound_as_its_mean
+units_law = test_diagnosis.test_units_are_the_marginals_of_their_weights
+conserved = call(test_diagnosis.test_the_conservation_law_holds_at_the_optimum_and_not_before, "mean_field")
+sparse = call(test_quadrature.test_a_sparse_rule_is_exact_to_total_degree_twice_its_level_less_one, 3, 5)
+
+
+def entry(name):
+    """The law of every entry of a family's gradient."""
+    return call(test_families.test_every_entry_of_the_gradient_is_right, name)
+
+
+def virial(name):
+    """The virial law at the optimum of a family."""
+    return call(test_solvers.test_the_virial_law_holds_at_the_optimum_of_every_family, name)
+
+
+def value(of):
+    """Plant: another property of Elbo.value."""
+    return instead(Elbo, "value", property(of))
+
+
+def exported(name, owner, change):
+    """Plant: a function of a module of vi, and the name that vi exports, go through change(result, *arguments)."""
+    def plant(patch):
+        for module in (owner, *([vi] if hasattr(vi, name) else [])):
+            after(module, name, change)(patch)
+
+    return plant
+
+
+def prior_part(**changes):
+    """Plant: the expected Gaussian prior with other entries, functions of (found, prior, q)."""
+    return after(expectations, "gaussian_prior", lambda found, prior, q: replace(
+        found, **{name: change(found, prior, q) for name, change in changes.items()}))
+
+
+def outputs(**changes):
+    """Plant: other expectations over outputs, functions of (found, loss, mean, covariance)."""
+    return after(expectations.OverOutputs, "of_outputs", lambda found, self, loss, mean, covariance: replace(
+        found, **{name: change(loss, mean, covariance) for name, change in changes.items()}))
+
+
+def step(precision, mean):
+    """Plant: another natural step, from functions of (at, matrix, step) and (at, precision, step)."""
+    def faulty(family, at, matrix, length):
+        new = family.natural(precision(at, matrix, length))
+        return Gaussian(mean(at, new, length), new)
+
+    return instead(natural, "_moved", faulty)
+
+
+def blend(at, matrix, length):
+    """The right precision."""
+    return (1 - length) * at.q.precision.matrix() + length * matrix
+
+
+def newton(at, precision, length):
+    """The right mean."""
+    return at.q.mean - length * precision.solve(at.energy_gradient)
+
+
+def unscaled_diagonal(L, gradient):
+    """The gradient in L_ii for that in log L_ii."""
+    return np.asarray(gradient)[np.tril_indices(len(gradient))]
+
+
+def shared_noise(found, posterior, q, noise, true=estimators.local_reparametrisation):
+    """One ε for all data."""
+    return true(posterior, q, np.repeat(noise[:, :1], noise.shape[1], axis=1))
+
+
+def wrong_temperature(posterior, batch):
+    """B/N where N/B belongs."""
+    part = Posterior(posterior.net, posterior.likelihood, posterior.prior, posterior.loss.X[batch], posterior.loss.y[batch])
+    return part.tempered(len(batch) / len(posterior.X))
+
+
+def of_estimator(name, change):
+    """Plant: an estimator goes through change(result, posterior, q, z), in the table of the tests too."""
+    def plant(patch):
+        after(estimators, name, change)(patch)
+        keys = {"sticking_the_landing": "stl"}
+        patch.setitem(test_estimators.ESTIMATORS, keys.get(name, name), getattr(estimators, name))
+
+    return plant
+
+
+ROWS = [
+    ("entropy without ½ p", after(Gaussian, "entropy", lambda e, q: e - 0.5 * q.num_params), (below, definition, tight)),
+    ("entropy of the wrong sign", value(lambda at: -at.q.entropy() - at.loss.value - at.prior.value), (below, tight)),
+    ("prior dropped", value(lambda at: at.q.entropy() - at.loss.value), (below, definition)),
+    ("the mean of the loss over data", value(
+        lambda at: at.q.entropy() - at.loss.value / len(at.posterior.X) - at.prior.value), (below, definition)),
+    ("prior at the mean", prior_part(value=lambda found, prior, q: -float(prior.log_prob(q.mean))), (cross_entropy, below)),
+    ("prior's gradient of the wrong sign", prior_part(gradient=lambda found, prior, q: -found.gradient), (cross_entropy, bonnet)),
+    ("prior's cross with the inverse scale", prior_part(
+        cross=lambda found, prior, q: prior.precision.matrix() @ np.linalg.inv(q.scale()).T), (cross_entropy, scale_law)),
+    ("scale gradient without the entropy", instead(Elbo, "scale_gradient", property(lambda at: -at.energy_cross)),
+     (scale_law, call(test_families.test_the_gradient_by_hand_is_that_of_the_bound, "full"))),
+    ("C⁻¹ for C⁻ᵀ", instead(Elbo, "scale_gradient", property(
+        lambda at: np.linalg.inv(at.q.scale()) - at.energy_cross)), (scale_law,)),
+    ("z ∇hᵀ for ∇h zᵀ", instead(expectations.LossOverParameters, "cross", property(
+        lambda self, true=expectations._OverParameters.cross: true.fget(self).T)), (stein, scale_law)),
+    ("second derivatives without their residual part", instead(
+        expectations.LossOverParameters, "hessian", property(lambda self: self.ggn)), (split, price, stein, two_orders)),
+    ("Price without ½", instead(Elbo, "energy_hessian", property(
+        lambda at: 2 * (at.loss.hessian + at.prior.hessian))), (price, stein)),
+    ("second derivatives without the prior", instead(Elbo, "energy_hessian", property(lambda at: at.loss.hessian)),
+     (price, stein, one_step)),
+    ("E Λ at the mean", outputs(curvature=lambda loss, mean, covariance: loss.likelihood.curvature(mean, loss.y)),
+     (outputs_law, classes_law)),
+    ("E r at the mean", outputs(residual=lambda loss, mean, covariance: loss.likelihood.residual(mean, loss.y)), (outputs_law,)),
+    ("variance for standard deviation of outputs", instead(expectations.linalg, "symmetric_root", lambda name, M: M),
+     (outputs_law, classes_law)),
+    ("closed form without its trace", after(expectations.ClosedForm, "of_outputs", lambda found, self, loss, mean, _: replace(
+        found, value=-float(loss.likelihood.log_prob(mean, loss.y).sum()))), (closed_law, tight)),
+    ("IWAE without log k", exported("iwae", bounds, lambda found, posterior, q, normals: Integral(
+        found.value + np.log(normals.shape[1]), found.error)), (weighted,)),
+    ("IWAE that averages logarithms", exported("iwae", bounds, lambda found, posterior, q, normals: Integral(
+        float(bounds.log_weights(posterior, q, normals).mean()), found.error)),
+     (weighted, call(test_bound.test_importance_weighting_raises_the_bound_draw_by_draw, 2))),
+    ("weights without q", exported("log_weights", bounds, lambda w, posterior, q, z: posterior.log_prob(q.from_normals(z))),
+     (weighted,)),
+    ("EUBO under q", exported("eubo", bounds, lambda found, posterior, q, expect: Integral(
+        vi.elbo(posterior, q, test_bound.WIDE).value, 0.0)), (above,)),
+    ("log diagonal without L_ii", instead(full, "lower_gradient", unscaled_diagonal), (entry("full"), entry("per_layer"))),
+    ("upper triangle for lower", instead(full, "lower_gradient", lambda L, G, true=full.lower_gradient: true(L, G.T)),
+     (entry("full"),)),
+    ("variance for standard deviation", instead(families.MeanField, "pull_back", lambda self, phi, m, S: np.concatenate(
+        [m, np.exp(2 * phi[self.num_params:]) * np.diagonal(S)])), (entry("mean_field"),)),
+    ("mean field projected on marginal variances", instead(families.MeanField, "free", lambda self, q: np.concatenate(
+        [q.mean, 0.5 * np.log(np.diagonal(q.covariance()))])),
+     (call(test_families.test_free_is_the_projection_that_minimises_the_reverse_divergence, "mean_field"),)),
+    ("blocks of the covariance for those of the precision", instead(
+        independent, "Dense", lambda matrix: Dense(np.diag(np.diagonal(matrix)))),
+     (call(test_families.test_free_is_the_projection_that_minimises_the_reverse_divergence, "per_layer"),)),
+    ("Kronecker factors exchanged in the gradient", instead(
+        matrix_normal, "lower_gradient", lambda L, G, true=matrix_normal.lower_gradient: true(L, G.T)), (entry("kronecker"),)),
+    ("bias among the weights", instead(kronecker.BlockShape, "flat", lambda self, V: V.reshape(*V.shape[:-2], -1)),
+     (test_families.test_the_covariance_of_a_matrix_normal_is_a_kronecker_product_in_the_order_of_theta,)),
+    ("column-major Kronecker order", after(kronecker.MatrixNormal, "scale_matvec", lambda found, self, z: kronecker.BlockShape(
+        len(self.B), len(self.A), self.bias).flat(self.A @ np.reshape(z, (-1, len(self.A), len(self.B))) @ self.B.T).reshape(
+            np.shape(z)) if len(self.A) == len(self.B) else 2 * found),
+     (test_families.test_the_covariance_of_a_matrix_normal_is_a_kronecker_product_in_the_order_of_theta,)),
+    ("half of dA in the low-rank family", instead(low_rank.LowRank, "pull_back", lambda self, phi, m, S,
+     true=low_rank.LowRank.pull_back: true(self, phi, m, S) * np.repeat([1, 1, 0.5], [self.num_params, self.num_params,
+                                                                                      self.num_params * self.rank])),
+     (entry("low_rank"), call(test_families.test_the_gradient_by_hand_is_that_of_the_bound, "low_rank"))),
+    ("D^½ for D^(−½)", instead(low_rank.LowRank, "gaussian", lambda self, phi, true=low_rank.LowRank.gaussian: true(
+        self, np.concatenate([phi[:self.num_params], -phi[self.num_params:2 * self.num_params], phi[2 * self.num_params:]]))),
+     (entry("low_rank"), test_families.test_low_rank_plus_diagonal_is_a_precision)),
+    ("natural step with the old precision", step(blend, lambda at, new, rho: newton(at, at.q.precision, rho)), (one_step,)),
+    ("natural step uphill in U", step(blend, lambda at, new, rho: at.q.mean + rho * new.solve(at.energy_gradient)),
+     (one_step,)),
+    ("natural step without the prior", step(lambda at, matrix, rho: blend(at, at.loss.hessian + 1e-3 * np.eye(len(matrix)), rho),
+                                            newton), (one_step,)),
+    ("natural step by half of E ∇²U", step(lambda at, matrix, rho: blend(at, 0.5 * matrix, rho), newton), (one_step,)),
+    ("the GGN in the place of the Hessian", instead(natural, "precision_residual", lambda family, at, matrix: (
+        optimum.precision_residual(family, at, at.energy_hessian))), (elsewhere,)),
+    ("Laplace in the place of the fixed point", outputs(
+        residual=lambda loss, mean, covariance: loss.likelihood.residual(mean, loss.y),
+        curvature=lambda loss, mean, covariance: loss.likelihood.curvature(mean, loss.y)), (three_solvers,)),
+    ("α = −E r", instead(opper_archambeau._Sites, "mean", property(
+        lambda self: self.f + (self.K @ self.alpha.ravel()).reshape(self.f.shape))), (three_solvers,)),
+    ("entropy gradient of the wrong sign", instead(Elbo, "scale_gradient", property(
+        lambda at: -np.linalg.inv(at.q.scale()).T - at.energy_cross)), (virial("mean_field"), conserved)),
+    ("virial law with Σ for C", exported("virial_residual", optimum, lambda found, family, at: optimum._residual(
+        family, at, at.energy_cross @ at.q.covariance())), (three_solvers,)),
+    ("sticking the landing with the wrong term held", of_estimator(
+        "sticking_the_landing", lambda g, posterior, q, z: estimators.Gradients(
+            g.mean + 2 * q.gradient(q.from_normals(z)), g.scale)),
+     (test_estimators.test_the_landing_sticks_where_q_is_the_posterior, call(
+         test_estimators.test_the_landing_sticks_where_q_is_the_posterior))),
+    ("pathwise without the entropy", of_estimator("pathwise", lambda g, posterior, q, z: estimators.Gradients(
+        g.mean, g.scale - np.linalg.inv(q.scale()).T)), (call(unbiased, "pathwise"),)),
+    ("score without log q", of_estimator("score", lambda g, posterior, q, z: estimators.Gradients(
+        g.mean, g.scale + q.log_prob(q.from_normals(z))[:, None, None] * (np.linalg.inv(q.scale()).T @ (
+            z[:, :, None] * z[:, None] - np.eye(z.shape[1]))))), (call(unbiased, "score"),)),
+    ("one ε for all data", after(estimators, "local_reparametrisation", shared_noise),
+     (test_estimators.test_independent_data_noise_averages_out_where_shared_weights_do_not,)),
+    ("local reparametrisation without the prior", after(estimators, "local_reparametrisation", lambda g, posterior, q, noise: (
+        estimators.Gradients(g.mean - posterior.prior.gradient(q.mean), g.scale))), (local_law,)),
+    ("N/B upside down", instead(estimators, "mini_batch", wrong_temperature), (batch_law,)),
+    ("the prior in every batch N/B times", after(estimators, "mini_batch", lambda part, posterior, batch: Posterior(
+        part.net, part.likelihood, Gaussian(part.prior.mean, Dense(
+            part.prior.precision.matrix() * len(posterior.X) / len(batch))), part.X, part.y)), (batch_law,)),
+    ("the gap without ½", exported("mean_field_gap", diagnosis, lambda gap, *_: 2 * gap),
+     (test_diagnosis.test_mean_field_takes_the_diagonal_of_the_precision_and_pays_the_gap,
+      test_diagnosis.test_the_other_divergence_wants_the_true_variances)),
+    ("incoming for outgoing weights", exported("units", diagnosis, lambda found, *_: vi.Units(
+        found.kl_out, found.kl_in, found.outgoing)), (units_law,)),
+    ("units with the conditional in place of the marginal", instead(diagnosis, "_marginal", lambda q, rows: Gaussian(
+        q.mean[rows], Dense(q.precision.matrix()[np.ix_(rows, rows)]))), (units_law,)),
+    ("conservation without tr X", exported("conservation", diagnosis, lambda found, q, prior, X: found + np.trace(X)),
+     (conserved, test_diagnosis.test_the_conservation_law_by_a_plain_sum)),
+    ("conservation at the mean alone", exported("conservation", diagnosis, lambda found, q, prior, X: float(
+        (q.mean - prior.mean) @ prior.precision.matvec(X @ q.mean) - np.trace(X))),
+     (conserved, test_diagnosis.test_the_conservation_law_by_a_plain_sum)),
+    ("the bias left out of a unit's scale", exported("rescaling", diagnosis, lambda X, net, layer, unit: np.diag(
+        [0 if i in (2, 3) else x for i, x in enumerate(np.diagonal(X))])),
+     (conserved, test_diagnosis.test_rescaling_leaves_a_rectified_network_alone)),
+    ("signs of the sparse rule", instead(quadrature, "comb", lambda n, k, true=quadrature.comb: (-1) ** k * true(n, k)),
+     (sparse, test_quadrature.test_a_sparse_rule_is_the_combination_of_product_rules)),
+    ("binomials of d in the sparse rule", instead(quadrature, "comb", lambda n, k, true=quadrature.comb: true(n + 1, k)),
+     (sparse, test_quadrature.test_a_sparse_rule_is_the_combination_of_product_rules)),
+    ("a sparse rule that compares itself with itself", after(quadrature, "smolyak", lambda rule, *_: quadrature.Rule(
+        rule.points, rule.weights, rule.weights[None])),
+     (call(test_quadrature.test_the_error_estimate_of_a_sparse_rule_is_an_upper_bound, 4),)),
+]
+PAIRS = [pytest.param(plant, law, id=f"{words} [{i}]") for words, plant, laws in ROWS for i, law in enumerate(laws)]
+
+
+@cache
+def passes(law):
+    """Run a law without any fault, once."""
+    law()
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """Optima that are kept between tests know the code that found them."""
+    yield
+    problems.optimum.cache_clear()
+
+
+@pytest.mark.parametrize("plant, law", PAIRS)
+def test_a_planted_fault_breaks_its_law(plant, law, monkeypatch):
+    passes(law)
+    problems.optimum.cache_clear()
+    plant(monkeypatch)
+    with np.errstate(all="ignore"), pytest.raises((AssertionError, pytest.fail.Exception, NotPositiveDefinite)):
+        law()
+
+
+def test_convergence_taken_for_granted_is_caught(monkeypatch):
+    honest()
+    for module in (natural, bfgs, opper_archambeau):
+        after(module, "describe", lambda found, *_: replace(found, converged=True))(monkeypatch)
+    with pytest.raises(AssertionError):
+        honest()
