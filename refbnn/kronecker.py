@@ -79,6 +79,10 @@ class KroneckerFactors:
         """p."""
         return len(self.B) * len(self.A)
 
+    def rows(self, v: Parameters) -> np.ndarray:
+        """v as [W b], the columns of A last: (*s units inputs)."""
+        return self._shape.rows(v)
+
     def matrix(self) -> Matrix:
         """B ⊗ A in θ's order, exactly symmetric if B and A are: (p p)."""
         block = np.empty((self.num_params, self.num_params))

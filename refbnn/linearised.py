@@ -101,6 +101,10 @@ class LinearisedEvaluation:
         """J_n(θ*)ᵀ v_n: (n p)."""
         return self.base.vjp_per_datum(v)
 
+    def inputs_vjp(self, l: int, v: np.ndarray) -> Parameters:
+        """Zero: the inputs of the layers are those at θ*, whatever θ. (p)"""
+        return np.zeros(self.num_params)
+
     def jvp(self, u: Parameters) -> Outputs:
         """J_n(θ*) u: (*s n k)."""
         return self._batched(self.base.jvp(u), 2)

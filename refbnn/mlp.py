@@ -182,6 +182,17 @@ class Evaluation:
         seeds[..., outputs, outputs, :] = 1
         return self._outer_products(self.signals.with_axis_for_outputs().backward(seeds), outputs=1)
 
+    def inputs_vjp(self, l: int, v: np.ndarray) -> Parameters:
+        """Σ_n (∂a_{n,l−1}/∂θ)ᵀ v_n for the inputs of layer l (0, 1, ...) and v (n d_{l−1}); θ is one vector: (p)."""
+        gradient = np.zeros(self.num_params)
+        if l:
+            signals = self.signals
+            z_bar = signals.slopes[l - 1][0] * as_array("v", v, "n w", n=self.num_data, w=len(signals.inputs[l])).T
+            below = Signals(signals.layers[:l], signals.inputs[:l], signals.slopes[:l - 1], z_bar)
+            part = Evaluation(Layout(self.layout.sizes[:l + 1], self.layout.bias), below).vjp(z_bar.T)
+            gradient[:len(part)] = part
+        return gradient
+
     def pullback(self, M: DataMatrices | None = None, S: Factor | None = None, v: Outputs | None = None) -> Pullback:
         """Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk, for M (n k k) or its factor S (n k c), and v (n k); θ is one vector.
 

@@ -1,7 +1,8 @@
 """Third derivatives of the loss, contracted: what the gradient of a Laplace evidence needs, and no more.
 
 ∇³L[v, v] is the second derivative of the gradient along a line, d²/dt² ∇L(θ + t v): one second-order jet through the network.
-Gradients of traces are sums of such terms. That of tr(A G) needs no third derivative of the network; that of tr(A H) does.
+Gradients of traces are sums of such terms. That of tr(A G) needs no third derivative of the network; that of tr(A H) does. With
+a block-diagonal or diagonal A they are those of traces with the blocks or the diagonal of G and H.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from refbnn import jets
 from refbnn.assembly import BLOCK_BYTES
+from refbnn.kronecker import kfac
+from refbnn.linalg import symmetric_root
 from refbnn.loss import Loss
 from refbnn.shapes import Parameters, Vector, as_array
 
@@ -45,6 +48,30 @@ def trace_gradient_of_ggn(loss: Loss, theta: Vector, V: Directions) -> Vector:
     """
     point = _Point.of(loss, theta)
     return point.sum_over_rows(point.ggn_along, V)
+
+
+def trace_gradient_of_kfac(loss: Loss, theta: Vector, V: Directions) -> Vector:
+    """∇_θ Σ_l tr(S_ll (B_l ⊗ A_l)(θ)) for S = Σ_t v_t v_tᵀ, KFAC of the GGN with joint biases, Eq. (kfac-trace-gradient): (p).
+
+    By the product rule tr(β̃ ∂B) + tr(α̃ ∂A) for each layer, with partial traces β̃_ii' = Σ_jj' S_ij,i'j' A_jj' and α̃ likewise.
+    B_l is the block of G that belongs to the layer's biases, so that its part is that of the GGN; A_l moves with the activations.
+    Raises ValueError for a network without biases.
+    """
+    at = _Point.of(loss, theta).evaluation
+    pullback = at.pullback(loss.likelihood.curvature(at.f, loss.y))
+    if not pullback.layout.bias:
+        raise ValueError("net: expected a network with biases, whose block of the GGN is B")
+    V = as_array("V", V, "t p", p=at.num_params)
+    total, directions = np.zeros(at.num_params), []
+    for l, block in enumerate(kfac(pullback).blocks):
+        rows, own = block.rows(V[:, pullback.layout.span(l)]), pullback.layout.weights_and_bias(l)[1]
+        inputs = np.einsum("tij,ik,tkm->jm", rows, block.B, rows)  # α̃ (w w)
+        a = pullback.signals.augmented(l).T
+        total += at.inputs_vjp(l, 2 / len(a) * (a @ inputs)[:, :-1])
+        units = np.zeros((len(block.B), at.num_params))
+        units[:, own] = symmetric_root("partial trace", np.einsum("tij,jm,tkm->ik", rows, block.A, rows))
+        directions.append(units)
+    return total + trace_gradient_of_ggn(loss, theta, np.concatenate(directions))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import pytest
 from numpy.polynomial import chebyshev
 from scipy.integrate import quad, quad_vec
 
-from refbnn import Linearised, Mlp, Posterior, activations, gp, hyper, likelihoods, optimize, priors
+from refbnn import Linearised, Mlp, Posterior, activations, gp, hyper, kronecker, likelihoods, linearised, mlp, optimize, priors
 from refbnn.hyper import alternating, marginal
 from refbnn.hyper import point as point_module
 from refbnn.hyper.likelihoods import NoiseVariance
+from refbnn.pullback import Pullback
 from refbnn.hyper.point import Evidence
 from refbnn.hyper.precisions import Precisions
 from tests.judge import agree, vanishes
@@ -21,6 +22,11 @@ NODES, RADIUS = 13, 0.08  # of the interpolant of a re-optimised evidence: its d
 NET = Mlp((2, 3, 2), activations.tanh)
 P = NET.num_params
 CURVATURES = {"hessian": hyper.hessian, "ggn": hyper.ggn}
+STRUCTURES = {
+    "layers of the GGN": hyper.layer_blocks(hyper.ggn), "layers of the Hessian": hyper.layer_blocks(hyper.hessian),
+    "diagonal of the GGN": hyper.diagonal(hyper.ggn), "diagonal of the Hessian": hyper.diagonal(hyper.hessian),
+    "KFAC": hyper.kfac,
+}
 
 
 def data(kind, n=23):
@@ -110,6 +116,45 @@ def test_the_direct_gradient_is_the_derivative_at_a_frozen_mode_and_differs_from
     expected = derivatives(lambda eta: Evidence(made, CURVATURES[curvature], eta, mode).log_evidence, eta)
     has_digits(found.direct_gradient, expected, 9)
     assert np.linalg.norm(found.direct_gradient - found.total_gradient) > 1e-3 * np.linalg.norm(found.total_gradient)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("name", ["noise, per layer", "categorical, per layer", "poisson, three groups"])
+def test_the_gradients_of_an_evidence_of_any_structure_are_derivatives_frozen_and_re_optimised(name, structure):
+    """Eqs. (structured-evidence) and (kfac-trace-gradient)."""
+    (made, eta, mode), choice = family(name), STRUCTURES[structure]
+    found = hyper.at(made, choice, eta, mode)
+    frozen = derivatives(lambda eta: Evidence(made, choice, eta, found.theta).log_evidence, eta)
+    has_digits(found.direct_gradient, frozen, 9)
+    re_optimised = derivatives(lambda eta: hyper.at(made, choice, eta, found.theta).log_evidence, eta)
+    has_digits(found.total_gradient, re_optimised, 7)
+    assert np.linalg.norm(found.direct_gradient - found.total_gradient) > 1e-3 * np.linalg.norm(found.total_gradient)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_the_structured_precision_is_the_prior_plus_the_structure_of_the_curvature(structure):
+    """What stands in each evidence, by the package's other routes to the same matrices."""
+    made, eta, mode = family("categorical, per layer")
+    point = Evidence(made, STRUCTURES[structure], eta, mode)
+    at, prior = point.curvatures, np.diag(np.repeat(np.exp(eta), NET.layer_sizes))
+    full = (at.hessian if "Hessian" in structure else at.ggn).full()
+    ones = np.repeat(np.arange(2), NET.layer_sizes)
+    expected = {"layers": full * (ones[:, None] == ones), "diagonal": full * np.eye(P), "KFAC": kronecker.kfac(at.ggn).matrix()}
+    agree(point.q.precision.matrix(), prior + expected[structure.split()[0]], terms=P)
+
+
+def test_kfac_gradients_of_the_linearised_family_see_activations_that_do_not_move():
+    made, eta, mode = family("categorical, per layer")
+    linear = made.linearised(mode + 0.1 * np.cos(np.arange(P)))
+    found = hyper.at(linear, hyper.kfac, eta, mode)
+    has_digits(found.total_gradient, derivatives(lambda eta: hyper.at(linear, hyper.kfac, eta, mode).log_evidence, eta), 7)
+
+
+def test_kfac_gradients_of_a_network_without_biases_are_refused():
+    net = Mlp((2, 3, 2), activations.tanh, bias=False)
+    made = hyper.Family(net, hyper.Fixed(likelihoods.Bernoulli()), hyper.one(12), *data("bernoulli"))
+    with pytest.raises(ValueError, match="net: expected a network with biases"):
+        Evidence(made, hyper.kfac, np.zeros(1), np.linspace(-1, 1, 12)).trace_gradient
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -514,11 +559,20 @@ FAULTS = {
     "H6 direct gradient for the total one": (
         Evidence, "total_gradient", prop(lambda self: self.direct_gradient), TOTAL["hessian"]),
     "H6 trace gradient of the GGN for the Hessian": (
-        point_module.third, "trace_gradient_of_hessian", None, TOTAL["hessian"]),
+        None, "trace_gradient_of_hessian", None, TOTAL["hessian"]),
     "H6 sign of the implicit term": (Evidence, "total_gradient", prop(
         lambda self: self.direct_gradient + 0.5 * self.mode_derivatives @ self.trace_gradient), TOTAL["ggn"]),
     "H6 the prior missing in the implicit function theorem": (Evidence, "mode_derivatives", prop(
         lambda self: np.linalg.solve(self.posterior.loss.hessian(self.theta), self.gradient_derivatives.T).T), TOTAL["ggn"]),
+    "KFAC: inputs held still": (mlp.Evaluation, "inputs_vjp", lambda self, l, v: np.zeros(self.num_params), row(
+        test_the_gradients_of_an_evidence_of_any_structure_are_derivatives_frozen_and_re_optimised,
+        "categorical, per layer", "KFAC")),
+    "KFAC: inputs of the linear model moved": (
+        linearised.LinearisedEvaluation, "inputs_vjp", lambda self, l, v: self.base.inputs_vjp(l, v),
+        test_kfac_gradients_of_the_linearised_family_see_activations_that_do_not_move),
+    "KFAC for the layers' blocks": (
+        Pullback, "layer_blocks", lambda self, block_size=None: [block.matrix() for block in kronecker.kfac(self).blocks],
+        row(test_the_structured_precision_is_the_prior_plus_the_structure_of_the_curvature, "layers of the GGN")),
     "prior mean missing in the derivative of the gradient": (
         Precisions, "gradient_derivatives", lambda self, eta, theta: -np.exp(eta)[:, None] * theta,
         row(test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence, "noise, one precision", "ggn")),
@@ -569,7 +623,7 @@ def test_a_planted_fault_breaks_its_law(fault, monkeypatch):
     owner, name, faulty, law = FAULTS[fault]
     law()
     if faulty is None:
-        swapped = point_module.Curvature(hyper.hessian.of, hyper.hessian.pulled_back, hyper.ggn.trace_gradient)
+        swapped = hyper.Curvature(hyper.hessian.of, hyper.hessian.pulled_back, hyper.ggn.trace_gradient)
         monkeypatch.setitem(CURVATURES, "hessian", swapped)
     else:
         monkeypatch.setattr(owner, name, faulty)

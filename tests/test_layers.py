@@ -31,7 +31,7 @@ INSIDE_A_LAYER = {  # the only imports between modules of one layer
     ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "rows"), ("mlp", "network"),
     ("jets", "signals"), ("mlp", "jets"), ("rows", "signals"), ("rows", "assembly"), ("rows", "pullback"),
     ("gaussian", "precision"), ("priors", "gaussian"), ("priors", "precision"), ("posterior", "loss"), ("low_rank", "duals"),
-    ("third", "loss"), ("blocks", "precision"), ("first_order", "activations"),
+    ("third", "loss"), ("third", "kronecker"), ("blocks", "precision"), ("first_order", "activations"),
     ("first_order", "assembly"), ("first_order", "signals"), ("mlp", "first_order"), ("__main__", "cli"),
 }
 RUN_TIME = {"numpy", "scipy"}

@@ -26,7 +26,7 @@ D, HIDDEN, K, N, M, DRAWS = 2, 5, 3, 11, 7, 13
 NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init__"]]
 MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
 MEMBERS += [f"priors.{name}" for name in ("gaussian", "independent")]
-MEMBERS += [f"hyper.{name}" for name in ("precisions", "likelihoods", "family", "point", "fixed_points", "maximum",
+MEMBERS += [f"hyper.{name}" for name in ("precisions", "likelihoods", "family", "curvatures", "point", "fixed_points", "maximum",
                                          "alternating")]  # not marginal: there a Gaussian is over η, another p
 MEMBERS += [f"gp.{name}" for name in ("process", "sites", "at_data", "conditioned", "newton", "left_out", "gradients", "weights",
                                       "multiclass")]
@@ -186,6 +186,8 @@ def call_hyper(rng):
     for family in families:
         found = hyper.at(family.linearised(start), hyper.ggn, np.zeros(family.num_hyper), start)
         assert found.total_gradient.shape == found.direct_gradient.shape == (family.num_hyper,)
+    for curvature in (hyper.kfac, hyper.layer_blocks(hyper.ggn), hyper.diagonal(hyper.hessian)):
+        hyper.at(families[0], curvature, np.zeros(families[0].num_hyper), start).total_gradient
     for family in families[:2]:
         hyper.iterate(hyper.mackay, family, hyper.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
         hyper.iterate(hyper.em, family, hyper.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
@@ -241,6 +243,8 @@ def call_network(net, rng, batch, X):
         net.contracted_hessian_product(a, X, c, b)
     net.vjp_per_datum(one, X, v.reshape(-1, N, K)[0])
     net.evaluate(one, X).scatter(v.reshape(-1, N, K)[0])
+    if not isinstance(net, Subnetwork):
+        net.evaluate(one, X).inputs_vjp(1, v.reshape(-1, N, K)[0] @ np.ones((K, HIDDEN)))
     net.contracted_hessian(one, X, v.reshape(-1, N, K)[0])
 
 

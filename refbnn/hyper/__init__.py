@@ -6,20 +6,21 @@
 
 η is one vector of logarithms (h): prior precisions, then those of the likelihood. `family.at(eta)` is an ordinary Posterior, and
 `family.linearised(theta)` the family of the linear model, whose evidence at its own mode is another function of η. The curvature
-is `hessian` or `ggn`.
+is `hessian` or `ggn`, `layer_blocks` or the `diagonal` of either, or `kfac`.
 """
 
 from refbnn.hyper.alternating import Online, online
+from refbnn.hyper.curvatures import Curvature, diagonal, ggn, hessian, kfac, layer_blocks
 from refbnn.hyper.family import Family
 from refbnn.hyper.fixed_points import FixedPoint, em, iterate, mackay
 from refbnn.hyper.likelihoods import Fixed, NoiseVariance, Temperature
 from refbnn.hyper.marginal import Marginal, marginalise
 from refbnn.hyper.maximum import Maximum, maximize
-from refbnn.hyper.point import Curvature, Evidence, at, ggn, hessian
+from refbnn.hyper.point import Evidence, at
 from refbnn.hyper.precisions import Precisions, one, per_layer, per_parameter
 
 __all__ = [
     "Curvature", "Evidence", "Family", "Fixed", "FixedPoint", "Marginal", "Maximum", "NoiseVariance", "Online", "Precisions",
-    "Temperature", "at", "em", "ggn", "hessian", "iterate", "mackay", "marginalise", "maximize", "one", "online", "per_layer",
-    "per_parameter",
+    "Temperature", "at", "diagonal", "em", "ggn", "hessian", "iterate", "kfac", "layer_blocks", "mackay", "marginalise",
+    "maximize", "one", "online", "per_layer", "per_parameter",
 ]

@@ -11,7 +11,8 @@ import numpy as np
 from refbnn.hyper.arrays import Hyper
 from refbnn.hyper.family import Family
 from refbnn.hyper.maximum import ascend
-from refbnn.hyper.point import Curvature, Evidence, at
+from refbnn.hyper.curvatures import Curvature
+from refbnn.hyper.point import Evidence, at
 from refbnn.gaussian import Gaussian
 from refbnn.linalg import symmetric_part
 from refbnn.mixture import Mixture

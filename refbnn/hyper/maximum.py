@@ -9,7 +9,8 @@ import numpy as np
 
 from refbnn.hyper.arrays import Hyper
 from refbnn.hyper.family import Family
-from refbnn.hyper.point import Curvature, Evidence, at
+from refbnn.hyper.curvatures import Curvature
+from refbnn.hyper.point import Evidence, at
 from refbnn.shapes import Vector, as_array, as_positive
 
 

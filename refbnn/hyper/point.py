@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from refbnn import laplace, optimize, third
+from refbnn import laplace, optimize
 from refbnn.hyper.arrays import Hyper, HyperGradients
+from refbnn.hyper.curvatures import Curvature
 from refbnn.hyper.family import Family
 from refbnn.gaussian import Gaussian
 from refbnn.loss import Curvatures
 from refbnn.posterior import Posterior
 from refbnn.precision import Dense
 from refbnn.shapes import Vector, as_own_array, expect_methods
-
-
-@dataclass(frozen=True)
-class Curvature:
-    """Which matrix C(θ) of the loss enters P = C + P₀, and what its derivatives take.
-
-    `of` picks it from the curvatures at θ; `pulled_back(evaluation, M, v)` is C with Λ = M and r = v in the places of the
-    likelihood's; `trace_gradient(loss, θ, V)` is ∇_θ tr(V ᵀV C(θ)).
-    """
-
-    of: Callable
-    pulled_back: Callable
-    trace_gradient: Callable
-
-
-hessian = Curvature(lambda at: at.hessian, lambda at, M, v: at.pullback(M, v=v), third.trace_gradient_of_hessian)
-ggn = Curvature(lambda at: at.ggn, lambda at, M, v: at.pullback(M), third.trace_gradient_of_ggn)
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,7 @@ class Evidence:
     @cached_property
     def q(self) -> Gaussian:
         """N(θ, (C + P₀)⁻¹)."""
-        return laplace.at(self.theta, self.posterior.prior.precision + self.curvature.of(self.curvatures).full())
+        return laplace.at(self.theta, self.posterior.prior.precision + self.curvature.matrix(self.curvature.of(self.curvatures)))
 
     @cached_property
     def log_evidence(self) -> float:
@@ -131,7 +114,7 @@ class Evidence:
         matrices = self._likelihoods.curvature_derivatives(of_likelihood, self._f, y)
         residuals = self._likelihoods.residual_derivatives(of_likelihood, self._f, y)
         at = self.curvatures.evaluation
-        changes = [self.curvature.pulled_back(at, M, v).full() for M, v in zip(matrices, residuals)]
+        changes = [self.curvature.matrix(self.curvature.pulled_back(at, M, v)) for M, v in zip(matrices, residuals)]
         of_prior = self.family.precisions.traces(of_prior, np.diagonal(self.covariance))
         return np.concatenate([of_prior, [(self.covariance * change).sum() for change in changes]])
 
@@ -139,5 +122,5 @@ class Evidence:
 def at(family: Family, curvature: Curvature, eta: Hyper, start: Vector) -> Evidence:
     """The Laplace evidence at η: the mode near `start` is found first. Raises NotAMode where there is none."""
     expect_methods("family", family, "at", "split")
-    expect_methods("curvature", curvature, "of", "pulled_back", "trace_gradient")
+    expect_methods("curvature", curvature, "of", "pulled_back", "trace_gradient", "matrix")
     return Evidence(family, curvature, eta, optimize.maximize(family.at(eta), start).theta)
