@@ -10,17 +10,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 import refbnn
-from refbnn import Linearised, Loss, Posterior, blocks, duals, expansion, gp, hyper, kronecker, laplace, low_rank, optimize
-from refbnn import predict, priors, third
+from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior, activations, blocks, cubature, duals, evidence, expansion, gp
+from refbnn import hyper, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, quadrature, samplers, third, vi
+from refbnn.precision import Dense, Diagonal
 from refbnn.subnetwork import Subnetwork, layer
 from tests import oracles
-from tests.judge import agree, norm_or_one, vanishes
+from tests.judge import agree, mean_agrees, norm_or_one, vanishes
 from tests.zoo import LIKELIHOODS, Spec, law
 
 TAKEN_FROM_NETWORKS = {"net", "loss", "posterior", "pullback", "left", "evaluation", "family"}
@@ -62,6 +63,22 @@ ELSEWHERE = {
     "expansion.second_order": "test_it_has_no_bend_and_a_normal_posterior_of_it_no_next_order",
     "subnetwork.Subnetwork": "test_a_subnetwork_of_it_is_a_linearised_subnetwork",
     "subnetwork.layer": "test_a_subnetwork_of_it_is_a_linearised_subnetwork",
+    "third.trace_gradient_of_kfac": "test_third_derivatives_are_those_of_the_likelihood_alone",
+    "cubature.product_grid.product": "test_cubature_and_importance_weights_find_its_evidence",
+    "evidence.bidirectional.Simulated": "test_linearising_what_is_affine_already_changes_no_estimator",
+    "evidence.bidirectional.simulated": "test_linearising_what_is_affine_already_changes_no_estimator",
+    **{f"vi.{name}": "test_variational_inference_on_it_finds_the_exact_posterior" for name in (
+        "bounds.eubo", "bounds.iwae", "bounds.log_weights", "estimators.sticking_the_landing", "fixed_point.fixed_point",
+        "natural.natural_gradient", "quasi_newton.gradient", "quasi_newton.quasi_newton", "objective.Elbo", "objective.elbo",
+        "optimum.Optimum", "optimum.describe", "optimum.precision_residual", "optimum.virial_residual")},
+    **{f"vi.{name}": "test_linearising_what_is_affine_already_changes_no_estimator" for name in (
+        "estimators.local_reparametrisation", "estimators.mini_batch", "estimators.pathwise", "estimators.score",
+        "expectations.refuse_nonlinear")},
+    **{f"cubature.{name}": "test_what_is_about_the_layers_of_a_network_refuses_it_in_words" for name in (
+        "collapsed.collapse", "collapsed.collapse_noise", "collapsed.Collapsed", "layered_grid.layered",
+        "output_layer.OutputLayer", "weights.AllWeights", "weights.Known")},
+    **{f"vi.{name}": "test_priors_over_its_layers_are_those_over_the_layers_of_the_network" for name in (
+        "diagnosis.rescaling", "diagnosis.units", "families.independent.kronecker", "families.independent.per_layer")},
 }
 ABOUT_WEIGHTS = {"symmetry", "mixture"}  # permutations and signs of hidden units
 ABOUT_DRAWS = {"diagnostics"}  # `posterior` names arrays of draws there
@@ -117,6 +134,11 @@ def test_third_derivatives_are_those_of_the_likelihood_alone(spec):
     agree(third.third_derivative(loss, case.theta, case.vector), expected, terms=case.terms, scale=scale)
     for function in (third.trace_gradient_of_ggn, third.trace_gradient_of_hessian):
         agree(function(loss, case.theta, case.vector[None]), expected, terms=case.terms, scale=scale)
+    if spec.bias:  # of KFAC B moves with Λ alone, and A not at all
+        moved = net.evaluate(case.theta, case.X).pullback(np.einsum("nkab,nk->nab", T, J @ case.theta))
+        expected = case.vector @ kronecker.kfac(moved).matrix() @ case.vector
+        found = third.trace_gradient_of_kfac(loss, case.theta, case.vector[None]) @ case.theta
+        agree(found, expected, terms=case.terms, scale=scale * norm_or_one(case.theta) * len(J))
 
 
 @law()
@@ -225,6 +247,108 @@ def test_priors_over_its_layers_are_those_over_the_layers_of_the_network():
     net, _ = linearised(case)
     ours, theirs = (priors.per_layer(each.layer_sizes, [0.5, 2.0]).precision.diagonal() for each in (net, case.net))
     assert np.array_equal(ours, theirs)
+
+
+# -- exact inference: everything that samples, integrates or optimises ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A linearised 1-1-1 network with Normal noise: a posterior q and an evidence that plain linear algebra knows exactly."""
+
+    post: Posterior
+    q: Gaussian
+    log_evidence: float
+
+    @classmethod
+    def made(cls):
+        """Five data, four parameters, linearised where no mode is."""
+        rng, net = np.random.default_rng(7), Mlp((1, 1, 1), activations.tanh)
+        theta, X, y, variance = rng.normal(size=4), rng.normal(size=(5, 1)), rng.normal(size=(5, 1)), 0.37
+        P0, mean = np.diag([0.8, 1.3, 0.6, 1.1]) + 0.1, np.array([0.2, -0.1, 0.3, 0.0])
+        post = Posterior(Linearised(net, at=theta), likelihoods.Normal(variance), priors.full(P0, mean), X, y)
+        J, offset = net.jacobian(theta, X)[:, 0], net.forward(theta, X)[:, 0] - net.jacobian(theta, X)[:, 0] @ theta
+        P = P0 + J.T @ J / variance
+        q = Gaussian(np.linalg.solve(P, P0 @ mean + J.T @ (y[:, 0] - offset) / variance), Dense(P))
+        covariance, e = J @ np.linalg.solve(P0, J.T) + variance * np.eye(5), y[:, 0] - offset - J @ mean
+        return cls(post, q, -0.5 * (e @ np.linalg.solve(covariance, e) + np.linalg.slogdet(2 * np.pi * covariance)[1]))
+
+    def is_found(self, q, digits=8):
+        """Assert that q is the exact posterior."""
+        assert np.abs(q.mean - self.q.mean).max() < 10.0**-digits
+        assert np.abs(q.covariance() - self.q.covariance()).max() < 10.0**-digits
+
+
+def test_cubature_and_importance_weights_find_its_evidence():
+    exact = Regression.made()
+    found = cubature.product(exact.post, within=1e-4).log_evidence
+    assert abs(found.value - exact.log_evidence) <= found.error + 1e-12 and found.error < 1e-4
+    estimate = evidence.importance(exact.post, exact.q, np.random.default_rng(0), 200)
+    assert abs(estimate.log_evidence - exact.log_evidence) < 1e-11
+
+
+def test_variational_inference_on_it_finds_the_exact_posterior():
+    """Every solver, family Full; at q the bound is the evidence, weights are constant, sticking the landing has no variance."""
+    exact = Regression.made()
+    how, full, start = vi.ClosedForm(), vi.families.Full(4), exact.post.prior
+    for optimum in (vi.fixed_point(exact.post, how), vi.natural_gradient(exact.post, full, how, start),
+                    vi.natural_gradient(exact.post, full, how, start, curvature=vi.ggn)):
+        assert optimum.converged
+        exact.is_found(optimum.q)
+        agree(optimum.elbo.value, exact.log_evidence, terms=1000, condition=100)
+    exact.is_found(vi.quasi_newton(exact.post, full, how, start).q, digits=5)
+    z = np.random.default_rng(1).normal(size=(7, 4))
+    agree(vi.log_weights(exact.post, exact.q, z), np.full(7, exact.log_evidence), terms=1000)
+    bounds = vi.iwae(exact.post, exact.q, z[:6].reshape(2, 3, 4)), vi.eubo(exact.post, exact.q, lambda g: quadrature.Integral(
+        g(exact.q.from_normals(z)).mean(0), 0.0))
+    for bound in bounds:
+        agree(bound.value, exact.log_evidence, terms=1000)
+    estimates = vi.estimators.sticking_the_landing(exact.post, exact.q, z)
+    vanishes(estimates.mean, scale=norm_or_one(vi.estimators.pathwise(exact.post, exact.q, z).mean), terms=1000)
+
+
+def test_linearising_what_is_affine_already_changes_no_estimator():
+    """The same draws, the same gradients of the bound: of all data, of a batch, and with the noise taken layer by layer."""
+    case = Spec((3, 2), likelihood="bernoulli").build()
+    posts = [Posterior(net, case.likelihood, priors.isotropic(8, 1.3), case.X, case.y)
+             for net in (case.net, Linearised(case.net, at=case.vector))]
+    q, z = Gaussian(case.theta, Diagonal(np.linspace(0.5, 2, 8))), np.random.default_rng(1).normal(size=(5, 8))
+    for estimator in (vi.estimators.pathwise, vi.estimators.score, vi.estimators.sticking_the_landing):
+        for whole in (posts, [vi.estimators.mini_batch(post, np.array([0, 2, 3])) for post in posts]):
+            theirs, ours = (estimator(post, q, z) for post in whole)
+            agree(ours.mean, theirs.mean, terms=1000)
+            agree(ours.scale, theirs.scale, terms=1000)
+    noise = np.random.default_rng(3).normal(size=(5, *case.y.shape))
+    theirs, ours = (vi.estimators.local_reparametrisation(post, q, noise) for post in posts)
+    agree(ours.mean, theirs.mean, terms=1000)
+    theirs, ours = (evidence.simulated(post.net, case.likelihood, post.prior, case.X, np.random.default_rng(2)) for post in posts)
+    assert np.array_equal(theirs.theta, ours.theta) and np.array_equal(theirs.posterior.y, ours.posterior.y)
+    how = [vi.OverOutputs(quadrature.gauss_hermite(2, 20)) for _ in posts]
+    theirs, ours = (vi.elbo(post, q, one) for post, one in zip(posts, how))
+    agree(ours.value, theirs.value, terms=1000)
+    agree(ours.mean_gradient, theirs.mean_gradient, terms=1000)
+
+
+@pytest.mark.parametrize("refuses", [
+    lambda post: cubature.collapse(post), lambda post: cubature.layered(post, within=1e-6),
+])
+def test_what_is_about_the_layers_of_a_network_refuses_it_in_words(refuses):
+    """The output layer of the network is linear, that of its tangent is not an output layer."""
+    with pytest.raises(ValueError, match="net: expected"):
+        refuses(Regression.made().post)
+
+
+@pytest.mark.parametrize("kernel", [
+    samplers.Hmc(0.25, 5, Diagonal(np.ones(4))), samplers.Nuts(0.35, Diagonal(np.ones(4))), samplers.EllipticalSlice(),
+], ids=["hmc", "nuts", "elliptical"])
+def test_chains_on_it_keep_the_exact_posterior(kernel):
+    """3000 chains that start in the posterior are still there after five updates; sees a tenth of a standard deviation."""
+    exact = Regression.made()
+    start = exact.q.sample(np.random.default_rng(3), (3000,))
+    chains = samplers.run(kernel, exact.post, start, 5, seed=4, width=3000)
+    z = exact.q.precision.scale_transposed_matvec(exact.q.precision.matvec(chains.draws[:, -1] - exact.q.mean))  # C⁻¹(θ − mean)
+    mean_agrees(np.concatenate([z, z**2], axis=1), np.repeat([0.0, 1.0], 4), smallest_effect=0.4)
+    assert np.abs(chains.draws[:, -1] - start).max() > 0.1
 
 
 # -- completeness -----------------------------------------------------------------------------------------------------------

@@ -186,8 +186,8 @@ def call_hyper(rng):
     for family in families:
         found = hyper.at(family.linearised(start), hyper.ggn, np.zeros(family.num_hyper), start)
         assert found.total_gradient.shape == found.direct_gradient.shape == (family.num_hyper,)
-    for curvature in (hyper.kfac, hyper.layer_blocks(hyper.ggn), hyper.diagonal(hyper.hessian)):
-        hyper.at(families[0], curvature, np.zeros(families[0].num_hyper), start).total_gradient
+    for choice in (hyper.kfac, hyper.layer_blocks(hyper.ggn), hyper.diagonal(hyper.hessian)):
+        hyper.at(families[0], choice, np.zeros(families[0].num_hyper), start).total_gradient
     for family in families[:2]:
         hyper.iterate(hyper.mackay, family, hyper.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
         hyper.iterate(hyper.em, family, hyper.ggn, np.zeros(family.num_hyper), start, max_iterations=2)
@@ -332,6 +332,7 @@ def call_posterior(post, rng, labels):
         third.third_derivative(post.loss, theta, argument)
         third.third_derivative(linear, theta, argument)
     third.trace_gradient_of_ggn(post.loss, theta, thetas[0])
+    third.trace_gradient_of_kfac(post.loss, theta, thetas[0])
     third.trace_gradient_of_hessian(post.loss, theta, thetas[0])
 
 
