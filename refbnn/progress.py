@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 WIDTH = 24
@@ -38,3 +39,14 @@ class Progress:
     def _write(self, text: str) -> None:
         self.stream.write(f"\r{text:<{COLUMNS}}\r{text}")
         self.stream.flush()
+
+
+def watched(parts: Iterable[tuple], total: int, label: str) -> Iterator[tuple]:
+    """The same pairs; a bar shows what share of `total` the sizes of their second entries add up to."""
+    done = 0
+    with Progress(100) as watch:
+        for part in parts:
+            yield part
+            done += part[1].size
+            while watch.done < min(100, 100 * done // total):
+                watch(label)

@@ -1,64 +1,89 @@
 """Grids refined until they agree: the loop, the record that it leaves, and answers from the three last rules.
 
-A rule has `num_nodes`, `round_off` (of a log weight), `log_evidence()` and `atoms(floor)`: chunks of points with log weights
-above a floor. The value is that of the finest rule; the error estimate its largest distance to one with fewer points and one
-with a smaller domain, plus round-off, Eq (refinement-error).
+A rule has `num_nodes`, `round_off` (of a log weight), `blocks()`, pairs of something and an array of log weights, and
+`chosen(something, mask)`, the points of a block that a mask of that shape is true for. The value is that of the finest rule; the
+error estimate its largest distance to a rule with fewer points and to one with a smaller domain, plus round-off,
+Eq (refinement-error).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.cubature.answers import Answers, Arrays, Given
+from refbnn.cubature.answers import Answers, Arrays, Estimate, Given
 from refbnn.cubature.record import NotConverged, Record, Row
+from refbnn.progress import watched
 from refbnn.quadrature import Integral
 from refbnn.shapes import as_positive
 
-CHUNK = 2**14  # points at which answers are averaged at a time
+CHUNK = 2**13  # points at which answers are averaged at a time
 GROWTH = 1.4  # points a weight from one rule to the next
 SHARE = 7 / 8  # of the domain, in the rule that tells whether it is large enough
-NEGLIGIBLE = 1e-3  # of `within`: what all points that are left out may weigh together
+LEFT_OUT = 1e-3  # of `within`: added to every error for the points that are left out
+NEGLIGIBLE = 1e-6  # of `within`: what these weigh together; answers may be a thousand times larger there than in the mean
 
 MakeRule = Callable[[int, float], object]  # points a weight, reach
 
 
 @dataclass(frozen=True, eq=False)
 class Deterministic(Answers):
-    """Answers from a rule, one with fewer points and one with a smaller domain, in that order."""
+    """Answers from rules with more and more points a weight, each with its log evidence; `narrow` makes the smaller domain."""
 
     target: object
-    rules: tuple
-    log_evidences: tuple[float, ...]
+    rules: tuple[tuple[object, float], ...]
+    narrow: Callable[[object], object]
     log_evidence: Integral
     record: Record
     symmetries: Sequence[Callable]
-    negligible: float
 
-    def means(self, given: Given) -> list[Arrays]:
-        """Of all three rules."""
-        return [self._mean(rule, log_z, given) for rule, log_z in zip(self.rules, self.log_evidences)]
+    def _settle(self, name: str, estimate: Estimate, within: float) -> tuple[Arrays, Arrays]:
+        """Rule after rule until two agree, then the smaller domain: an answer needs fewer points than the log evidence has."""
+        negligible, before = NEGLIGIBLE * as_positive("within", within), None
+        for rule, log_z in self.rules:
+            found = estimate(lambda given: self._mean(rule, log_z, negligible, given))
+            if before is not None and _largest(_apart(found, before)) <= within:
+                smaller = estimate(lambda given: self._mean(self.narrow(rule), log_z, negligible, given))
+                errors = [np.maximum(a, b) + rule.round_off * (np.abs(v) + np.abs(v).max()) + LEFT_OUT * within
+                          for a, b, v in zip(_apart(found, before), _apart(found, smaller), found)]
+                if _largest(errors) <= within:
+                    return found, tuple(errors)
+            before = found
+        raise NotConverged(f"{name}: expected an error within {within:.3g}, which the rules do not support", self.record)
 
-    def best(self, given: Given) -> Arrays:
-        """Of the finest rule."""
-        return self._mean(self.rules[0], self.log_evidences[0], given)
-
-    def spread(self, values: list[np.ndarray]) -> np.ndarray:
-        """The largest distance to the other two, and the round-off of the weights."""
-        apart = [np.abs(value - values[0]) for value in values[1:]]
-        return np.max(apart, axis=0) + self.rules[0].round_off * (np.abs(values[0]) + np.abs(values[0]).max())
-
-    def _mean(self, rule: object, log_z: float, given: Given) -> Arrays:
-        floor = log_z + np.log(self.negligible / rule.num_nodes)
+    def _mean(self, rule: object, log_z: float, negligible: float, given: Given) -> Arrays:
+        floor = log_z + np.log(negligible / rule.num_nodes)
+        blocks = watched(rule.blocks(), rule.num_nodes, "posterior means")
         sums, total = None, 0.0
-        for theta, log_weights in chunked(rule.atoms(floor)):
+        for theta, log_weights in chunked(atoms(rule, blocks, floor)):
             weights = np.exp(log_weights - log_z)
             parts = [np.tensordot(weights, array, 1) for array in given(self.target.given(theta))]
             sums = parts if sums is None else [before + part for before, part in zip(sums, parts)]
             total += weights.sum()
         return tuple(part / total for part in sums)
+
+
+def _apart(values: Arrays, others: Arrays) -> list[np.ndarray]:
+    return [np.abs(value - other) for value, other in zip(values, others)]
+
+
+def _largest(errors: Sequence[np.ndarray]) -> float:
+    return max(float(np.max(error)) for error in errors)
+
+
+def log_evidence(rule: object, label: str) -> float:
+    """log Σ of all weights, block by block."""
+    return log_sum([log_sum(values) for _, values in watched(rule.blocks(), rule.num_nodes, label)])
+
+
+def atoms(rule: object, blocks: Iterable, floor: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Points (c p) and log weights (c) of all that weigh more than e^floor, from the blocks of a rule."""
+    for block, values in blocks:
+        heavy = values > floor
+        if heavy.any():
+            yield rule.chosen(block, heavy), values[heavy]
 
 
 def chunked(atoms: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -81,22 +106,20 @@ def refine(target: object, make: MakeRule, start: int, reach: float, largest: in
 
     Raises NotConverged, with the record, once a rule would have more than `largest` nodes, or where round-off alone is too much.
     """
-    search = _Search(make, largest, as_positive("within", within), [])
-    points, before = start, search.rule(start, reach)
+    search = _Search(make, largest, as_positive("within", within), [], {})
+    points, before = start, search.value(start, reach)
     while True:
         points = _odd(points * GROWTH)
-        rule = search.rule(points, reach)
-        apart = abs(rule[1] - before[1])
-        if apart + rule[0].round_off <= within:
-            narrow = search.rule(points, SHARE * reach)
-            error = max(apart, abs(narrow[1] - rule[1])) + rule[0].round_off
+        value = search.value(points, reach)
+        apart = abs(value - before) + search.made[points, reach].round_off
+        if apart <= within:
+            error = max(apart, abs(search.value(points, SHARE * reach) - value))
             if error <= within:
-                rules, values = zip(rule, before, narrow)
-                return Deterministic(target, rules, values, Integral(rule[1], error), search.record, symmetries,
-                                     NEGLIGIBLE * min(within, 1e-6))
+                total = Integral(value, error)
+                return Deterministic(target, search.rules(reach), search.narrow, total, search.record, symmetries)
             reach /= SHARE
-            rule = search.rule(points, reach)
-        before = rule
+            value = search.value(points, reach)
+        before = value
 
 
 @dataclass(frozen=True)
@@ -107,22 +130,34 @@ class _Search:
     largest: int
     within: float
     rows: list[Row]
+    made: dict[tuple[int, float], object]
 
     @property
     def record(self) -> Record:
         return Record(tuple(self.rows))
 
-    def rule(self, points: int, reach: float) -> tuple[object, float]:
-        made = self.make(points, reach)
-        if made.num_nodes > self.largest:
+    def value(self, points: int, reach: float) -> float:
+        """The log evidence of one more rule."""
+        rule = self.make(points, reach)
+        if rule.num_nodes > self.largest:
             raise NotConverged(f"log evidence: expected an error within {self.within:.3g} from at most {self.largest} nodes; the "
-                               f"next rule, {points} points a weight, has {made.num_nodes}", self.record)
-        if made.round_off > self.within:
+                               f"next rule, {points} points a weight, has {rule.num_nodes}", self.record)
+        if rule.round_off > self.within:
             raise NotConverged(f"log evidence: expected an error within {self.within:.3g}, got round-off of up to "
-                               f"{made.round_off:.3g}", self.record)
-        value = made.log_evidence()
-        self.rows.append(Row(points, reach, made.num_nodes, value))
-        return made, value
+                               f"{rule.round_off:.3g}", self.record)
+        value = log_evidence(rule, f"log evidence, {points} points a weight")
+        self.rows.append(Row(points, reach, rule.num_nodes, value))
+        self.made[points, reach] = rule
+        return value
+
+    def rules(self, reach: float) -> tuple[tuple[object, float], ...]:
+        """Those of one domain, with their log evidences."""
+        return tuple((self.made[row.num_points, reach], row.log_evidence) for row in self.rows if row.reach == reach)
+
+    def narrow(self, rule: object) -> object:
+        """The rule with the step of `rule` on a smaller domain."""
+        points, reach = next(key for key, made in self.made.items() if made is rule)
+        return self.make(points, SHARE * reach)
 
 
 def _odd(number: float) -> int:

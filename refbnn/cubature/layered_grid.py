@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.cubature.collapsed import collapse
-from refbnn.cubature.deterministic import Deterministic, log_sum, refine
+from refbnn.cubature.deterministic import Deterministic, atoms, refine
 from refbnn.cubature.output_layer import OutputLayer
 from refbnn.cubature.unit_grid import REACH, UnitGrid, folded_symmetries, unit_grid
 from refbnn.cubature.weights import AllWeights
 from refbnn.likelihoods.normal import Normal
 from refbnn.posterior import Posterior
-from refbnn.shapes import expect_methods
+from refbnn.shapes import Parameters, expect_methods
 
 LARGEST = 2 * 10**8  # nodes
 BLOCK = 2**18  # numbers in a forward pass: 2 MB of float64 an array
@@ -53,20 +53,14 @@ class LayeredGrid:
         """Of a log weight: that of the stand-in, and of a sum over the data."""
         return self.hidden.round_off + 30 * np.finfo(float).eps * self.target.posterior.loss.y.size
 
-    def log_evidence(self) -> float:
-        """log Σ of all weights."""
-        return log_sum([log_sum(values) for _, values in self.chunks()])
+    def chosen(self, at: OutputLayer, mask: np.ndarray) -> Parameters:
+        """θ (c p) of the nodes of a block that `mask` is true for."""
+        return at.from_normals(self.z)[mask]
 
-    def atoms(self, floor: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """θ (c p) and log weights (c) of all nodes that weigh more than e^floor."""
-        for at, values in self.chunks():
-            heavy = values > floor
-            yield at.from_normals(self.z)[heavy], values[heavy]
-
-    def chunks(self) -> Iterator[tuple[OutputLayer, np.ndarray]]:
+    def blocks(self) -> Iterator[tuple[OutputLayer, np.ndarray]]:
         """Some hidden weights (c 1 p) with the law of the output layer, and the log weights (c j)."""
         size = max(1, BLOCK // (self.target.posterior.loss.y.size * len(self.z)))
-        for hidden, weights in self.hidden.atoms(-np.inf):
+        for hidden, weights in atoms(self.hidden, self.hidden.blocks(), -np.inf):
             for start in range(0, len(weights), size):
                 at = self.hidden.target.given(hidden[start:start + size, None])
                 yield at, weights[start:start + size, None] + self.log_weights + self._gain(at)

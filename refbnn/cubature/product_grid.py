@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.cubature.deterministic import Deterministic, log_sum, refine
+from refbnn.cubature.deterministic import Deterministic, refine
 from refbnn.cubature.weights import AllWeights
 from refbnn.posterior import Posterior
+from refbnn.shapes import Parameters
 
 LARGEST = 3 * 10**7  # nodes of a rule
 BLOCK = 2**19  # numbers in a forward pass: 4 MB of float64 an array
-SCAN = 2**20  # nodes of a grid that looks for the posterior
+SCAN = 2**20  # nodes of a grid that looks for the posterior, at most SIDE a weight
+SIDE = 81
 COVER = 10.0  # standard deviations of the prior that the first grid covers: P(|z| > 10) = 2e-23
 DEPTH = 48.0  # nats below the largest log joint that the domain reaches: 1e-21 of the peak
 MAX_PARAMS = 4
@@ -49,17 +51,11 @@ class ProductGrid:
         """p."""
         return len(self.step)
 
-    def log_evidence(self) -> float:
-        """log Σ of all weights."""
-        return log_sum([log_sum(values) for _, values in self.chunks()])
+    def chosen(self, z: np.ndarray, mask: np.ndarray) -> Parameters:
+        """θ (c p) of the nodes of a block that `mask` is true for."""
+        return self.target.prior.from_normals(z[mask])
 
-    def atoms(self, floor: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """θ (c p) and log weights (c) of all nodes that weigh more than e^floor."""
-        for z, values in self.chunks():
-            heavy = values > floor
-            yield self.target.prior.from_normals(z[heavy]), values[heavy]
-
-    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """z (c p) and log weights (c), Eq (trapezoid-rule)."""
         size = max(1, BLOCK // self.target.width)
         cell = np.log(self.step).sum() - 0.5 * self.num_params * math.log(2 * math.pi)
@@ -90,11 +86,11 @@ def _grid(target: AllWeights, lower: np.ndarray, upper: np.ndarray, points: int)
 
 def _extent(target: AllWeights) -> tuple[np.ndarray, np.ndarray]:
     """The box in z where the log joint comes within DEPTH of its largest value: grids on the last box, less and less tolerant."""
-    points = min(401, int(SCAN ** (1 / target.num_params)))
+    points = min(SIDE, int(SCAN ** (1 / target.num_params)))
     lower, upper = np.full(target.num_params, -COVER), np.full(target.num_params, COVER)
     for tolerance in (4 * DEPTH, 2 * DEPTH, DEPTH, DEPTH):
         grid = _grid(target, lower, upper, points)
-        values = np.concatenate([values for _, values in grid.chunks()]).reshape(grid.counts)
+        values = np.concatenate([values for _, values in grid.blocks()]).reshape(grid.counts)
         index = np.argwhere(values >= values.max() - tolerance)
         lower, upper = grid.lower + grid.step * (index.min(0) - 1), grid.lower + grid.step * (index.max(0) + 1)
     return lower, upper

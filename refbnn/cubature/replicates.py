@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn import quadrature
-from refbnn.cubature.answers import Answers, Arrays, Given
+from refbnn.cubature.answers import Answers, Arrays, Estimate, Given, inverted, refuse_beyond
 from refbnn.cubature.deterministic import log_sum
 from refbnn.cubature.record import NotConverged
 from refbnn.diagnostics.weights import largest_k, pareto_k, weight_ess
 from refbnn.quadrature import Integral
-from refbnn.shapes import as_positive, expect_methods
+from refbnn.shapes import NewInputs, as_positive, expect_methods
 
 CHUNK = 2**12  # points at a time
 FEWEST = 400.0  # effective points; below, one point in the tail moves the evidence by more than the error says
@@ -50,23 +50,32 @@ class Replicates(Answers):
     record: WeightRecord
     symmetries: Sequence[Callable] = ()
 
-    def means(self, given: Given) -> list[Arrays]:
+    def _settle(self, name: str, estimate: Estimate, within: float) -> tuple[Arrays, Arrays]:
         """Over all scramblings, then with each of them left out: ratios of sums, Eq (jackknife)."""
-        shares = np.exp(self.log_weights - log_sum(self.log_weights))
-        totals = shares.sum(1)
-        sums = [np.stack(parts) for parts in zip(*(self._sum(*pair, given) for pair in zip(self.points, shares)))]
-        left_out = [tuple((part.sum(0) - part[r]) / (totals.sum() - totals[r]) for part in sums) for r in range(len(totals))]
-        return [tuple(part.sum(0) / totals.sum() for part in sums), *left_out]
+        value, errors = self._estimate(estimate)
+        refuse_beyond(within, name, errors, self.record)
+        return value, errors
 
-    def best(self, given: Given) -> Arrays:
-        """Over all scramblings."""
-        return self.means(given)[0]
+    def _quantiles(self, X_new: NewInputs, level: float, within: float) -> Arrays:
+        """The error is that of the distribution function at the quantile over the density there."""
+        y = inverted(lambda given: self._ratio({}, given, None), X_new, level)
+        (_, density), (error, _) = self._estimate(lambda mean: mean(lambda at: at.distribution(X_new, y)))
+        refuse_beyond(within, "quantiles", (error / density,), self.record)
+        return y, error / density
 
-    def spread(self, values: list[np.ndarray]) -> np.ndarray:
-        """√((r − 1)/r Σ (v₋ᵣ − v̄)²) over the values with one left out."""
-        left_out = np.stack(values[1:])
-        count = len(left_out)
-        return np.sqrt((count - 1) / count * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    def _estimate(self, estimate: Estimate) -> tuple[Arrays, Arrays]:
+        cache = {}
+        found = [estimate(lambda given: self._ratio(cache, given, left_out)) for left_out in (None, *range(len(self.points)))]
+        return found[0], tuple(_jackknife(np.stack(values[1:])) for values in zip(*found))
+
+    def _ratio(self, cache: dict, given: Given, left_out: int | None) -> Arrays:
+        """Posterior means without one scrambling; sums are kept in `cache`, which belongs to one `given`."""
+        if not cache:
+            shares = np.exp(self.log_weights - log_sum(self.log_weights))
+            cache["sums"] = [np.stack(parts) for parts in zip(*(self._sum(*pair, given) for pair in zip(self.points, shares)))]
+            cache["totals"] = shares.sum(1)
+        kept = np.arange(len(self.points)) != (-1 if left_out is None else left_out)
+        return tuple(part[kept].sum(0) / cache["totals"][kept].sum() for part in cache["sums"])
 
     def _sum(self, theta: np.ndarray, shares: np.ndarray, given: Given) -> list[np.ndarray]:
         parts = zip(*(self._chunk_sums(*chunk, given) for chunk in _chunks(theta, shares)))
@@ -74,6 +83,12 @@ class Replicates(Answers):
 
     def _chunk_sums(self, theta: np.ndarray, shares: np.ndarray, given: Given) -> list[np.ndarray]:
         return [np.tensordot(shares, array, 1) for array in given(self.target.given(theta))]
+
+
+def _jackknife(left_out: np.ndarray) -> np.ndarray:
+    """√((r − 1)/r Σ (v₋ᵣ − v̄)²) over the r values with one scrambling left out."""
+    count = len(left_out)
+    return np.sqrt((count - 1) / count * ((left_out - left_out.mean(0)) ** 2).sum(0))
 
 
 def sobol(target: object, num_points: int, num_replicates: int, rng: np.random.Generator, within: float) -> Replicates:

@@ -17,7 +17,7 @@ import numpy as np
 
 from refbnn import symmetry
 from refbnn.cubature.collapsed import Collapsed
-from refbnn.cubature.deterministic import Deterministic, log_sum, refine
+from refbnn.cubature.deterministic import Deterministic, refine
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import Parameters
 
@@ -92,19 +92,11 @@ class UnitGrid:
         slope = abs(float(self.target.noise.slope(np.array((y**2).sum()), y.size)))
         return 30 * np.finfo(float).eps * ((y**2).sum() * slope + y.size)
 
-    def log_evidence(self) -> float:
-        """log Σ of all weights, block by block."""
-        return log_sum([log_sum(block) for _, block in self.blocks()])
-
-    def atoms(self, floor: float) -> Iterator[tuple[Parameters, np.ndarray]]:
-        """Hidden weights (c p) and log weights (c) of all that weigh more than e^floor."""
-        layout = self.target.features.inner.layout
-        for indices, block in self.blocks():
-            heavy = block > floor
-            if heavy.any():
-                units = np.stack([self.points[np.broadcast_to(i, block.shape)[heavy]] for i in indices], axis=1)
-                W, b = units[..., :self.target.net.num_inputs], units[..., -1] if self.target.net.bias else None
-                yield layout.flatten([(W, b)]), block[heavy]
+    def chosen(self, indices: tuple[np.ndarray, ...], mask: np.ndarray) -> Parameters:
+        """The hidden weights (c p) of the combinations of a block that `mask` is true for."""
+        units = np.stack([self.points[np.broadcast_to(i, mask.shape)[mask]] for i in indices], axis=1)
+        W, b = units[..., :self.target.net.num_inputs], units[..., -1] if self.target.net.bias else None
+        return self.target.features.inner.layout.flatten([(W, b)])
 
     def blocks(self) -> Iterator[Block]:
         """Every combination of points, in blocks, with its folded log weight, Eq (folded-sum)."""
