@@ -11,8 +11,8 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, blocks, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker, laplace, likelihoods
-from refbnn import low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third, vi
+from refbnn import activations, blocks, cubature, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker, laplace
+from refbnn import likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third, vi
 from refbnn.precision import Diagonal
 from refbnn.rows import Rows
 from refbnn.samplers import Hmc, Streams
@@ -37,6 +37,7 @@ MEMBERS += [f"evidence.{name}" for name in ("estimate", "proposals", "path", "im
 MEMBERS += [f"vi.{name}" for name in ("objective", "expectations", "optimum", "natural", "bfgs", "opper_archambeau", "bounds",
                                       "estimators", "diagnosis", "families")]
 MEMBERS += [f"vi.families.{name}" for name in ("full", "mean_field", "independent", "matrix_normal", "low_rank")]
+MEMBERS += [f"cubature.{name}" for name in ("noise", "collapsed", "weights")]
 MODULES = [importlib.import_module(f"refbnn.{name}") for name in NUMERICAL + MEMBERS]
 TARGETS = {
     "Normal": (lambda rng: rng.normal(size=(N, K))),
@@ -86,6 +87,26 @@ def call_everything():
     activations.leaky_relu(0.1)
     call_hyper(rng)
     call_vi(rng)
+    call_cubature(net, X, rng)
+
+
+def call_cubature(net, X, rng):
+    """Collapsed targets, with known noise and with a prior on it, batched where they may be; all weights as points."""
+    prior, y = priors.isotropic(net.num_params, 1.3), rng.normal(size=(N, K))
+    post = Posterior(net, likelihoods.Normal(0.37), prior, X, y)
+    noise = cubature.InverseGammaNoise(1.5, 0.5)
+    for target in (cubature.collapse(post), cubature.collapse_noise(net, noise, prior, X, y)):
+        for batch in ((), (DRAWS,), (17, DRAWS)):
+            theta = rng.normal(size=(*batch, target.num_params))
+            for function in (target.log_likelihood, target.log_prob, target.value_and_gradient):
+                function(theta)
+            assert target.given(theta).sample(rng).shape == (*batch, net.num_params)
+    known = cubature.AllWeights(post)
+    known.log_likelihood(prior.sample(rng, (DRAWS,)))
+    for theta in (prior.sample(rng), prior.sample(rng, (DRAWS,))):
+        at = known.given(theta)
+        at.outputs(X), at.targets(X), at.log_density(X, y), at.distribution(X, y)
+    cubature.noise.noise_of(post.likelihood, y, K)
 
 
 def call_predict(linear, likelihood, q, X_new):

@@ -10,7 +10,8 @@
 """
 
 from refbnn.cubature.answers import Moments
-from refbnn.cubature.collapsed import Collapsed, collapse, collapse_noise
+from refbnn.cubature.collapsed import Collapsed
+from refbnn.cubature.collapsing import collapse, collapse_noise
 from refbnn.cubature.layered_grid import layered
 from refbnn.cubature.noise import InverseGammaNoise
 from refbnn.cubature.product_grid import product

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.cubature.collapsed import collapse
+from refbnn.cubature.collapsing import collapse
 from refbnn.cubature.deterministic import Deterministic, atoms, refine
 from refbnn.cubature.output_layer import OutputLayer
 from refbnn.cubature.unit_grid import REACH, UnitGrid, folded_symmetries, unit_grid

@@ -154,12 +154,12 @@ class OutputLayer:
         z, log_scale = self._standardised(X_new, y_new)
         return self.law.cdf(z), np.exp(self.law.log_density(z**2, 1) - log_scale)
 
-    def sample(self, rng: np.random.Generator) -> Parameters:
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Draws of all parameters of the network, hidden ones as they are: (*s P)."""
         z = rng.standard_normal((*self.misfit.shape, *self.mean.shape[:-3:-1]))
         return self._parameters(self._weights(np.sqrt(self.law.sample(rng))[..., None, None] * z))
 
-    def from_normals(self, z: np.ndarray) -> Parameters:
+    def from_normals(self, z: np.ndarray) -> np.ndarray:
         """All parameters, the output layer at M_k + σ S_k^½ z_k for given z (*s k K), σ² as in `law.scale2`: (*s P)."""
         return self._parameters(self.weights(z))
 
@@ -170,7 +170,7 @@ class OutputLayer:
     def _weights(self, z: np.ndarray) -> np.ndarray:
         return np.swapaxes(self.mean, -1, -2) + (np.linalg.cholesky(self.covariance) @ z[..., None])[..., 0]
 
-    def _parameters(self, output: np.ndarray) -> Parameters:
+    def _parameters(self, output: np.ndarray) -> np.ndarray:
         theta = np.empty((*output.shape[:-2], self.theta.shape[-1] + output.shape[-1] * output.shape[-2]))
         theta[..., :self.theta.shape[-1]] = self.theta
         theta[..., self._order()] = output
