@@ -39,7 +39,13 @@ def _line(name: str, request: dict[str, Any]) -> bytes:
 
 def judge(path: str, plan: Plan) -> Run:
     """The run whose replies stand in the file. FileError if it has no introduction, lossy numbers or what is no reply."""
-    replies = _read(path)
+    with open(path, "rb") as stream:
+        return judge_bytes(stream.read(), path, plan)
+
+
+def judge_bytes(text: bytes, path: str, plan: Plan) -> Run:
+    """The same from the bytes of a file of that name."""
+    replies = _read(text, path)
     said = _introduction(path, replies)
     result = Run(subject(path, said), plan)
     known = {"start", "echo", "stop"}
@@ -55,16 +61,15 @@ def judge(path: str, plan: Plan) -> Run:
     return result
 
 
-def _read(path: str) -> dict[str, dict[str, Any]]:
+def _read(text: bytes, path: str) -> dict[str, dict[str, Any]]:
     """The replies by id."""
     replies: dict[str, dict[str, Any]] = {}
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                name, reply = _reply(f"{path}: line {number}", line)
-                if name in replies:
-                    raise FileError(f"{path}: line {number}: a second reply to {name!r}")
-                replies[name] = reply
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if line.strip():
+            name, reply = _reply(f"{path}: line {number}", line)
+            if name in replies:
+                raise FileError(f"{path}: line {number}: a second reply to {protocol.one_line(name)!r}")
+            replies[name] = reply
     return replies
 
 
