@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Callable, Mapping
 
@@ -21,6 +20,7 @@ from scipy.special import gammaln
 from refbnn import activations
 from refbnn.mlp import Mlp
 
+from .notations import LAYOUTS, MARGINALS, NOTATIONS, SCALINGS, Axis, undone
 from .quantities import QUANTITIES, Quantity, select
 
 Array = NDArray[np.float64]
@@ -35,21 +35,6 @@ _POWER = {
     "hessian.blockdiag": 1, "hessian.lastlayer": 1, "fisher.full": 1, "fisher.diag": 1, "fisher.vp": 1, "fisher.kfac": 1,
     "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.empirical.vp": 2, "fisher.empirical.centred": 2,
     "fisher.empirical.kfac": 2, "fisher.mc": 2, "fisher.mc.diag": 2, "fisher.mc.vp": 2, "fisher.mc.kfac": 2}
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One convention: its allowed values with their meaning (the first is the default), the conversion, what it touches."""
-
-    name: str
-    meanings: dict[str, str]
-    apply: Callable[[Quantity, Array, Any, Settings], Array]
-    touches: Callable[[Quantity], bool]
-
-    @property
-    def default(self) -> str:
-        """The first value."""
-        return next(iter(self.meanings))
 
 
 def likelihood_constants(problem) -> float:
@@ -284,6 +269,7 @@ AXES: tuple[Axis, ...] = (
         "marginal": "its diagonal, m k",
         "std": "the square root of its diagonal, m k"},
         _summarise_variance, lambda quantity: quantity.name == "predictive.glm.variance"),
+    *NOTATIONS,
     Axis("precision", {
         "float64": "answers are computed in double precision",
         "float32": "answers are computed in single precision and judged by its unit round-off"},
@@ -336,7 +322,14 @@ def convert(quantity: Quantity, value: Array, problem, conventions: Mapping[str,
     return value
 
 
-_SCALINGS = (_scale_squared_error, _reduce, _reduce_gradients)
+def without_layout(quantity: Quantity, answer: Array, problem, conventions: Settings) -> tuple[Array, dict[str, str]]:
+    """The answer with its numbers in their usual places, and the conventions that are left."""
+    names = {axis.name for axis in LAYOUTS}
+    left = {key: choice for key, choice in conventions.items() if key.partition("@")[0] not in names}
+    return undone(quantity, answer, problem, resolve(quantity, conventions)), left
+
+
+_SCALINGS = (_scale_squared_error, _reduce, _reduce_gradients, *(axis.apply for axis in SCALINGS))
 
 
 def factor(quantity: Quantity, problem, conventions: Mapping[str, str]) -> float:
@@ -357,6 +350,10 @@ def amplification(quantity: Quantity, value: Array, problem, conventions: Mappin
     if (_is_kronecker(quantity) or _is_blockdiag(quantity)) and np.any(value):
         left = _split_blocks(quantity, _split_bias(quantity, value, problem, settings), problem, settings)
         return float(np.linalg.norm(value) / (np.linalg.norm(left) or 1.0))
+    if quantity.name == "ntk" and settings["ntk.outputs"] != "full" and np.any(value):
+        return max(1.0, float(np.linalg.norm(value) / np.linalg.norm(np.einsum("nkmk->nm", value))) * value.shape[1])
+    if MARGINALS(quantity) and settings["laplace.marginals"] != "variance":
+        return float((value.max() / value.min()) ** (0.5 if settings["laplace.marginals"] == "std" else 1.0))
     if quantity.name != "predictive.glm.variance" or settings["predictive.variance"] != "std":
         return 1.0
     std = convert(quantity, value, problem, conventions)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compare import CAP64, U32, U64, digits
-from .conventions import resolve
+from .conventions import resolve, without_layout
 from .fitting import Failure, Found, Key, Trial, fits, inverted, norm
 from .hypotheses import Cause, Hypothesis, hypotheses
 from .quantities import QUANTITIES, Quantity
@@ -60,7 +60,7 @@ def candidates(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[
     plain = _hygiene([answer])
     if plain is not None:
         return [plain]
-    failure = Failure(Facts(case, dict(conventions)), quantity, np.asarray(answer, float))
+    failure = _failure(quantity, case, answer, conventions)
     with np.errstate(all="ignore"):
         found = hypotheses([failure], [fits(failure)], U64)
     return [] if found and found[0].complexity == 0 else [hypothesis.cause() for hypothesis in found]
@@ -71,10 +71,16 @@ def _explain_one(quantity: Quantity, group: list[tuple[Any, Any]], conventions: 
     plain = _hygiene([answer for _, answer in group])
     if plain is not None:
         return Finding(quantity.name, len(group), total, plain)
-    cases = [Failure(Facts(case, conventions), quantity, np.asarray(answer, float)) for case, answer in group]
+    cases = [_failure(quantity, case, answer, conventions) for case, answer in group]
     with np.errstate(all="ignore"):  # answers may be as large as numbers can be
         cause, evidence = _search(cases, [fits(failure) for failure in cases], passed)
     return Finding(quantity.name, len(group), total, cause, tuple(evidence))
+
+
+def _failure(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[str, str]) -> Failure:
+    """A wrong answer with its numbers in their usual places, whatever layout is declared."""
+    plain, left = without_layout(quantity, np.asarray(answer, float), case.problem, conventions)
+    return Failure(Facts(case, left), quantity, plain)
 
 
 def _hygiene(answers: list[Any]) -> Cause | None:

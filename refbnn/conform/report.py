@@ -134,11 +134,12 @@ def _causes(findings: Findings, run: Run, style: Style) -> str:
 
 
 def _same(verdict: Verdict, finding: Finding, run: Run) -> str:
-    """Findings that agree in this are told together. Of lost digits, how many is no difference."""
-    if finding.cause is not None:
-        return finding.cause.key
+    """Findings that agree in this are told together: one cause may ask for another remedy in another quantity.
+
+    Of lost digits, how many is no difference.
+    """
     text = why(verdict, finding, run)
-    return NUMBER.sub("#", text) if verdict is Verdict.LOSSY else text
+    return NUMBER.sub("#", text) if verdict is Verdict.LOSSY and finding.cause is None else text
 
 
 def _told(verdict: Verdict, members: Sequence[Finding], run: Run, style: Style) -> str:

@@ -181,13 +181,23 @@ def comparisons(case: Case) -> Iterator[Line]:
 def conventions(case: Case) -> Iterator[Line]:
     """Every value of every axis: followed and declared it passes, declared only or followed only it fails."""
     for axis in AXES:
-        touched = next((q for q in QUANTITIES.values() if axis.touches(q) and q.name in case.values), None)
-        for choice in list(axis.meanings)[1:] if touched else ():
+        for choice in list(axis.meanings)[1:]:
+            touched = next((q for q in QUANTITIES.values() if _shows(q, case, {axis.name: choice})), None)
+            if touched is None:
+                continue
             certified, declared = case.values[touched.name], {axis.name: choice}
             followed = convert(touched, certified.value, case.problem, declared)
             trials = (followed, declared), (certified.value, declared), (followed, {})
             got = [compare(touched, certified, answer, case.problem, settings).verdict.value for answer, settings in trials]
             yield Line("convention", f"{axis.name} = {choice}", "EXACT MISMATCH MISMATCH", " ".join(got))
+
+
+def _shows(quantity, case: Case, declared: dict[str, str]) -> bool:
+    """Whether declaring this changes what is expected of the quantity."""
+    if quantity.name not in case.values:
+        return False
+    value = case.values[quantity.name].value
+    return not np.array_equal(value, convert(quantity, value, case.problem, declared))
 
 
 # Running -------------------------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import random
 import sys
 from typing import Any, Callable, Iterator
 
-NASTY: list[Any] = [None, True, False, 0, 1, -1, -0.0, 0.5, 1e308, 5e-324, 2 ** 53, 2 ** 63, 10 ** 30, 10 ** 400, float("nan"),
-                    float("inf"), "", "nan", "inf", "loss", "\ud800", "\x00\x1b[31m", "x" * 5000, "<script>", [], {}, [[]], [0], ["x"],
-                    {"shape": [1], "data": [1]}, {"shape": [10 ** 9], "data": []}, {"shape": [-1], "data": [0]}, {"": {}}]
+NASTY: list[Any] = [None, True, False, 0, 1, -1, -0.0, 0.5, 1e308, 5e-324, 2 ** 53, 2 ** 63, 10 ** 30, 10 ** 400,
+                    float("nan"), float("inf"), "", "nan", "inf", "loss", "\ud800", "\x00\x1b[31m", "x" * 5000, "<script>", [],
+                    {}, [[]], [0], ["x"], {"shape": [1], "data": [1]}, {"shape": [10 ** 9], "data": []},
+                    {"shape": [-1], "data": [0]}, {"": {}}]
 TOKENS = [b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\n", b"\r", b"\x00", b"\xff", b"\xed\xa0\x80", b"NaN", b"-Infinity",
           b"1e999", b"9" * 5000, b"[" * 3000, b"null", b"\\ud800", b"0x10", b"01", b"/**/", b"\xef\xbb\xbf"]
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from refbnn import kronecker
-from refbnn.conform import case as cases
+from refbnn.conform import case as cases, notations
 from refbnn.conform.adapters import refbnn as right
 from refbnn.conform.conventions import (AXES, DEFAULTS, amplification, check, convert, factor, likelihood_constants, permutation,
-                                        prior_constants, resolve)
+                                        prior_constants, resolve, without_layout)
 from refbnn.conform.differential import random_problem
 from refbnn.conform.quantities import QUANTITIES
 
@@ -276,3 +276,68 @@ def test_amplification_tells_of_cancellation_and_of_unequal_roots():
     variance = np.array([np.diag([1.0, 1e-8, 1.0])])
     std = {"predictive.variance": "std"}
     assert np.isclose(amplification(QUANTITIES["predictive.glm.variance"], variance, problem, std), 0.5e4)
+
+
+# Notations -----------------------------------------------------------------------------------------------------------------
+
+def test_there_are_many_axes_each_with_a_default_and_a_meaning_for_every_choice():
+    assert len(AXES) >= 25 and len({axis.name for axis in AXES}) == len(AXES)
+    assert all(len(axis.meanings) >= 2 and all(axis.meanings.values()) for axis in AXES)
+
+
+@pytest.mark.parametrize("declared, name, expected", [
+    ({"loss.sign": "log_likelihood"}, "hessian.full", lambda H, problem: -H),
+    ({"loss.unit": "bits"}, "loss", lambda loss, problem: loss / np.log(2)),
+    ({"log_joint.sign": "energy"}, "log_joint", lambda value, problem: -value),
+    ({"evidence.reduction": "mean", "evidence.sign": "negative"}, "laplace.log_evidence", lambda value, problem: -value / 11),
+    ({"evidence.prior.by": "log_std"}, "laplace.evidence.prior", lambda slope, problem: -2 * slope),
+    ({"log_det.of": "covariance", "log_det.factor": "half"}, "laplace.log_det", lambda value, problem: -0.5 * value),
+    ({"kfac.reduction": "both_means"}, "ggn.kfac", lambda B, problem: B / 11),
+    ({"fisher.centred.divisor": "unbiased", "loss.reduction": "mean"}, "fisher.empirical.centred", lambda F, problem: F / 10),
+    ({"laplace.reduction": "mean"}, "laplace.covariance", lambda S, problem: np.linalg.inv(np.linalg.inv(S) / 11)),
+    ({"laplace.marginals": "std", "laplace.reduction": "mean"}, "laplace.covariance.diag", lambda v, problem: np.sqrt(11 * v)),
+    ({"ntk.outputs": "trace"}, "ntk", lambda K, problem: sum(K[:, c, :, c] for c in range(3))),
+    ({"ntk.axes": "matrix"}, "ntk", lambda K, problem: K.reshape(33, 33)),
+    ({"ntk.axes": "data_data"}, "ntk", lambda K, problem: np.moveaxis(K, 2, 1)),
+    ({"outputs.axes": "data_last"}, "forward", lambda f, problem: f.T),
+    ({"symmetric.storage": "lower_packed"}, "ggn.full",
+     lambda G, problem: np.array([G[i, j] for i in range(33) for j in range(i + 1)])),
+    ({"symmetric.storage": "upper_packed"}, "ggn.full",
+     lambda G, problem: np.array([G[i, j] for i in range(33) for j in range(i, 33)]))])
+def test_a_notation_means_what_it_says(declared, name, expected):
+    problem = random_problem(7)
+    value = getattr(right, QUANTITIES[name].function_name)(right.prepare(problem))
+    got = convert(QUANTITIES[name], value, problem, declared)
+    np.testing.assert_allclose(got, expected(value, problem), rtol=1e-10)
+
+
+@pytest.mark.parametrize("by, slope", [
+    ("log_variance", np.log), ("log_std", lambda s: 0.5 * np.log(s)), ("variance", lambda s: s), ("std", np.sqrt),
+    ("log_precision", lambda s: -np.log(s)), ("precision", lambda s: 1 / s)])
+def test_a_slope_by_another_parameter_follows_the_chain_rule(by, slope):
+    """∂E/∂ log σ² divided by the derivative of the parameter by log σ², here by a central difference."""
+    problem, h = random_problem(8), 1e-5
+    derivative = (slope(problem.variance * np.exp(h)) - slope(problem.variance * np.exp(-h))) / (2 * h)
+    got = convert(QUANTITIES["laplace.evidence.noise"], np.array(3.0), problem, {"evidence.noise.by": by})
+    assert np.isclose(got, 3.0 / derivative, rtol=1e-9)
+
+
+def test_a_single_output_may_have_no_axis():
+    problem = random_problem(9, sizes=(2, 5, 1))
+    assert convert(QUANTITIES["forward"], np.ones((11, 1)), problem, {"outputs.squeeze": "squeezed"}).shape == (11,)
+    assert convert(QUANTITIES["forward"], np.ones((11, 3)), random_problem(9), {"outputs.squeeze": "squeezed"}).shape == (11, 3)
+
+
+def test_layouts_are_undone_to_the_last_bit(solved):
+    problem, values = solved
+    for axis in notations.LAYOUTS:
+        for choice in axis.meanings:
+            for name, value in values.items():
+                if QUANTITIES[name].kind in ("root", "samples"):
+                    continue
+                laid = convert(QUANTITIES[name], value, problem, {axis.name: choice})
+                back, left = without_layout(QUANTITIES[name], laid, problem, {axis.name: choice, "loss.reduction": "mean"})
+                packed = QUANTITIES[name].kind == "symmetric" and laid.ndim == 1
+                expected = (np.tril if choice == "lower_packed" else np.triu)(value) if packed else value
+                expected = expected + expected.T - np.diag(np.diag(value)) if packed else expected
+                assert np.array_equal(back, expected) and left == {"loss.reduction": "mean"}, (name, choice)

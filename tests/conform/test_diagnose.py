@@ -400,3 +400,28 @@ def test_a_case_that_stores_little_is_diagnosed_from_what_it_has():
     poor = replace(case, values={"ggn.full": case.values["ggn.full"]})
     finding, = explain([(poor, QUANTITIES["ggn.full"], right.ggn_full(state) / len(case.problem.X))])
     assert key(finding) == "loss.reduction=mean"
+
+
+# Layouts of answers ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name, declared", [
+    ("ggn.full", {"symmetric.storage": "lower_packed"}), ("jacobian", {"jacobian.axes": "matrix"}),
+    ("ntk", {"ntk.axes": "data_data"}), ("forward", {"outputs.axes": "data_last"})])
+def test_a_fault_under_a_declared_layout_keeps_its_cause(name, declared):
+    quantity, wrong = QUANTITIES[name], []
+    for case, _ in family():
+        if name in case.values and case.problem.num_outputs > 1:
+            wrong.append((case, quantity, 2 * convert(quantity, case.values[name].value, case.problem, declared)))
+    finding, = explain(wrong, declared)
+    assert key(finding) == "factor:2" and len(wrong) > 2
+
+
+@pytest.mark.parametrize("name, choice", [
+    ("ggn.full", "symmetric.storage=upper_packed"), ("ntk", "ntk.axes=data_data"), ("ntk", "ntk.outputs=trace"),
+    ("laplace.covariance.diag", "laplace.marginals=std")])
+def test_an_undeclared_layout_is_named(name, choice):
+    axis, _, value = choice.partition("=")
+    wrong = [(case, QUANTITIES[name], convert(QUANTITIES[name], case.values[name].value, case.problem, {axis: value}))
+             for case, _ in family() if name in case.values and case.problem.num_outputs > 1]
+    finding, = explain(wrong, {})
+    assert choice in key(finding)

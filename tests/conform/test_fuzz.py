@@ -117,7 +117,8 @@ READERS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], None], tuple[typ
     "kit, answer": (lambda: _replies().splitlines()[3], _read_answer, (protocol.Unreadable,)),
     "host, requests": (lambda: b"".join(_asked()[1][:5]), _serve, (protocol.Unreadable,)),
     "answers in a file": (_replies, _judge, (offline.FileError, load.LoadError)),
-    "report reader": (lambda: jsonl.text(jsonl.lines(_run(), run.findings(_run()))).encode(), _read_report, (records.ReportError,)),
+    "report reader": (lambda: jsonl.text(jsonl.lines(_run(), run.findings(_run()))).encode(), _read_report,
+                      (records.ReportError,)),
 }
 
 

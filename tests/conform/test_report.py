@@ -131,6 +131,17 @@ def test_equal_causes_are_told_once_and_messages_that_differ_in_numbers_too(smal
     assert text.count("too small") == 1 and "ERROR ggn.full, ggn.diag on case" in text
 
 
+def test_the_advice_for_one_quantity_is_not_given_to_another(small):
+    wrong = [run.Check("case", name, Verdict.MISMATCH, "", digits=0.0, answered=True)
+             for name in ("gradient", "ggn.full", "fisher.mc")]
+    advised = ("multiply by 1/σ²", "multiply by 1/σ²", "by 1/(σ²)^2")
+    causes = [Cause("half", "Your loss is half", advice, 15.0, 1) for advice in advised]
+    findings = [(Verdict.MISMATCH, Finding(check.quantity, 1, 1, cause)) for check, cause in zip(wrong, causes)]
+    text = report.render(_run_of(small, *wrong), findings, Style())
+    assert "MISMATCH gradient, ggn.full on up to 1" in text and "MISMATCH fisher.mc on 1 of" in text
+    assert text.count("multiply by 1/σ²") == 1 and text.count("by 1/(σ²)^2") == 1
+
+
 def test_what_never_ran_is_said_in_words(small):
     gap = run.Check("case", "loss", Verdict.UNSUPPORTED, "no function loss")
     assert "nothing was checked" in report.render(_run_of(small, gap), [], Style())

@@ -114,7 +114,7 @@ def report(lines: Iterable[dict[str, Any]], name: str = "report") -> Report:
     seen = [_record(check) for check in checks]
     if len({record.id for record in seen}) < len(seen):
         twice = next(key for key, number in Counter(record.id for record in seen).items() if number > 1)
-        raise ReportError(f"{name}: {twice} stands there twice")
+        raise ReportError(f"{name}: {one_line(twice)} stands there twice")
     return Report(adapter.text("name"), adapter.text("version"), adapter.text("spec"), adapter.table("conventions"),
                   {key: header.text(key) for key in ("refbnn", "python", "numpy", "platform")}, header.text("date"), tuple(seen),
                   tuple(_told(_Fields(name, item)) for item in summary.get("findings", list)), *(
@@ -145,7 +145,7 @@ def _ends(lines: list[_Fields], name: str) -> list[_Fields]:
 def _record(check: _Fields) -> Record:
     verdict = check.text("verdict")
     if verdict not in Verdict.__members__:
-        raise ReportError(f"{check.name}: unknown verdict {verdict!r}")
+        raise ReportError(f"{check.name}: unknown verdict {one_line(verdict)!r}")
     return Record(check.text("case"), check.text("quantity"), verdict, check.text("message"), check.number("digits"),
                   check.number("tolerance"), check.number("seconds"))
 

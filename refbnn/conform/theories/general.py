@@ -10,6 +10,7 @@ import numpy as np
 from refbnn import linalg
 
 from ..conventions import AXES, resolve
+from ..notations import NOTATIONS
 from ..quantities import QUANTITIES, Quantity
 from .facts import ORDER, Facts
 from .theory import LOSS_MATRICES, PRECISIONS, Basis, Theory, value_of
@@ -19,8 +20,9 @@ def conventions_theories(quantity: Quantity, conventions: Mapping[str, str]) -> 
     """One undeclared convention, or two."""
     declared = resolve(quantity, conventions)
     single = [{axis.name: choice} for axis in AXES if axis.name != ORDER and axis.touches(quantity)
-              for choice in axis.meanings if choice != declared[axis.name]]
-    double = [{**a, **b} for a, b in combinations(single, 2) if a.keys() != b.keys()]
+              for choice in axis.meanings if choice != declared[axis.name] and (axis.name, choice) in _IN_WORDS]
+    plain = [changes for changes in single if not changes.keys() & _NOTATIONS]
+    double = [{**a, **b} for a, b in combinations(plain, 2) if a.keys() != b.keys()]
     return [_convention(changes) for changes in single + double]
 
 
@@ -34,6 +36,7 @@ def _convention(changes: dict[str, str]) -> Theory:
     return Theory(key, "convention", len(changes), sentence, advice, basis, free=False)
 
 
+_NOTATIONS = {axis.name for axis in NOTATIONS}
 _DEFAULT = "You follow the default where you declare otherwise"
 _IN_WORDS = {
     **{(axis.name, axis.default): f"{_DEFAULT} ({axis.name})" for axis in AXES},
@@ -50,6 +53,14 @@ _IN_WORDS = {
     ("predictive.noise", "included"): "You return the variance of y, σ² included, not of the function",
     ("predictive.variance", "marginal"): "You return marginal variances",
     ("predictive.variance", "std"): "You return marginal standard deviations",
+    ("laplace.marginals", "std"): "You return standard deviations",
+    ("laplace.marginals", "precision"): "You return one over the variances",
+    ("ntk.outputs", "trace"): "You sum the kernel over equal outputs",
+    ("ntk.outputs", "mean"): "You average the kernel over equal outputs",
+    ("ntk.axes", "data_data"): "Your kernel has both data axes first",
+    ("predictive.joint.axes", "data_data"): "Your covariance has both data axes first",
+    ("symmetric.storage", "lower_packed"): "You return the lower triangle in one axis",
+    ("symmetric.storage", "upper_packed"): "You return the upper triangle in one axis",
 }
 
 
