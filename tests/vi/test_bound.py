@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Posterior, diagnostics, likelihoods, priors, quadrature, vi
+from refbnn import Gaussian, Posterior, activations, cubature, diagnostics, likelihoods, priors, quadrature, vi
 from refbnn.gaussian import kl
 from refbnn.precision import Dense, FromScale
 from refbnn.testing import taylor_order
@@ -75,6 +75,28 @@ def test_all_bounds_are_the_evidence_where_q_is_the_posterior():
     above = vi.eubo(post, q, quadrature.draws(draws).integrate)
     agree(above.value, evidence, terms=100)
     assert above.error < 1e-12 * abs(evidence)
+
+
+def test_the_exact_evidence_has_two_independent_routes():
+    """The plain grid of these tests, and the cubature of the package."""
+    for name, make in CASES.items():
+        grid, found = problems.grid(name).log_evidence(), cubature.product(make(), within=1e-8).log_evidence
+        within(grid.value, found.value, grid.error, found.error)
+
+
+def test_bounds_of_a_network_with_four_parameters_enclose_its_exact_evidence():
+    """Eqs. (elbo) and (importance-weighted-bound): two hidden units, four modes and more; one Gaussian misses most of them."""
+    base = problems.network()
+    net = problems.Mlp((1, 2, 1), activations.tanh, bias=False)
+    post = Posterior(net, base.likelihood, priors.isotropic(4, 0.8), base.X, base.y)
+    exact = cubature.units(cubature.collapse(post), within=1e-8).log_evidence
+    q = Gaussian(np.array([1.1, 0.3, 0.9, 0.2]), Dense(np.diag([5.0, 2.0, 6.0, 2.0]) + 0.4))
+    at = vi.elbo(post, q, vi.OverParameters(quadrature.gauss_hermite(4, 14)))
+    z = np.random.default_rng(22).normal(size=(256, 64, 4))
+    many = vi.iwae(post, q, z)
+    assert at.error < 0.05
+    assert at.value + at.error < many.value < exact.value - exact.error
+    assert exact.value - at.value > 1.0
 
 
 def test_without_data_the_prior_is_optimal_and_the_bound_zero():

@@ -20,6 +20,9 @@ class LowRank:
 
     The form of a Gauss-Newton matrix plus a diagonal prior (Mishkin et al. 2018). Covariances of that form are another family:
     the inverse of low rank plus diagonal is diagonal *minus* low rank. Closed under θ ↦ diag(a) θ + b.
+
+    As in factor analysis the best D can have zeros, up to `rank` of them (a Heywood case): log D then runs to −∞, the bound
+    creeps up to its supremum, and a solver ends without convergence, which Optimum says.
     """
 
     num_params: int
