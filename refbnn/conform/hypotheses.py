@@ -101,8 +101,13 @@ def _namings(trials: list[Trial], problems: list[Any], unit: float) -> list[tupl
     names = [named(column, spread, problems, theory.predictive) for column, spread in zip(columns, spreads)]
     if theory.constant:
         names = [[ONE] if ONE in names[0] else [], constant(columns[1], spreads[1], names[1])]
-    whole = (ONE, ZERO)  # the second term is absent: another theory says so, unless this one has a word for it
-    return [factors for factors in product(*names) if factors != whole or tuple(map(str, whole)) in theory.special]
+    return [factors for factors in product(*names) if _is_mine(theory, factors)]
+
+
+def _is_mine(theory: Theory, factors: tuple[Monomial, ...]) -> bool:
+    """Where the second term is absent, another theory may say so, unless this one has a word for it."""
+    absent = factors[1:] == (ZERO,) and (factors[0] == ONE or not theory.first_alone)
+    return not absent or tuple(map(str, factors)) in theory.special
 
 
 _MERGED_KINDS = ("convention", "quantity", "quantity_prior", "other_curvature")

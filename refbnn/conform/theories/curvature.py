@@ -156,7 +156,7 @@ def hessian_parts(quantity: Quantity) -> list[Theory]:
     special = {("0", "1"): ("residual_part", "You return H − G, the Hessian without the GGN", "add the GGN")}
     return [Theory("parts", "parts", 1, "The GGN part G and the residual part R = H − G of the Hessian are scaled apart",
                    "H = G + R", pair(lambda facts: facts.value(ggn), rest), (quantity.name, ggn), terms=("G", "R"),
-                   special=special)]
+                   special=special, first_alone=False)]
 
 
 def empirical(quantity: Quantity) -> list[Theory]:

@@ -55,6 +55,7 @@ class Theory:
     inverse: bool = False
     special: Mapping[tuple[str, ...], tuple[str, str, str]] = field(default_factory=dict)
     constant: bool = False  # the last coefficient may be any number that is the same on all cases
+    first_alone: bool = True  # a multiple of the first term alone is for this theory to tell, not for another
     predictive: bool = False  # coefficients may hold the number of draws
 
 
