@@ -18,7 +18,7 @@ from refbnn.predict import Moments, bridge, classes, targets
 from refbnn.pullback import Pullback
 from refbnn.subnetwork import Subnetwork
 from tests import ledger, test_curvature, test_gp, test_kronecker, test_laplace, test_laws, test_lemmas, test_likelihoods
-from tests import test_linearised, test_mlp, test_posterior, test_predict_classes, test_predict_prior, test_predict_targets
+from tests import test_linearised, test_mlp, test_predict_classes, test_predict_prior, test_predict_targets
 from tests import test_scores, test_subnetwork
 from tests.likelihoods import test_special_cases
 from tests.test_rejects_faults import DEEP, DEEP_LINEAR, LINEAR, ROW, TANH, after, bent, call, draws, instead, on, scaled
@@ -175,9 +175,6 @@ PLANTED = {
         after(Loss, "hessian", jitter), on(test_curvature.test_without_hidden_layer_the_hessian_is_the_ggn, LINEAR)),
     "bound of Weyl exceeded": (
         after(Loss, "hessian", lower_triangle), on(test_curvature.test_eigenvalues_of_the_hessian_obey_weyl)),
-    "gradient without the prior": (
-        instead(Gaussian, "gradient", lambda self, theta: -self.precision.matvec(np.asarray(theta))),
-        test_posterior.test_at_the_mode_the_gradients_of_the_data_balance_the_prior),
     "GGN doubled under the leverages": (scaled(Loss, "ggn", 2.0), on(test_laws.test_leverages_are_a_projection_of_trace_rank)),
     "GGN doubled in the step": (
         scaled(Loss, "ggn", 2.0),
