@@ -29,7 +29,7 @@ CASES = Path(__file__).parent / "cases"
 FORMAT = 2
 LICENCE = "CC0-1.0"
 FAMILIES = ("diagnostic", "exact", "awkward", "real")
-TIERS = ("E", "M", "V")
+TIERS = ("E", "M", "V", "Q")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 DIGITS = re.compile(r"(0|-?[1-9]\.[0-9]{39}e[+-][0-9]+)\Z")
 PRIOR_KEYS = {"isotropic": "precision", "per_layer": "precisions", "per_parameter": "precision", "full": "precision"}
@@ -39,21 +39,37 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "matrices": ("jacobian", "ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc"),
     "where G + P₀ is positive definite": ("laplace.covariance.diag", "laplace.covariance.vp", "laplace.log_det",
                                           "laplace.log_evidence", "laplace.evidence.prior", "laplace.diag.variance",
-                                          "laplace.diag.log_det", "laplace.diag.log_evidence", "predictive.joint",
+                                          "laplace.diag.log_det", "laplace.diag.log_evidence",
+                                          "laplace.diag.evidence.prior", "predictive.joint",
                                           "predictive.glm.variance", "predictive.diag.variance"),
-    "Normal likelihood, where G + P₀ is positive definite": ("laplace.evidence.noise",),
+    "Normal likelihood, where G + P₀ is positive definite": ("laplace.evidence.noise", "laplace.diag.evidence.noise", "gp.mean",
+                                                             "gp.log_evidence"),
+    "Normal likelihood, where KFAC and the prior are": ("laplace.kron.evidence.noise",),
+    "where the loss is not quadratic": ("third.vv",),
     "Bernoulli likelihood, where G + P₀ is positive definite": ("predictive.probit",),
     "Categorical likelihood, where G + P₀ is positive definite": ("predictive.probit.multiclass",),
+    "Categorical likelihood, where the covariance of the outputs is determined well enough": (
+        "predictive.meanfield", "predictive.concentration", "predictive.bridge"),
     "matrices where G + P₀ is positive definite": ("laplace.precision", "laplace.covariance"),
     "where H + P₀ is positive definite": ("laplace.hessian.log_det", "laplace.hessian.log_evidence"),
     "matrices where H + P₀ is positive definite": ("laplace.hessian.precision", "laplace.hessian.covariance"),
-    "structures": ("ggn.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "hessian.blockdiag",
+    "structures": ("ggn.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "ggn.subset", "ggn.kfac", "ggn.kfra", "ggn.vanloan",
+                   "fisher.empirical.gram", "hessian.blockdiag",
                    "hessian.lastlayer", "fisher.kfac", "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.kfac",
                    "ntk"),
-    "structures where G + P₀ is positive definite": ("laplace.lastlayer.covariance", "laplace.lastlayer.log_det",
-                                                     "predictive.lastlayer.variance"),
+    "structures where G + P₀ is positive definite": (
+        "laplace.lastlayer.covariance", "laplace.lastlayer.log_det", "laplace.lastlayer.log_evidence",
+        "predictive.lastlayer.variance", "laplace.subset.covariance", "laplace.subset.log_det", "laplace.subset.log_evidence",
+        "predictive.subset.variance", "gp.kernel"),
     "structures where KFAC and the prior are": ("laplace.kron.covariance", "laplace.kron.log_det", "laplace.kron.log_evidence",
-                                                "predictive.kron.variance"),
+                                                "laplace.kron.evidence.prior", "predictive.kron.variance"),
+    "structures where KFAC without what lies between weights and biases and the prior are": (
+        "laplace.kron.split.covariance", "laplace.kron.split.log_det", "laplace.kron.split.log_evidence",
+        "laplace.kron.split.evidence.prior", "predictive.kron.split.variance"),
+    "Normal likelihood, where these are": ("laplace.kron.split.evidence.noise",),
+    "where two quadratures agree": ("predictive.exact",),
+    "bounds": ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.kl", "vi.kl.reverse"),
+    "bounds where G + P₀ is positive definite": ("vi.kl.laplace", "vi.kl.laplace.reverse"),
     "where no Kronecker factor has a repeated eigenvalue": ("ggn.ekfac", "ggn.ekfac.split"),
 }
 OPTIONAL = tuple(name for name in CERTIFIED if any(name in group for group in GROUPS.values()))
@@ -68,8 +84,9 @@ class CaseError(ValueError):
 class Certified:
     """A proven value, unpacked; how it was certified; its condition number.
 
-    tier: E exact rational arithmetic, M two derivations and an interval, V an interval through an inverse or a determinant.
-    scale: the natural norm of a value that is exactly zero, else None. digits: 40 digits of a scalar, else None.
+    tier: E exact rational arithmetic, M two derivations and an interval, V an interval through an inverse or a determinant, Q two
+    quadratures. scale: the natural norm of a value that is exactly zero, else None. digits: 40 digits of a scalar, else None.
+    record: what the two quadratures gave, for tier Q.
     """
 
     value: np.ndarray
@@ -77,6 +94,7 @@ class Certified:
     condition: float
     scale: float | None
     digits: str | None
+    record: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,7 +393,7 @@ def _values(node: Node, problem: Problem) -> dict[str, Certified]:
 
 
 def _certified(node: Node, name: str, problem: Problem, found: dict[str, Certified]) -> Certified:
-    node.keys("tier", "condition", "shape", "layout", "sha256", optional=("data", "of", "digits", "scale"))
+    node.keys("tier", "condition", "shape", "layout", "sha256", optional=("data", "of", "digits", "scale", "record"))
     shape = CERTIFIED[name].shape(axis_sizes(problem))
     if [size.integer(1) for size in node.at("shape").items()] != list(shape):
         node.at("shape").fail(str(list(shape)), node.value["shape"])
@@ -385,14 +403,15 @@ def _certified(node: Node, name: str, problem: Problem, found: dict[str, Certifi
         node.at("condition").fail("a number of at least 1", condition)
     value.flags.writeable = False
     return Certified(value=value, tier=node.at("tier").one_of(TIERS), condition=condition,
-                     scale=_scale(node, value), digits=_digits(node, value, CERTIFIED[name].kind == "scalar"))
+                     scale=_scale(node, value), digits=_digits(node, value, CERTIFIED[name].kind == "scalar"),
+                     record=_record(node))
 
 
 def _value(node: Node, name: str, shape: tuple[int, ...], problem: Problem, found: dict[str, Certified]) -> np.ndarray:
     """The whole array, from its own numbers or from another value; the hash is over the numbers that are its own in a file."""
     own, (how, source), layers = layout_of(name), TAKEN.get(name, ("", "")), problem.layer_sizes
     if node.at("layout").one_of((own, how) if how else (own,)) == own:
-        node.keys("tier", "condition", "shape", "layout", "data", "sha256", optional=("digits", "scale"))
+        node.keys("tier", "condition", "shape", "layout", "data", "sha256", optional=("digits", "scale", "record"))
         return unpacked(own, node.proven(node.numbers(packed_length(own, shape, layers))), shape, layers)
     keys = ("tier", "condition", "shape", "layout", "of", *(("data",) if how == "shifted" else ()), "sha256")
     node.keys(*keys, optional=("scale",))
@@ -409,6 +428,13 @@ def _scale(node: Node, value: np.ndarray) -> float | None:
     if zero != ("scale" in node.value):
         node.fail("a scale exactly where the value is zero", sorted(node.value))
     return node.at("scale").positive() if zero else None
+
+
+def _record(node: Node) -> str | None:
+    """A value that rests on quadratures says what they gave; no other does."""
+    if (node.value["tier"] == "Q") != ("record" in node.value):
+        node.fail("a record for tier Q and for nothing else", sorted(node.value))
+    return node.at("record").text() if "record" in node.value else None
 
 
 def _digits(node: Node, value: np.ndarray, is_scalar: bool) -> str | None:

@@ -160,6 +160,8 @@ def compare(quantity: Quantity, certified, answer: Any, problem, conventions: Ma
     """Judge `answer` against `certified` in the declared conventions. Never raises because of the answer."""
     limit = budget(quantity, certified, problem, conventions)
     expected = convert(quantity, certified.value, problem, conventions)
+    if quantity.kind in ("root", "samples") and expected.ndim == 1:     # marginal variances of independent parameters
+        expected = np.diag(expected)
     try:
         array = usable(answer, expected_shape(quantity, certified, problem, conventions))
         implied = _IMPLIED.get(quantity.kind, _as_given)(quantity, array, problem, conventions)

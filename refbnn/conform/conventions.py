@@ -31,9 +31,10 @@ Settings = Mapping[str, str]
 _POWER = {
     "loss": 1, "gradient": 1, "ggn.full": 1, "ggn.diag": 1, "hessian.full": 1, "hessian.diag": 1, "hessian.hvp": 1,
     "ggn.vp": 1, "ggn.blockdiag": 1, "ggn.neuronblocks": 1, "ggn.lastlayer": 1, "ggn.kfac": 1, "ggn.kfra": 1, "ggn.ekfac": 1,
-    "ggn.ekfac.split": 1,
+    "ggn.ekfac.split": 1, "ggn.subset": 1, "ggn.vanloan": 1, "third.vv": 1,
     "hessian.blockdiag": 1, "hessian.lastlayer": 1, "fisher.full": 1, "fisher.diag": 1, "fisher.vp": 1, "fisher.kfac": 1,
     "fisher.empirical": 2, "fisher.empirical.diag": 2, "fisher.empirical.vp": 2, "fisher.empirical.centred": 2,
+    "fisher.empirical.centred.diag": 2, "fisher.empirical.centred.vp": 2, "fisher.empirical.gram": 2,
     "fisher.empirical.kfac": 2, "fisher.mc": 2, "fisher.mc.diag": 2, "fisher.mc.vp": 2, "fisher.mc.kfac": 2}
 
 
@@ -167,7 +168,8 @@ def _reorder(quantity: Quantity, value: Array, problem, settings: Settings) -> A
         return value
     everything = permutation(problem, settings["parameters.order"])
     start = len(everything) - problem.layer_sizes[-1]
-    orders = {"p": everything, "q": everything[everything >= start] - start}
+    chosen = everything[np.isin(everything, problem.subset)]
+    orders = {"p": everything, "q": everything[everything >= start] - start, "r": np.searchsorted(problem.subset, chosen)}
     for axis, letter in enumerate(_stored_axes(quantity)):
         value = value.take(orders[letter], axis) if letter in orders else value
     return value
@@ -259,7 +261,7 @@ AXES: tuple[Axis, ...] = (
         "bias_first": "layer by layer: b, then W row by row",
         "biases_last": "every W row by row, then every b",
         "flax": "layer by layer: b, then the kernel (in × out) row by row"},
-        _reorder, lambda quantity: bool({"p", "q"} & set(_stored_axes(quantity)))),
+        _reorder, lambda quantity: bool({"p", "q", "r"} & set(_stored_axes(quantity)))),
     Axis("predictive.noise", {
         "excluded": "variance of the function",
         "included": "variance of y: σ² added to predictive.glm.variance (Normal likelihood only)"},

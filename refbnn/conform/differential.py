@@ -257,12 +257,13 @@ class _Lazy(Mapping):
 _THROUGH = {
     **{f"laplace.{part}": "ggn" for part in (
         "covariance", "covariance.diag", "covariance.vp", "log_det", "log_evidence", "evidence.prior", "evidence.noise")},
-    **{f"predictive.{part}": "ggn" for part in ("joint", "glm.variance", "probit", "probit.multiclass")},
-    **dict.fromkeys(("laplace.diag.variance", "laplace.diag.log_det", "laplace.diag.log_evidence", "predictive.diag.variance"),
-                    "diagonal"),
-    **dict.fromkeys(("laplace.lastlayer.covariance", "laplace.lastlayer.log_det", "predictive.lastlayer.variance"), "last_layer"),
-    **dict.fromkeys(("laplace.kron.covariance", "laplace.kron.log_det", "laplace.kron.log_evidence", "predictive.kron.variance"),
-                    "kron"),
+    **dict.fromkeys((*(f"predictive.{part}" for part in ("joint", "glm.variance", "probit", "probit.multiclass", "meanfield",
+                                                         "concentration", "bridge")), "gp.mean", "gp.log_evidence"), "ggn"),
+    **dict.fromkeys((*(f"laplace.diag.{part}" for part in ("variance", "log_det", "log_evidence", "evidence.prior",
+                                                           "evidence.noise")), "predictive.diag.variance"), "diagonal"),
+    **{quantity: where for name, where in (
+        ("lastlayer", "last_layer"), ("subset", "subset"), ("kron", "kron"), ("kron.split", "kron_apart"))
+       for quantity in QUANTITIES if quantity.startswith((f"laplace.{name}.", f"predictive.{name}."))},
     **{f"laplace.hessian.{part}": "hessian" for part in ("covariance", "log_det", "log_evidence")},
 }
 

@@ -20,6 +20,7 @@ TIERS = {
     "E": "exact rational arithmetic, rounded once",
     "M": "two independent derivations in 50-digit arithmetic that agree to 45 digits, and an interval run whose two ends "
          "round to the same float64",
+    "Q": "two quadratures that agree",
     "V": "an interval through an inverse or a determinant, whose two ends round to the same float64",
 }
 

@@ -4,7 +4,7 @@
 "lower"    of symmetric matrices the lower triangle, row by row: of the one matrix where axes repeat (p p, n k n k), else of each
 "blocks"   of a matrix that is zero outside the diagonal blocks of the layers, the lower triangles of these, one after the other
 taken      from another value of the case: the "same", its "diagonal", its diagonal blocks of "layers" or of "units", its "last"
-           block of a layer, its diagonal blocks of "inputs" one after the other, or the value off the diagonal with another
+           block of a layer, its "chosen" rows and columns, its diagonal blocks of "inputs" one after the other, or the value off the diagonal with another
            diagonal, which is given ("shifted")
 """
 
@@ -21,10 +21,11 @@ from refbnn.conform.quantities import QUANTITIES
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 
-BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag",
-          "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac", "laplace.kron.covariance")
+BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "ggn.vanloan", "hessian.blockdiag",
+          "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac", "laplace.kron.covariance", "laplace.kron.split.covariance")
 SYMMETRIC_ARRAYS = ("ntk", "predictive.joint", "predictive.glm.variance", "predictive.diag.variance",
-                    "predictive.lastlayer.variance", "predictive.kron.variance")
+                    "predictive.lastlayer.variance", "predictive.subset.variance", "predictive.kron.variance", "predictive.kron.split.variance",
+                    "gp.kernel")
 # What a value may be taken from, and how.
 TAKEN: dict[str, tuple[str, str]] = {
     "ggn.diag": ("diagonal", "ggn.full"), "ggn.blockdiag": ("layers", "ggn.full"), "ggn.lastlayer": ("last", "ggn.full"),
@@ -34,7 +35,8 @@ TAKEN: dict[str, tuple[str, str]] = {
     "laplace.precision": ("shifted", "ggn.full"), "laplace.hessian.precision": ("shifted", "hessian.full"),
     "laplace.covariance.diag": ("diagonal", "laplace.covariance"),
     "ggn.neuronblocks": ("units", "ggn.full"), "hessian.lastlayer": ("last", "hessian.full"),
-    "predictive.glm.variance": ("inputs", "predictive.joint"),
+    "predictive.glm.variance": ("inputs", "predictive.joint"), "ggn.subset": ("chosen", "ggn.full"),
+    "fisher.empirical.centred.diag": ("diagonal", "fisher.empirical.centred"),
 }
 
 
@@ -132,6 +134,7 @@ _TAKE: dict[str, Callable[[Array, Any, Array | None], Array]] = {
     "layers": lambda source, problem, diagonal: np.where(_together(_layers(problem)), source, 0.0),
     "units": lambda source, problem, diagonal: np.where(_together(_units(problem)), source, 0.0),
     "last": _last,
+    "chosen": lambda source, problem, diagonal: source[np.ix_(problem.subset, problem.subset)],
     "inputs": lambda source, problem, diagonal: np.stack([each[:, i] for i, each in enumerate(source)]),
     "shifted": lambda source, problem, diagonal: np.where(np.eye(len(source), dtype=bool), diagonal, source),
 }

@@ -98,6 +98,11 @@ class Problem:
         return tuple(out * (into + self.bias) for into, out in zip(self.sizes[:-1], self.sizes[1:]))
 
     @property
+    def subset(self) -> np.ndarray:
+        """The chosen parameters: places where `vector` is positive."""
+        return np.flatnonzero(self.vector > 0)
+
+    @property
     def num_params(self) -> int:
         """p."""
         return sum(self.layer_sizes)

@@ -154,7 +154,8 @@ def plan(cases: Iterable[Case], globs: Iterable[str] = ()) -> Plan:
 
     A glob matches "case::quantity", or a case, or a quantity; ValueError names one that matches nothing.
     """
-    everything = [(case, [q for q in QUANTITIES.values() if q.certified_by in case.values]) for case in cases]
+    everything = [(case, [q for q in QUANTITIES.values()
+                          if q.certified_by in case.values and q.exists_for(case.problem.likelihood)]) for case in cases]
     globs = list(globs)
     for glob in globs:
         if not any(_selected(glob, case.id, q.name) for case, quantities in everything for q in quantities):

@@ -256,7 +256,7 @@ def diagnoses(cases: list[Case]) -> Iterator[Line]:
         for spoilt, function in fault.spoils.items():
             quantity = QUANTITIES[spoilt]
             for case in cases:
-                if quantity.certified_by in case.values:
+                if quantity.certified_by in case.values and quantity.exists_for(case.problem.likelihood):
                     answer = function(states[case.id])
                     verdict = compare(quantity, case.values[quantity.certified_by], answer, case.problem, {}).verdict
                     verdicts.add(verdict)
@@ -279,7 +279,8 @@ def garbage(cases: list[Case]) -> Iterator[Line]:
     rng = np.random.default_rng(SEED)
     for quantity in QUANTITIES.values():
         wrong = []
-        for case in (case for case in cases if quantity.certified_by in case.values):
+        for case in (case for case in cases if quantity.certified_by in case.values
+                     and quantity.exists_for(case.problem.likelihood)):
             shape = expected_shape(quantity, case.values[quantity.certified_by], case.problem, {})
             wrong.append((case, quantity, rng.standard_normal(shape)))
         for finding in explain(wrong):

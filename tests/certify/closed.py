@@ -10,11 +10,17 @@ A bias is a weight on the constant 1. The Hessian of the loss is G + R, with r a
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+from math import factorial
 from typing import Any
 
 from .closed_likelihoods import FORMS
+from .closed_posteriors import Posteriors
 from .closed_structures import Structures
+from .closed_variational import Variational
 from .fields import Number
+from .integrals import asked_for, summed
 from .question import Question
 
 Values = dict[str, Any]
@@ -171,9 +177,10 @@ class Closed:
 
 
 class Answers:
-    """The quantities of one `Closed`, assembled."""
+    """The quantities of one `Closed`, assembled. Differences are of order 2·reach."""
 
-    def __init__(self, closed: Closed) -> None:
+    def __init__(self, closed: Closed, reach: int = 8) -> None:
+        self.reach = reach
         self.c, self.q, self.zero = closed, closed.q, closed.zero
         pairs = [closed.jacobian(x) for x in self.q.X]
         self.f, self.J = [f for f, _ in pairs], [J for _, J in pairs]
@@ -221,19 +228,30 @@ class Answers:
         values = self.basic()
         curvatures = {"laplace.": self.G, "laplace.hessian.": self.H}
         for prefix in prefixes:
-            values |= self.kron_laplace(with_logs) if prefix == "laplace.kron." else \
+            values |= self.kron_laplace(prefix, with_logs) if prefix.startswith("laplace.kron.") else \
                 self.laplace(prefix, curvatures[prefix], with_logs)
         if "laplace." in prefixes:
             values |= self.diagonal_laplace(with_logs) | (self.last_layer_laplace(with_logs) if self.q.structures else {})
+            values |= self.posteriors.values(values["predictive.glm.variance"], with_logs)
+        if with_logs and "laplace." in prefixes:
+            values |= self.expectations(values["predictive.glm.variance"])
         if with_logs:
             loss, joint = self.loss(), self.log_joint()
+            values |= self.variational_values("laplace." in prefixes)
             values |= {"loss": [loss], "log_joint": [joint]}
         return values
+
+    @property
+    def posteriors(self) -> Posteriors:
+        return Posteriors(self, ldl, _inverse, _solved, _projected)
 
     def basic(self) -> Values:
         H, G, F, p = self.H, self.G, self.pulled_back([self.c.fisher(f) for f in self.f]), range(self.q.num_params)
         empirical = self.outer(self.q.y)
         gradients, sampled = self.gradients(self.q.y), self.gradients(self.q.labels)
+        whole = [sum(column, self.zero) for column in zip(*gradients)]
+        along = _dot(whole, self.q.vector, self.zero) / len(gradients)
+        third = {} if self.q.is_quadratic else {"third.vv": self.third()}
         return {"forward": [v for f in self.f for v in f],
                 "jacobian": [v for J in self.J for row in J for v in row],
                 "jacobian.vp": [_dot(row, self.q.vector, self.zero) for J in self.J for row in J],
@@ -245,14 +263,40 @@ class Answers:
                 "fisher.vp": self.carried(lambda f, y: self.c.fisher(f)),
                 "fisher.empirical": _lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
                 "fisher.empirical.vp": self.spread(gradients),
+                "fisher.empirical.centred.diag": [empirical[i][i] - whole[i] * whole[i] / len(gradients) for i in p],
+                "fisher.empirical.centred.vp": [a - b * along for a, b in zip(self.spread(gradients), whole)],
                 "fisher.mc": _lower(self.outer(self.q.labels)), "fisher.mc.vp": self.spread(sampled),
                 "fisher.mc.diag": [sum((g[i] * g[i] for g in sampled), self.zero) for i in p],
                 "predictive.glm.mean": [v for f, _ in self.new for v in f],
-                "predictive.mc": self.mean_of_draws()} | (Structures(self).values() if self.q.structures else {})
+                "predictive.mc": self.mean_of_draws()} | third | (Structures(self).values() if self.q.structures else {})
 
     def gradients(self, targets: list) -> list[list]:
         """Jᵀ r of every datum."""
         return [self.gradient(J, self.c.residual(f, y)) for f, J, y in zip(self.f, self.J, targets)]
+
+    def third(self) -> list:
+        """d²/dt² ∇loss(θ + t v) by a central difference of order 2K: weights 2 (−1)^(k+1) (K!)²/(k² (K − k)! (K + k)!)."""
+        K, v = self.reach, self.q.vector
+        h = self.c.field.step(K)
+        sums = [g * -2 * sum((self.c.field.number(Fraction(1, k * k)) for k in range(1, K + 1)), self.zero)
+                for g in self.slope_at(self.q.theta)]
+        for k in range(1, K + 1):
+            weight = self.c.field.number(Fraction(2 * (-1) ** (k + 1) * factorial(K) ** 2,
+                                                  k * k * factorial(K - k) * factorial(K + k)))
+            ends = [self.slope_at([a + sign * k * h * b for a, b in zip(self.q.theta, v)]) for sign in (1, -1)]
+            sums = [s + weight * (a + b) for s, a, b in zip(sums, *ends)]
+        return [s / (h * h) for s in sums]
+
+    def slope_at(self, theta: list) -> list:
+        """∇loss at another θ, by backpropagation of the residuals."""
+        moved, result = Closed(replace(self.q, theta=theta), self.c.field), [self.zero] * len(theta)
+        for x, y in zip(self.q.X, self.q.y):
+            a, first, _ = moved.forward(theta, x)
+            for l, signals in enumerate(moved.deltas(first, moved.residual(a[-1], y))):
+                for i, d in enumerate(signals):
+                    for j, value in enumerate(moved.inputs(a, l)):
+                        result[moved.place(l, i, j)] += d * value
+        return result
 
     def carried(self, output: Any) -> list:
         """Σ_n Jᵀ (M (J v)), without a matrix over the parameters."""
@@ -313,25 +357,42 @@ class Answers:
         values = {"laplace.lastlayer.covariance": _lower(_inverse(L, D, self.zero)), "predictive.lastlayer.variance": spread}
         return values | ({"laplace.lastlayer.log_det": self.volume("", D)["log_det"]} if with_logs else {})
 
-    def kron_laplace(self, with_logs: bool) -> Values:
-        """Layer by layer: the blocks of a block-diagonal matrix know nothing of each other."""
-        P, values = self.kron_precision(), self.zeros()
-        pivots, spread = [], [[self.zero] * len(J) ** 2 for _, J in self.new]
-        for start, size in zip(self.c.offsets, self.q.layer_sizes):
-            span = slice(start, start + size)
+    def kron_laplace(self, prefix: str, with_logs: bool) -> Values:
+        """Block by block: the blocks of a block-diagonal matrix know nothing of each other."""
+        name = prefix.removeprefix("laplace.")
+        prior, values = self.kron_blocks(self.q.prior_precision, prefix), self.zeros()
+        P, pivots, spread = self.kron_precision(prefix), [], [[self.zero] * len(J) ** 2 for _, J in self.new]
+        for span in self.kron_spans(prefix):
             L, D = ldl([row[span] for row in P[span]], self.zero)
             pivots += D
             for row, found in zip(values[span], _inverse(L, D, self.zero)):
                 row[span] = found
             spread = [[a + b for a, b in zip(done, _projected(L, D, [row[span] for row in J], self.zero))]
                       for done, (_, J) in zip(spread, self.new)]
-        return {"laplace.kron.covariance": _lower(values), "predictive.kron.variance": [v for each in spread for v in each]} | (
-            self.volume("laplace.kron.", pivots) if with_logs else {})
+        return {prefix + "covariance": _lower(values), f"predictive.{name}variance": [v for each in spread for v in each]} | (
+            self.volume(prefix, pivots) if with_logs else {}) | self.posteriors.slopes(name, [
+                _dot(a, b, self.zero) for a, b in zip(values, prior)], with_logs)
 
-    def kron_precision(self) -> list[list]:
-        structures = Structures(self)
-        kfac = structures.kfac([self.c.curvature(f, y) for f, y in zip(self.f, self.q.y)])
-        return [[a + b for a, b in zip(*rows)] for rows in zip(kfac, structures.masked(self.q.prior_precision))]
+    def kron_spans(self, prefix: str) -> list[slice]:
+        """Where the blocks stand: layers, or every weight matrix and every bias."""
+        spans = []
+        for start, size, out in zip(self.c.offsets, self.q.layer_sizes, self.q.sizes[1:]):
+            middle = start + size - (out if self.q.bias and prefix.endswith("split.") else 0)
+            spans += [slice(a, b) for a, b in ((start, middle), (middle, start + size)) if a < b]
+        return spans
+
+    def kron_blocks(self, M: list[list], prefix: str) -> list[list]:
+        """Zero outside the blocks."""
+        result = self.zeros()
+        for span in self.kron_spans(prefix):
+            for i in range(span.start, span.stop):
+                result[i][span] = M[i][span]
+        return result
+
+    def kron_precision(self, prefix: str) -> list[list]:
+        kfac = Structures(self).kfac([self.c.curvature(f, y) for f, y in zip(self.f, self.q.y)])
+        whole = [[a + b for a, b in zip(*rows)] for rows in zip(kfac, self.q.prior_precision)]
+        return self.kron_blocks(whole, prefix)
 
     def slopes(self, S: list[list]) -> Values:
         """Of the evidence at fixed θ, by log τ (P₀ → τ P₀) and by log σ²: the trace of S P₀, and, as S P = 1, that of S G."""
@@ -357,6 +418,21 @@ class Answers:
             scaled = [a * self.c.field.exp(-self.c.field.log(1 + self.c.field.pi() * b / 8) / 2) for a, b in zip(f, v)]
             result += self.c.form.mean(scaled)
         return {name: result}
+
+    def variational_values(self, with_laplace: bool = False) -> Values:
+        """Bounds at the given normals, and divergences."""
+        variational = Variational(self, ldl, _inverse)
+        values = variational.values() if self.q.variational else {}
+        return values | (variational.laplace(self.posteriors.precision) if self.q.variational and with_laplace else {})
+
+    def expectations(self, variance: list) -> Values:
+        """E[y] under the normal distribution of the outputs."""
+        k = self.q.num_outputs
+        spread = [[variance[(n * k + i) * k:(n * k + i + 1) * k] for i in range(k)] for n in range(len(self.new))]
+        if not asked_for(self.q.likelihood, spread):
+            return {}
+        return {"predictive.exact": [e for (f, _), V in zip(self.new, spread)
+                                     for e in summed(self.c.field, self.q.likelihood, f, V)]}
 
     def loss(self) -> Number:
         return sum((self.c.loss(f, y) for f, y in zip(self.f, self.q.y)), self.zero)

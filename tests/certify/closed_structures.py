@@ -125,6 +125,38 @@ class Structures:
         whole = [sum(column, self.zero) for column in zip(*rows)]
         return [[v - whole[i] * whole[j] / len(rows) for j, v in enumerate(row)] for i, row in enumerate(M)]
 
+    def vanloan(self, outputs: list[Matrix]) -> Matrix:
+        """B ⊗ A with B = Σ_n ⟨A, ā_n ā_n'⟩ B_n, A the leading eigenvector of Σ_nm ⟨B_n, B_m⟩ (ā_n ā_n') ⊗ (ā_m ā_m')."""
+        return self.written(self.nearest(l, self.curved(l, outputs)) for l in self.layers)
+
+    def nearest(self, l: int, B: list[Matrix]) -> tuple[int, Matrix, Matrix]:
+        """(l, B, A); symmetric pairs of inputs j <= v count once, weighted √2 off the diagonal."""
+        rows, width = [inputs[l] for inputs, _ in self.signals], range(len(self.signals[0][0][l]))
+        square, pairs, root = self.paired(l, B)
+        found = self.c.field.leading(square)
+        A = [[found[pairs.index((min(j, v), max(j, v)))] / (root if j != v else 1) for v in width] for j in width]
+        weights = [_quadratic(A, a, self.zero) for a in rows]
+        units = range(len(B[0]))
+        return l, [[sum((w * M[i][u] for w, M in zip(weights, B)), self.zero) for u in units] for i in units], A
+
+    def paired(self, l: int, B: list[Matrix]) -> tuple[Matrix, list[tuple[int, int]], Any]:
+        """The symmetric matrix whose eigenvector is A, its pairs of inputs and √2."""
+        rows, width = [inputs[l] for inputs, _ in self.signals], range(len(self.signals[0][0][l]))
+        pairs, root = [(j, v) for j in width for v in width if j <= v], self.c.field.sqrt(self.c.field.number(2))
+        flat = [[a[j] * a[v] * (root if j != v else self.c.one) for j, v in pairs] for a in rows]
+        alike = [[_trace(one, two, self.zero) for two in B] for one in B]
+        half = [[_dot(row, column, self.zero) for column in zip(*flat)] for row in alike]
+        return [[_dot(left, right, self.zero) for right in zip(*half)] for left in zip(*flat)], pairs, root
+
+    def gram(self) -> list:
+        """r_n' (J_n J_m') r_m."""
+        a, k = self.answers, range(self.q.num_outputs)
+        kernel, size = self.ntk(), len(self.q.X) * self.q.num_outputs
+        r = [[a.c.residual(f, y)[i] for i in k] for f, y in zip(a.f, self.q.y)]
+        data = range(len(r))
+        return [sum((r[n][i] * r[m][j] * kernel[(n * len(k) + i) * size + m * len(k) + j] for i in k for j in k), self.zero)
+                for n in data for m in data]
+
     def ntk(self) -> list:
         k, data = range(self.q.num_outputs), self.signals
         return [sum((_dot(one[1][l][a], two[1][l][b], self.zero) * _dot(one[0][l], two[0][l], self.zero)
@@ -141,13 +173,16 @@ class Structures:
             "ggn.blockdiag": self.blocks(curvature), "hessian.blockdiag": self.masked(H),
             "ggn.neuronblocks": self.units(curvature), "ggn.lastlayer": [row[last:] for row in G[last:]],
             "hessian.lastlayer": [row[last:] for row in H[last:]],
+            "ggn.subset": [[G[i][j] for j in q.subset] for i in q.subset],
             "ggn.kfac": self.kfac(curvature), "ggn.kfra": self.kfra(curvature), "fisher.kfac": self.kfac(fisher),
             "fisher.empirical.centred": self.centred(), "fisher.empirical.kfac": self.kfac(empirical),
             "fisher.mc.kfac": self.kfac(mc)}
+        if hasattr(c.field, "projectors"):
+            matrices["ggn.vanloan"] = self.vanloan(curvature)
         if q.ekfac and hasattr(c.field, "projectors"):
             matrices |= {"ggn.ekfac": self.ekfac(curvature, False), "ggn.ekfac.split": self.ekfac(curvature, True)}
         packed = {name: [v for i, row in enumerate(M) for v in row[:i + 1]] for name, M in matrices.items()}
-        return packed | {"ntk": self.ntk()}
+        return packed | {"ntk": self.ntk(), "fisher.empirical.gram": self.gram()}
 
     def masked(self, M: Matrix) -> Matrix:
         """Zero outside the diagonal blocks of the layers."""

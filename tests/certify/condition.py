@@ -12,8 +12,9 @@ import math
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
-from .certify import Result, as_fraction
+from .certify import Result
 from .closed import Answers, Closed
+from .closed_posteriors import class_approximations
 from .closed_structures import Structures
 from .fields import Interval
 from .integers import Integers
@@ -22,11 +23,12 @@ from .question import Question
 PATTERNS = 16
 STEP = Fraction(1, 2 ** 60)
 FIELD = Interval(256)
-KRONECKER = ("ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac")
+KRONECKER = ("ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "ggn.vanloan", "fisher.kfac", "fisher.empirical.kfac",
+             "fisher.mc.kfac")
 PACKED = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc", "laplace.precision",
           "laplace.hessian.precision", "laplace.covariance", "laplace.hessian.covariance", "ggn.blockdiag",
           "hessian.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "hessian.lastlayer", "fisher.empirical.centred",
-          "laplace.lastlayer.covariance", "laplace.kron.covariance", *KRONECKER)
+          "laplace.lastlayer.covariance", "laplace.kron.covariance", "laplace.kron.split.covariance", "ggn.subset", "laplace.subset.covariance", *KRONECKER)
 
 
 def condition_numbers(name: str, question: Question, results: dict[str, Result], scales: dict[str, float]) -> dict:
@@ -41,10 +43,13 @@ def condition_numbers(name: str, question: Question, results: dict[str, Result],
     if "ggn.ekfac" in results:
         turning = max(kappa["ggn.kfac"], 1.0) * largest_gap_ratio(question)
         kappa |= {quantity: kappa[quantity] + turning for quantity in ("ggn.ekfac", "ggn.ekfac.split")}
+    if "ggn.vanloan" in results:
+        kappa["ggn.vanloan"] += max(kappa["ggn.blockdiag"], 1.0) * separation(question)
     if "laplace.covariance" in results:
         kappa |= _parts_of_the_covariance(kappa, results, question) | posteriors(kappa, results, question)
-    if "laplace.kron.covariance" in results:
-        kappa |= _kron_posterior(kappa, results, question)
+    for name in ("kron", "kron.split"):
+        if f"laplace.{name}.covariance" in results:
+            kappa |= _kron_posterior(name, kappa, results, question)
     return {quantity: round_up(kappa[quantity]) for quantity in results}
 
 
@@ -66,10 +71,10 @@ def sensitivities(name: str, question: Question, results: dict[str, Result]) -> 
 
 def _evaluated(lifted: Question) -> dict[str, list]:
     """The closed forms that need no inverse."""
-    answers = Answers(Closed(lifted, FIELD))
+    answers = Answers(Closed(lifted, FIELD), reach=1)
     precision = {prefix + "precision": [a + b for a, b in zip(_packed(M), _packed(lifted.prior_precision))]
                  for prefix, M in (("laplace.", answers.G), ("laplace.hessian.", answers.H))}
-    return answers.basic() | precision | {"loss": [answers.loss()], "log_joint": [answers.log_joint()]}
+    return answers.basic() | answers.variational_values() | precision | {"loss": [answers.loss()], "log_joint": [answers.log_joint()]}
 
 
 def _packed(M: list[list]) -> list:
@@ -86,7 +91,9 @@ def _symmetric(question: Question) -> Question:
 
 
 def _double(ball) -> float:
-    return float(as_fraction(ball.mid()))
+    """The midpoint, correctly rounded as long as it is a normal double."""
+    mantissa, exponent = ball.mid().man_exp()
+    return math.ldexp(float(int(mantissa)), int(exponent))
 
 
 def largest_gap_ratio(question: Question) -> float:
@@ -104,6 +111,23 @@ def largest_gap_ratio(question: Question) -> float:
                 gaps = [high - low for low, high in zip(values, values[1:])]
                 ratios += [max(map(abs, values)) / min(gaps)] if gaps else []
         return max(ratios, default=0.0)
+
+
+def separation(question: Question) -> float:
+    """The largest λ₁/(λ₁ − λ₂) of the layers' Σ_nm ⟨B_n, B_m⟩ vec(ā_n ā_n') vec(ā_m ā_m')'."""
+    with FIELD.working():
+        structures = Structures(Answers(Closed(question.lifted(FIELD), FIELD)))
+        a = structures.answers
+        outputs = [a.c.curvature(f, y) for f, y in zip(a.f, a.q.y)]
+        worst = 1.0
+        for l in structures.layers:
+            M, _, _ = structures.paired(l, structures.curved(l, outputs))
+            u = FIELD.leading(M)
+            first = _dot(u, [_dot(row, u) for row in M])
+            rest = [[v - first * u[i] * u[j] for j, v in enumerate(row)] for i, row in enumerate(M)]
+            left = math.sqrt(sum(_double(v) ** 2 for row in rest for v in row))
+            worst = max(worst, _double(first) / max(_double(first) - left, 1e-3 * _double(first)))
+        return worst
 
 
 def _dot(a: list, b: list):
@@ -144,14 +168,24 @@ def posteriors(kappa: dict, results: dict[str, Result], question: Question) -> d
     if "laplace.lastlayer.covariance" in results:
         block = [row[last:] for row in P[last:]]
         found |= _posterior("lastlayer", "covariance", kappa, block, [[row[last:] for row in each] for each in J], results)
-    return found | _slopes(kappa, results, question, P, S) | _probabilities(kappa, results, found, question.num_outputs)
+        chosen = [[P[i][j] for j in question.subset] for i in question.subset]
+        found |= _posterior("subset", "covariance", kappa, chosen,
+                            [[[row[i] for i in question.subset] for row in each] for each in J], results)
+    spread = [[1 / P[i][i] if i == j else 0.0 for j in range(p)] for i in range(p)]
+    found |= _slopes("diag.", kappa, results, question, diagonal, spread) | _process(kappa, results, question, P, S)
+    found |= _divergences(kappa, results, question, P, S) | _expectations(kappa, results, found, question)
+    return found | _slopes("", kappa, results, question, P, S) | _probabilities(kappa, results, found, question.num_outputs) | (
+        _classes(kappa, results, _moves(kappa, results, question, P, S, J), question.num_outputs))
 
 
-def _kron_posterior(kappa: dict, results: dict[str, Result], question: Question) -> dict:
+def _kron_posterior(name: str, kappa: dict, results: dict[str, Result], question: Question) -> dict:
     """Of what follows from KFAC in the place of G."""
     with FIELD.working():
-        P = [[_double(v) for v in row] for row in Answers(Closed(question.lifted(FIELD), FIELD)).kron_precision()]
-    return _posterior("kron", "covariance", kappa, P, _new_jacobians(question), results)
+        answers = Answers(Closed(question.lifted(FIELD), FIELD))
+        P = [[_double(v) for v in row] for row in answers.kron_precision(f"laplace.{name}.")]
+    S = unpacked(results[f"laplace.{name}.covariance"].data, question.num_params)
+    return _posterior(name, "covariance", kappa, P, _new_jacobians(question), results) | (
+        _slopes(name + ".", kappa, results, question, P, S))
 
 
 def _posterior(name: str, spread: str, kappa: dict, P: list, J: list, results: dict[str, Result]) -> dict:
@@ -171,7 +205,7 @@ def _posterior(name: str, spread: str, kappa: dict, P: list, J: list, results: d
 
 
 def _of_precision(kappa: dict, name: str) -> float:
-    return max(kappa["ggn.kfac" if name == "kron" else "laplace.precision"], 1.0)
+    return max(kappa["ggn.kfac" if name.startswith("kron") else "laplace.precision"], 1.0)
 
 
 def _projected(kappa: dict, P: list, S: list, jacobians: list, result: Result, name: str = "") -> float:
@@ -182,14 +216,14 @@ def _projected(kappa: dict, P: list, S: list, jacobians: list, result: Result, n
     return (from_precision + from_jacobian) / frobenius([result.data])
 
 
-def _slopes(kappa: dict, results: dict[str, Result], question: Question, P: list, S: list) -> dict:
+def _slopes(name: str, kappa: dict, results: dict[str, Result], question: Question, P: list, S: list) -> dict:
     """Of p/2 − ½ dᵀP₀d − ½ tr ΣP₀ (and with the loss for the quadratic form): Δ tr = tr ΣP₀Σ ΔP."""
     P0 = [list(map(float, row)) for row in question.prior_precision]
     both = [times(P0, row) for row in S]
     bent = frobenius([times(S, row) for row in both])
     trace = math.fsum(both[i][i] for i in range(len(S)))
-    turned = max(kappa["laplace.precision"], 1.0) * (frobenius(P) * bent + abs(trace)) / 2
-    change = {"laplace.evidence.prior": "log_joint", "laplace.evidence.noise": "loss"}
+    turned = _of_precision(kappa, name.rstrip(".")) * (frobenius(P) * bent + abs(trace)) / 2
+    change = {f"laplace.{name}evidence.prior": "log_joint", f"laplace.{name}evidence.noise": "loss"}
     return {name: (turned + len(S) + max(kappa[of], 1.0) * abs(results[of].data[0])) / (abs(results[name].data[0]) or 1.0)
             for name, of in change.items() if name in results}
 
@@ -212,6 +246,102 @@ def _probabilities(kappa: dict, results: dict[str, Result], found: dict, k: int)
         inputs = [frobenius(slopes[name](p[n * k:(n + 1) * k])) * change[n] for n in range(len(change))]
         result[name] = 1 + frobenius([inputs]) / frobenius([p])
     return result
+
+
+def _divergences(kappa: dict, results: dict[str, Result], question: Question, P: list, S: list) -> dict:
+    """Of the divergences between Laplace and prior: traces, the distance of the means and log-determinants, through P."""
+    P0 = [list(map(float, row)) for row in question.prior_precision]
+    with FIELD.working():
+        lifted = question.lifted(FIELD)
+        S0 = [[_double(v) for v in row] for row in FIELD.matrix(lifted.prior_precision).inv().tolist()]
+    d = [float(a - b) for a, b in zip(question.theta, question.prior_mean)]
+    of_precision = max(kappa["laplace.precision"], 1.0)
+    change = {"vi.kl.laplace": of_precision * frobenius(P) * frobenius(S) + frobenius(S) * frobenius(P0)
+              + abs(math.fsum(a * b for a, b in zip(d, times(P0, d)))),
+              "vi.kl.laplace.reverse": of_precision * (frobenius(P) * (frobenius(S0) + math.fsum(a * a for a in d)))
+              + frobenius(P) * frobenius(S)}
+    return {name: (size + len(P)) / (abs(results[name].data[0]) or 1.0) for name, size in change.items() if name in results}
+
+
+def _expectations(kappa: dict, results: dict[str, Result], found: dict, question: Question) -> dict:
+    """Of E[y] under N(f, V): |∂E/∂f| and 2 |∂E/∂v| are at most 1 for probabilities, E and E for exp, 2 |f| and 2 for squares."""
+    if "predictive.exact" not in results:
+        return {}
+    moved_f, moved_v = (size * frobenius([results[f"predictive.glm.{part}"].data]) for part, size in (
+        ("mean", max(kappa["predictive.glm.mean"], 1.0)), ("variance", found["predictive.glm.variance"])))
+    E, f = results["predictive.exact"].data, results["predictive.glm.mean"].data
+    steep = {"poisson_square": 2 * max(1.0, *map(abs, f)), "bernoulli": 1 / 4, "bernoulli_probit": 2 / 5, "categorical": 1 / 2}
+    slope = steep.get(question.likelihood, max(E))
+    return {"predictive.exact": 1 + slope * (moved_f + moved_v) / frobenius([E])}
+
+
+def _moves(kappa: dict, results: dict[str, Result], question: Question, P: list, S: list, J: list) -> list[float]:
+    """By how much an entry of V may be off, input by input."""
+    k, V = question.num_outputs, results["predictive.glm.variance"].data
+    blocks = [Result("V", V[at:at + k * k]) for at in range(0, len(V), k * k)]
+    return [_projected(kappa, P, S, [each], block) * frobenius([block.data]) / k for each, block in zip(J, blocks)]
+
+
+def _classes(kappa: dict, results: dict[str, Result], moves: list[float], k: int) -> dict:
+    """Of mean field and the bridge: the largest change over 16 sign patterns of changes in f and V of their own errors."""
+    names = [name for name in ("predictive.meanfield", "predictive.concentration", "predictive.bridge") if name in results]
+    if not names:
+        return {}
+    f, v = (results[f"predictive.glm.{part}"].data for part in ("mean", "variance"))
+    size = max(kappa["predictive.glm.mean"], 1.0) * frobenius([f]) / math.sqrt(len(f))
+    with FIELD.working():
+        f, v = ([FIELD.number(Fraction(x)) for x in row] for row in (f, v))
+        base, largest = _of_logits(f, v, k), dict.fromkeys(names, 0.0)
+        for pattern in range(PATTERNS):
+            signs = Integers(f"classes/{pattern}")
+            moved_f = [x + FIELD.number(STEP * (1 if signs.below(2) else -1)) * size for x in f]
+            turns = [FIELD.number(STEP * (1 if signs.below(2) else -1)) for _ in v]
+            moved_v = [x + turns[_mirror(at, k)] * moves[at // (k * k)] for at, x in enumerate(v)]
+            moved = _of_logits(moved_f, moved_v, k)
+            for name in names:
+                change = [_double((a - b) / FIELD.number(STEP)) for a, b in zip(moved[name], base[name])]
+                largest[name] = max(largest[name], frobenius([change]))
+    return {name: 1 + largest[name] / frobenius([results[name].data]) for name in names}
+
+
+def _gram(rows: list[list[float]]) -> list[list[float]]:
+    return [times(rows, row) for row in rows]
+
+
+def _mirror(at: int, k: int) -> int:
+    """The place of the lower triangle that an entry of a stack of symmetric matrices shares."""
+    n, i, j = at // (k * k), at // k % k, at % k
+    return (n * k + max(i, j)) * k + min(i, j)
+
+
+def _of_logits(f: list, v: list, k: int) -> dict[str, list]:
+    logits = [(f[at:at + k], None) for at in range(0, len(f), k)]
+    return class_approximations(FIELD, logits, v, k)
+
+
+def _process(kappa: dict, results: dict[str, Result], question: Question, P: list, S: list) -> dict:
+    """Of the linearised network as a process. By functions K + σ² is inverted, by weights P: whoever does either is covered."""
+    found = {}
+    with FIELD.working():
+        answers = Answers(Closed(question.lifted(FIELD), FIELD))
+        K = [[_double(v) for v in row] for row in answers.posteriors.kernel_matrix()]
+        P0 = [list(map(float, row)) for row in question.prior_precision]
+        inverse = [[_double(v) for v in row] for row in FIELD.matrix(answers.q.prior_precision).inv().tolist()]
+        J = [[_double(v) for v in row] for each in answers.J for row in each]
+        step = [_double(v) for v in answers.posteriors.step()] if question.likelihood == "normal" else []
+    if "gp.kernel" in results:
+        found["gp.kernel"] = _projected({"laplace.precision": 1.0, "jacobian": kappa["jacobian"]}, P0, inverse, [J],
+                                        results["gp.kernel"])
+    if "gp.mean" in results:
+        bad = max(spectral_norm(P) * spectral_norm(S) * max(kappa["laplace.precision"], 1.0),
+                  1 + spectral_norm(K) / float(question.variance))
+        new = math.sqrt(spectral_norm(_gram([row for each in _new_jacobians(question) for row in each])))
+        moved = max(kappa["predictive.glm.mean"], 1.0) * frobenius([results["predictive.glm.mean"].data])
+        found["gp.mean"] = (moved + new * frobenius([step]) * (bad + max(kappa["jacobian"], 1.0))) / \
+            frobenius([results["gp.mean"].data])
+        size = max(kappa["log_joint"], 1.0) * abs(results["log_joint"].data[0]) + bad * (len(K) + len(P))
+        found["gp.log_evidence"] = size / (abs(results["gp.log_evidence"].data[0]) or 1.0)
+    return found
 
 
 def _new_jacobians(question: Question) -> list[list[list[float]]]:

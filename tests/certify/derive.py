@@ -14,13 +14,17 @@ from typing import Any
 import flint
 
 from .derive_likelihoods import FAMILIES
+from .derive_posteriors import Posteriors
 from .derive_structures import Structures
+from .derive_variational import Variational
+from .integrals import asked_for, enclosed
 from .fields import Interval, Rational
-from .jets import Jet, total, variable
+from .jets import Cubic, Jet, total, variable
 from .question import Question
 
-# Prefixes of what follows from G + P₀, from H + P₀, and from KFAC plus the diagonal blocks of P₀.
-GGN, HESSIAN, KRON = "laplace.", "laplace.hessian.", "laplace.kron."
+# Prefixes of what follows from G + P₀, from H + P₀, and from KFAC plus the diagonal blocks of P₀, biases with their weights or apart.
+GGN, HESSIAN, KRON, SPLIT = "laplace.", "laplace.hessian.", "laplace.kron.", "laplace.kron.split."
+PARTS = ("laplace.lastlayer.", "laplace.subset.")   # of the parameters
 Values = dict[str, Any]     # flat lists; symmetric matrices as packed lower triangles; scalars as one-element lists
 
 
@@ -42,12 +46,11 @@ class Derivation:
 
     def outputs(self, theta: list[Jet], x: list) -> list[Jet]:
         """f(x, θ), walking once through θ: W row by row, then b, layer by layer."""
-        parameters = iter(theta)
-        signal = [Jet(value) for value in x]
+        parameters, signal = iter(theta), x
         for layer, width in enumerate(self.q.sizes[1:]):
             if layer:
                 signal = [self.activated(z) for z in signal]
-            z = [total([next(parameters) * a for a in signal]) for _ in range(width)]
+            z = [total([next(parameters) * a if layer else next(parameters).scaled(a) for a in signal]) for _ in range(width)]
             signal = [s + next(parameters) for s in z] if self.q.bias else z
         return signal
 
@@ -55,11 +58,11 @@ class Derivation:
         return z.composed(*self.series(z.value))
 
     def series(self, z: Any) -> tuple:
-        """Taylor coefficients of φ at z up to t², by arithmetic on power series."""
+        """Taylor coefficients of φ at z up to t³, by arithmetic on power series."""
         if self.q.activation in PIECEWISE:
             return PIECEWISE[self.q.activation](self, z)
-        polynomial = TRANSCENDENTAL[self.q.activation](flint.arb_series([z, 1], 3), self.field)
-        return tuple(polynomial[i] for i in range(3))
+        polynomial = TRANSCENDENTAL[self.q.activation](flint.arb_series([z, 1], 4), self.field)
+        return tuple(polynomial[i] for i in range(4))
 
     @cached_property
     def structures(self) -> Structures:
@@ -80,6 +83,10 @@ class Derivation:
 
     def gradient_of(self, jet: Jet) -> list:
         return [jet.first.get(i, self.zero) for i in range(self.q.num_params)]
+
+    @cached_property
+    def posteriors(self) -> Posteriors:
+        return Posteriors(self)
 
     def along_vector(self, jet: Jet) -> Any:
         """The derivative along the given vector."""
@@ -108,10 +115,41 @@ class Derivation:
     def hessian(self) -> list[list]:
         return self.hessian_of(total(self.datum_losses))
 
+    def third(self) -> list:
+        """∇³[v, v, e_i] from third derivatives along lines: (L(v + e) − L(v − e))/2 = 3 L[v, v, e] + L[e, e, e]."""
+        v, result = self.q.vector, []
+        for i in range(self.q.num_params):
+            unseen = all(self.vanishes(a.first.get(i, self.zero)) for f in self.output_jets for a in f)
+            unit = [self.one if j == i else self.zero for j in range(len(v))]
+            ends = [self.along([a + b for a, b in zip(v, unit)]), self.along([a - b for a, b in zip(v, unit)]), self.along(unit)]
+            result.append(self.zero if unseen else ends[0] - ends[1] - ends[2] * 2)
+        return result
+
+    def along(self, direction: list) -> Any:
+        """The coefficient of t³ of the loss at θ + t u."""
+        line = [Cubic(a, b, self.zero, self.zero) for a, b in zip(self.q.theta, direction)]
+        return total([self.nll(self.outputs(line, x), y) for x, y in zip(self.q.X, self.q.y)]).powers[2]
+
+    def vanishes(self, value: Any) -> bool:
+        """An exact zero, no ball around it."""
+        return value.is_zero() if hasattr(value, "is_zero") else value == 0
+
+    def gradients(self, targets: list) -> list[list]:
+        """g_n at the given targets."""
+        first = [[a.linearised() for a in f] for f in self.output_jets]
+        return [self.gradient_of(self.nll(f, y)) for f, y in zip(first, targets)]
+
+    def centred(self) -> list[list]:
+        """g_n − ḡ; of a single gradient, exactly zero."""
+        gradients = self.gradients(self.q.y)
+        if len(gradients) == 1:
+            return [[self.zero] * self.q.num_params]
+        means = [sum(column, self.zero) / len(gradients) for column in zip(*gradients)]
+        return [[a - b for a, b in zip(g, means)] for g in gradients]
+
     def outer_products(self, targets: list) -> list[list]:
         """Σ_n g_n g_nᵀ at the given targets."""
-        first = [[a.linearised() for a in f] for f in self.output_jets]
-        gradients = [self.gradient_of(self.nll(f, y)) for f, y in zip(first, targets)]
+        gradients = self.gradients(targets)
         p = self.q.num_params
         return [[sum((g[i] * g[j] for g in gradients), self.zero) for j in range(p)] for i in range(p)]
 
@@ -148,6 +186,7 @@ class Derivation:
         """Derivatives of the loss."""
         H, G, F = self.hessian, self.ggn, self.fisher
         empirical, mc = self.outer_products(self.q.y), self.outer_products(self.q.labels)
+        moved = self.centred()
         p = range(self.q.num_params)
         return {"gradient": self.gradient_of(total(self.datum_losses)),
                 "ggn.full": lower(G), "ggn.diag": [G[i][i] for i in p], "ggn.vp": self.times_vector(G),
@@ -155,14 +194,19 @@ class Derivation:
                 "fisher.full": lower(F), "fisher.diag": [F[i][i] for i in p], "fisher.vp": self.times_vector(F),
                 "fisher.empirical": lower(empirical), "fisher.empirical.diag": [empirical[i][i] for i in p],
                 "fisher.empirical.vp": self.times_vector(empirical),
+                "fisher.empirical.centred.diag": [sum((g[i] * g[i] for g in moved), self.zero) for i in p],
+                "fisher.empirical.centred.vp": self.times_vector([[sum((g[i] * g[j] for g in moved), self.zero) for j in p]
+                                                                  for i in p]),
                 "fisher.mc": lower(mc), "fisher.mc.diag": [mc[i][i] for i in p], "fisher.mc.vp": self.times_vector(mc),
-                "predictive.mc": self.mean_of_draws()} | (self.structures.values() if self.q.structures else {})
+                "predictive.mc": self.mean_of_draws()} | ({} if self.q.is_quadratic else {"third.vv": self.third()}) | (
+                    self.structures.values() if self.q.structures else {})
 
     def times_vector(self, M: list[list]) -> list:
         """M v."""
         return [sum((a * b for a, b in zip(row, self.q.vector)), self.zero) for row in M]
 
     def mean_of_draws(self) -> list:
+        """(1/t) Σ_t E[y | f(x, θ_t)]."""
         means = [[m for x in self.q.X_new for m in self.mean(draw, x)] for draw in self.q.draws]
         return [sum(column, self.zero) / len(means) for column in zip(*means)]
 
@@ -185,7 +229,8 @@ class Derivation:
                   "laplace.covariance.diag": [S[i][i] for i in p], "laplace.covariance.vp": self.times_vector(S),
                   "laplace.diag.variance": variances, "predictive.diag.variance": self.projected(diagonal),
                   "predictive.glm.variance": self.projected(covariance), "predictive.joint": self.jointly(covariance)}
-        return result | (self.last_layer_laplace(P) if self.q.structures else {}) | self.class_probabilities(result)
+        result |= (self.last_layer_laplace(P) if self.q.structures else {}) | self.class_probabilities(result)
+        return result | self.posteriors.laplace(P, result) | self.expectations(result["predictive.glm.variance"])
 
     def projected(self, covariance: Any, start: int = 0) -> list:
         """J(x) Σ J(x)ᵀ for every new input, in the parameters from `start` on."""
@@ -222,18 +267,34 @@ class Derivation:
             result += self.family.mean([a.value / (1 + self.field.pi() * b / 8).sqrt() for a, b in zip(f, v)])
         return {name: result}
 
-    @cached_property
-    def kron_precision(self) -> list[list]:
-        """KFAC of the GGN plus the diagonal blocks of P₀."""
-        blocks = [self.structures.block_of(self.q.prior_precision, layer) for layer in range(len(self.q.layer_sizes))]
-        kfac, prior = self.structures.kfac(self.structures.of_ggn()), self.structures.together(blocks)
-        return [[a + b for a, b in zip(*rows)] for rows in zip(kfac, prior)]
+    def expectations(self, variance: list) -> Values:
+        """E[y] under the normal distribution of the outputs."""
+        k = self.q.num_outputs
+        spread = [[variance[(n * k + i) * k:(n * k + i + 1) * k] for i in range(k)] for n in range(len(self.q.X_new))]
+        if not hasattr(self.field, "pi") or not asked_for(self.q.likelihood, spread):
+            return {}
+        return {"predictive.exact": [e for f, V in zip(self.new_jets, spread)
+                                     for e in enclosed(self.field, self.q.likelihood, [a.value for a in f], V)]}
 
-    def kron_laplace(self) -> Values:
-        covariance = self.field.matrix(self.kron_precision).inv()
+    @cached_property
+    def kron_parts(self) -> dict[str, tuple[list[list], list[list]]]:
+        """KFAC of the GGN and the diagonal blocks of P₀; with biases apart both without what lies between these and weights."""
+        kfac, prior = self.structures.kfac(self.structures.of_ggn()), self.structures.inside(self.q.prior_precision)
+        return {KRON: (kfac, prior), SPLIT: (self.structures.tensors_apart(kfac), self.structures.tensors_apart(prior))}
+
+    def kron_precision(self, prefix: str) -> list[list]:
+        return self.precision_of(*self.kron_parts[prefix])
+
+    def precision_of(self, curvature: list[list], prior: list[list]) -> list[list]:
+        return [[a + b for a, b in zip(*rows)] for rows in zip(curvature, prior)]
+
+    def kron_laplace(self, prefix: str) -> Values:
+        name = prefix.removeprefix("laplace.")
+        covariance = self.field.matrix(self.kron_precision(prefix)).inv()
         together = self.structures.together([self.structures.block_of(covariance.tolist(), layer)
                                              for layer in range(len(self.q.layer_sizes))])
-        return {"laplace.kron.covariance": lower(together), "predictive.kron.variance": self.projected(covariance)}
+        return {prefix + "covariance": lower(together), f"predictive.{name}variance": self.projected(covariance),
+                **self.posteriors.traces(name, self.kron_precision(prefix), self.kron_parts[prefix][1])}
 
     def hessian_laplace(self) -> Values:
         P = self.precision(self.hessian)
@@ -250,22 +311,30 @@ class Derivation:
         for prefix, P in self.precisions(prefixes).items():
             log_det = self.field.log(self.field.matrix(P).det())
             result[prefix + "log_det"] = log_det
-            if prefix != "laplace.lastlayer.":
+            if prefix not in PARTS:
                 result[prefix + "log_evidence"] = joint + half_log_two_pi * self.q.num_params - log_det / 2
+        variational = Variational(self)
+        found = variational.values() if self.q.variational else {}
+        if GGN in prefixes and self.q.variational:
+            found |= variational.laplace(self.precision(self.ggn))
         if GGN in prefixes:
-            result |= self.slopes(loss, constants)
-        return {name: [value] for name, value in result.items()}
+            result |= self.slopes(loss, constants) | self.posteriors.scalars(loss, constants, result)
+        for prefix in {KRON, SPLIT} & set(prefixes):
+            result |= self.posteriors.noise_slope(prefix.removeprefix("laplace."), self.kron_precision(prefix),
+                                                  self.kron_parts[prefix][0], loss - constants)
+        return {name: [value] for name, value in result.items()} | found
 
     def precisions(self, prefixes: tuple[str, ...]) -> dict[str, list[list]]:
         """Every precision that has a log-determinant, by its prefix."""
         of = {GGN: lambda: self.precision(self.ggn), HESSIAN: lambda: self.precision(self.hessian),
-              KRON: lambda: self.kron_precision}
+              KRON: lambda: self.kron_precision(KRON), SPLIT: lambda: self.kron_precision(SPLIT)}
         found = {prefix: of[prefix]() for prefix in prefixes}
         if GGN in prefixes:
             p = range(self.q.num_params)
             found["laplace.diag."] = [[found[GGN][i][i] if i == j else self.zero for j in p] for i in p]
         if GGN in prefixes and self.q.structures:
             found["laplace.lastlayer."] = self.last(found[GGN])
+            found["laplace.subset."] = self.posteriors.chosen(found[GGN])
         return found
 
     def slopes(self, loss: Any, constants: Any) -> dict[str, Any]:
@@ -310,12 +379,12 @@ def _kinked(derivation: Derivation, z: Any, below: Any) -> tuple:
     if side == 0:
         raise ValueError("a pre-activation lies exactly on the kink: choose other inputs")
     slope = derivation.one if side > 0 else below
-    return slope * z, slope, derivation.zero
+    return slope * z, slope, derivation.zero, derivation.zero
 
 
 PIECEWISE = {
-    "identity": lambda d, z: (z, d.one, d.zero),
-    "square": lambda d, z: (z * z, z + z, d.one),       # (z + t)² = z² + 2 z t + t²
+    "identity": lambda d, z: (z, d.one, d.zero, d.zero),
+    "square": lambda d, z: (z * z, z + z, d.one, d.zero),       # (z + t)² = z² + 2 z t + t²
     "relu": lambda d, z: _kinked(d, z, d.zero),
     "leaky_relu": lambda d, z: _kinked(d, z, d.q.slope),
 }

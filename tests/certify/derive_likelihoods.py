@@ -94,10 +94,10 @@ class Categorical(Family):
         exponentials = []
         for a in f:
             e = self.field.exp(a.value)
-            exponentials.append(a.composed(e, e, e / 2))
+            exponentials.append(a.composed(e, e, e / 2, e / 6))
         together = total(exponentials)
         inverse = self.one / together.value
-        log = together.composed(self.field.log(together.value), inverse, -inverse * inverse / 2)
+        log = together.composed(self.field.log(together.value), inverse, -inverse * inverse / 2, inverse * inverse * inverse / 3)
         return log + f[y].scaled(-self.one)
 
     def moments(self, f: list) -> Moments:
@@ -119,8 +119,8 @@ class Independent(Family):
         raise NotImplementedError
 
     def coefficients(self, f: Any, y: Any) -> tuple:
-        s = self.series(flint.arb_series([f, 1], 3), y)
-        return s[0], s[1], s[2]
+        s = self.series(flint.arb_series([f, 1], 4), y)
+        return s[0], s[1], s[2], s[3]
 
     def loss(self, f: list[Jet], y: list) -> Jet:
         return total([a.composed(*self.coefficients(a.value, b)) for a, b in zip(f, y)])
@@ -372,8 +372,8 @@ class Pairs(Family):
 
     def through(self, jet: Jet, series: Any) -> Jet:
         """A function of a jet, by arithmetic on power series."""
-        s = series(flint.arb_series([jet.value, 1], 3))
-        return jet.composed(s[0], s[1], s[2])
+        s = series(flint.arb_series([jet.value, 1], 4))
+        return jet.composed(s[0], s[1], s[2], s[3])
 
 
 class Gaussians(Pairs):

@@ -60,6 +60,15 @@ class Structures:
         span = slice(self.start(layer), self.start(layer) + self.q.layer_sizes[layer])
         return [row[span] for row in M[span]]
 
+    def inside(self, M: Matrix) -> Matrix:
+        """Zero outside the diagonal blocks of the layers."""
+        return self.together([self.block_of(M, layer) for layer in range(self.depth)])
+
+    def tensors_apart(self, M: Matrix) -> Matrix:
+        """Zero between weights and biases."""
+        bias = [j == self.q.sizes[layer] for layer in range(self.depth) for _, j in self.places(layer)]
+        return [[v if bias[r] == bias[c] else self.zero for c, v in enumerate(row)] for r, row in enumerate(M)]
+
     # -- one datum ----------------------------------------------------------------------------------------------
 
     @cached_property
@@ -176,15 +185,48 @@ class Structures:
     # -- matrices over parameters and data -------------------------------------------------------------------------
 
     def centred(self) -> Matrix:
-        """Σ (g − ḡ)(g − ḡ)'; of a single gradient, exactly zero."""
-        gradients = [self.d.gradient_of(self.d.nll([a.linearised() for a in f], y))
-                     for f, y in zip(self.d.output_jets, self.q.y)]
-        if len(gradients) == 1:
-            return self.empty()
-        means = [sum(column, self.zero) / len(gradients) for column in zip(*gradients)]
-        moved = [[a - b for a, b in zip(g, means)] for g in gradients]
-        p = range(self.q.num_params)
+        """Σ (g − ḡ)(g − ḡ)'."""
+        moved, p = self.d.centred(), range(self.q.num_params)
         return [[sum((g[i] * g[j] for g in moved), self.zero) for j in p] for i in p]
+
+    def vanloan(self) -> Matrix:
+        """𝓡 Π per layer, 𝓡 the block with rows (i, u), columns (j, v), Π on the leading right singular vector."""
+        blocks, G, matrix = [], self.d.ggn, self.d.field.matrix
+        for layer in range(self.depth):
+            places, block = self.places(layer), self.block_of(G, layer)
+            at = {place: r for r, place in enumerate(places)}
+            units, inputs = (sorted({place[side] for place in places}) for side in (0, 1))
+            R = matrix([[block[at[i, j]][at[u, v]] for j in inputs for v in inputs] for i in units for u in units])
+            nearest = (R * self.leading(R.transpose() * R)).tolist()
+            k, w = len(units), len(inputs)
+            blocks.append([[nearest[units.index(i) * k + units.index(u)][inputs.index(j) * w + inputs.index(v)]
+                            for u, v in places] for i, j in places])
+        return self.together([[[(row[c] + block[c][r]) / 2 for c in range(len(row))] for r, row in enumerate(block)]
+                              for block in blocks])
+
+    def leading(self, A: Any) -> Any:
+        """u uᵀ for the leading eigenvector of A ⪰ 0, by squaring: B = A^(2^m)/tr, with a bound for what is left.
+
+        B = Σ w_i u_i u_iᵀ, Σ w = 1, and tr B² = Σ w_i² <= max w_i = 1 − ε, so that ‖B − u uᵀ‖ <= 2ε. Where a row of A is an
+        exact zero, u has one.
+        """
+        size, enough = A.nrows(), self.d.field.tiny().sqrt()
+        A = A / _trace(A)
+        for _ in range(64):
+            small = 2 * (1 - _trace(A * A)) < enough
+            A = A * A
+            A = A / _trace(A)
+            if small:       # and now squared once more
+                ball = self.d.field.around(2 * (1 - _trace(A * A)))
+                seen = [not all(A[i, j].is_zero() for j in range(size)) for i in range(size)]
+                return self.d.field.matrix([[A[i, j] + ball if seen[i] and seen[j] else A[i, j] for j in range(size)]
+                                            for i in range(size)])
+        raise ZeroDivisionError("two leading singular values cannot be told apart")
+
+    def gram(self) -> list:
+        """g_n · g_m."""
+        rows = self.d.field.matrix(self.d.gradients(self.q.y))
+        return (rows * rows.transpose()).entries()
 
     def ntk(self) -> list:
         """J Jᵀ, row by row, from the gradients of all outputs."""
@@ -198,15 +240,21 @@ class Structures:
             "ggn.blockdiag": self.together([self.block_of(G, layer) for layer in range(self.depth)]),
             "hessian.blockdiag": self.together([self.block_of(H, layer) for layer in range(self.depth)]),
             "ggn.neuronblocks": self.by_unit(G), "ggn.lastlayer": self.block_of(G, last),
-            "hessian.lastlayer": self.block_of(H, last),
+            "hessian.lastlayer": self.block_of(H, last), "ggn.subset": self.d.posteriors.chosen(G),
             "ggn.kfac": self.kfac(self.of_ggn()), "ggn.kfra": self.kfra(),
             "fisher.kfac": self.kfac(self.of_fisher()), "fisher.empirical.centred": self.centred(),
             "fisher.empirical.kfac": self.kfac(self.of_gradients(self.q.y)),
             "fisher.mc.kfac": self.kfac(self.of_gradients(self.q.labels))}
         if self.q.ekfac and hasattr(self.d.field, "projectors"):
             matrices |= {"ggn.ekfac": self.ekfac(False), "ggn.ekfac.split": self.ekfac(True)}
+        if hasattr(self.d.field, "projectors"):
+            matrices["ggn.vanloan"] = self.vanloan()
         packed = {name: [v for i, row in enumerate(M) for v in row[:i + 1]] for name, M in matrices.items()}
-        return packed | {"ntk": self.ntk()}
+        return packed | {"ntk": self.ntk(), "fisher.empirical.gram": self.gram()}
+
+
+def _trace(A: Any) -> Any:
+    return sum((A[i, i] for i in range(1, A.nrows())), A[0, 0])
 
 
 def _sum(matrices: list[Matrix] | tuple[Matrix, ...]) -> Matrix:

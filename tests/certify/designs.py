@@ -59,6 +59,11 @@ class Design:
     def num_params(self) -> int:
         return sum(self.layer_sizes)
 
+    @property
+    def variational(self) -> bool:
+        """Where samples around θ stay in the domain of the likelihood and within what doubles can hold."""
+        return self.structures and "saturated" not in self.flags and self.likelihood != "heteroscedastic_natural"
+
     def stream(self, name: str) -> Integers:
         return Integers(f"{self.id}/{name}")
 
@@ -103,7 +108,7 @@ class Design:
             X_new=X_new, vector=self.stream("vector").vector(p),
             labels=self.targets("labels"), normals=normals(self.stream("normals"), p),
             draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale),
-            parameters=self.parameters, structures=self.structures, ekfac=self.ekfac)
+            parameters=self.parameters, structures=self.structures, ekfac=self.ekfac, variational=self.variational)
         return self.change(question) if self.change else question
 
 

@@ -26,6 +26,10 @@ class Rational:
     def matrix(self, rows: list[list[flint.fmpq]]) -> flint.fmpq_mat:
         return flint.fmpq_mat(rows)
 
+    def step(self, reach: int) -> flint.fmpq:
+        """Small enough for any kink; a central difference is exact for a polynomial up to its order."""
+        return flint.fmpq(1, 2 ** 40)
+
     @contextmanager
     def working(self) -> Iterator[None]:
         yield
@@ -104,6 +108,23 @@ class Interval:
     def tiny(self) -> flint.arb:
         """What a sum may leave out."""
         return flint.arb(2) ** -self.bits
+
+    def around(self, radius: flint.arb) -> flint.arb:
+        """A ball around zero."""
+        return flint.arb(0, radius.abs_upper())
+
+    def step(self, reach: int) -> flint.arb:
+        """h, so that the error h^(2 reach) of a central second difference is that of rounding, 2^−bits/h²."""
+        return flint.arb(2) ** -(self.bits // (2 * reach + 2))
+
+    def leading(self, A: list[list[flint.arb]]) -> list[flint.arb]:
+        """The eigenvector of the largest eigenvalue, of length 1, by 512 steps of the power method: midpoints, no enclosure."""
+        M, v = flint.arb_mat(A), flint.arb_mat([[1 + flint.arb(1) / (i + 2)] for i in range(len(A))])
+        for _ in range(9):
+            M = flint.arb_mat([[x.mid() for x in row] for row in (M * M / (M * M).trace()).tolist()])
+        v = M * v
+        size = sum((x * x for x in v.entries()), flint.arb(0)).sqrt()
+        return [(x / size).mid() for x in v.entries()]
 
     def log_factorial(self, count: int) -> flint.arb:
         return flint.arb(flint.fmpz.fac_ui(count)).log()
@@ -192,8 +213,17 @@ class Decimal:
         """What a sum may leave out."""
         return mpmath.mpf(10) ** -self.digits
 
+    def step(self, reach: int) -> mpmath.mpf:
+        """h, so that the error h^(2 reach) of a central second difference is that of rounding, 10^−digits/h²."""
+        return mpmath.mpf(2) ** -int(self.digits / 0.30103 / (2 * reach + 2))
+
     def log_factorial(self, count: int) -> mpmath.mpf:
         return mpmath.loggamma(count + 1)
+
+    def leading(self, A: list[list[mpmath.mpf]]) -> list[mpmath.mpf]:
+        """The eigenvector of the largest eigenvalue, of length 1."""
+        U = mpmath.eigsy(mpmath.matrix(A))[1]
+        return [U[i, len(A) - 1] for i in range(len(A))]
 
     def projectors(self, A: list[list[mpmath.mpf]]) -> list[list[list[mpmath.mpf]]]:
         """u uᵀ for the eigenvectors of a symmetric matrix."""

@@ -39,8 +39,8 @@ class Jet:
         """A constant added to the jet."""
         return Jet(self.value + constant, self.first, self.second)
 
-    def composed(self, c0: Any, c1: Any, c2: Any) -> "Jet":
-        """φ(jet), where φ(value + t) = c0 + c1 t + c2 t² + ...: second derivatives c1 a_ij + 2 c2 a_i a_j."""
+    def composed(self, c0: Any, c1: Any, c2: Any, c3: Any) -> "Jet":
+        """φ(jet), where φ(value + t) = c0 + c1 t + c2 t² + ...: second derivatives c1 a_ij + 2 c2 a_i a_j, no use of c3."""
         second = self.second_times(c1)
         twice = c2 + c2
         items = sorted(self.first.items())
@@ -59,6 +59,55 @@ class Jet:
 
     def second_times(self, factor: Any) -> dict:
         return {ij: a * factor for ij, a in self.second.items()}
+
+
+class Tangent(Jet):
+    """A jet of first order, where second derivatives are not asked for."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Jet) -> "Tangent":
+        return Tangent(self.value + other.value, _sum(self.first, other.first))
+
+    def __mul__(self, other: Jet) -> "Tangent":
+        return Tangent(self.value * other.value, _sum(self.first_times(other.value), other.first_times(self.value)))
+
+    def scaled(self, factor: Any) -> "Tangent":
+        return Tangent(self.value * factor, self.first_times(factor))
+
+    def shifted(self, constant: Any) -> "Tangent":
+        return Tangent(self.value + constant, self.first)
+
+    def composed(self, c0: Any, c1: Any, c2: Any, c3: Any) -> "Tangent":
+        return Tangent(c0, self.first_times(c1))
+
+
+class Cubic(Jet):
+    """A polynomial a + b t + c t² + d t³ in one variable, for derivatives along a line: arithmetic modulo t⁴."""
+
+    __slots__ = ("powers",)
+
+    def __init__(self, value: Any, *powers: Any) -> None:
+        super().__init__(value)
+        self.powers = powers
+
+    def __add__(self, other: "Cubic") -> "Cubic":
+        return Cubic(self.value + other.value, *(a + b for a, b in zip(self.powers, other.powers)))
+
+    def __mul__(self, other: "Cubic") -> "Cubic":
+        (a0, a1, a2, a3), (b0, b1, b2, b3) = (self.value, *self.powers), (other.value, *other.powers)
+        return Cubic(a0 * b0, a0 * b1 + a1 * b0, a0 * b2 + a1 * b1 + a2 * b0, a0 * b3 + a1 * b2 + a2 * b1 + a3 * b0)
+
+    def scaled(self, factor: Any) -> "Cubic":
+        return Cubic(self.value * factor, *(a * factor for a in self.powers))
+
+    def shifted(self, constant: Any) -> "Cubic":
+        return Cubic(self.value + constant, *self.powers)
+
+    def composed(self, c0: Any, c1: Any, c2: Any, c3: Any) -> "Cubic":
+        """c0 + c1 s + c2 s² + c3 s³ with s = b t + c t² + d t³."""
+        b, c, d = self.powers
+        return Cubic(c0, c1 * b, c1 * c + c2 * b * b, c1 * d + (c2 + c2) * b * c + c3 * b * b * b)
 
 
 def variable(value: Any, index: int, one: Any) -> Jet:

@@ -10,10 +10,14 @@ import struct
 from .condition import KRONECKER, PACKED
 from .question import Question
 
-BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "hessian.blockdiag", "laplace.kron.covariance", *KRONECKER)
+BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "hessian.blockdiag", "laplace.kron.covariance", "laplace.kron.split.covariance",
+          *KRONECKER)
 # One symmetric matrix for each new input; one symmetric matrix, given in full.
-STACKS = ("predictive.glm.variance", "predictive.diag.variance", "predictive.lastlayer.variance", "predictive.kron.variance")
-WHOLE = ("ntk", "predictive.joint")
+STACKS = ("predictive.glm.variance", "predictive.diag.variance", "predictive.lastlayer.variance", "predictive.kron.variance",
+          "predictive.kron.split.variance", "predictive.subset.variance")
+WHOLE = {"ntk": lambda question: len(question.X) * question.num_outputs, "fisher.empirical.gram": lambda question: len(question.X),
+         "gp.kernel": lambda question: len(question.X) * question.num_outputs,
+         "predictive.joint": lambda question: len(question.X_new) * question.num_outputs}
 TAKEN = {
     "ggn.diag": ("diagonal", "ggn.full"), "ggn.blockdiag": ("layers", "ggn.full"), "ggn.lastlayer": ("last", "ggn.full"),
     "hessian.diag": ("diagonal", "hessian.full"), "hessian.blockdiag": ("layers", "hessian.full"),
@@ -22,7 +26,8 @@ TAKEN = {
     "laplace.precision": ("shifted", "ggn.full"), "laplace.hessian.precision": ("shifted", "hessian.full"),
     "laplace.covariance.diag": ("diagonal", "laplace.covariance"),
     "ggn.neuronblocks": ("units", "ggn.full"), "hessian.lastlayer": ("last", "hessian.full"),
-    "predictive.glm.variance": ("inputs", "predictive.joint"),
+    "predictive.glm.variance": ("inputs", "predictive.joint"), "ggn.subset": ("chosen", "ggn.full"),
+    "fisher.empirical.centred.diag": ("diagonal", "fisher.empirical.centred"),
 }
 
 
@@ -44,8 +49,7 @@ def own(name: str, data: list[float], question: Question) -> tuple[str, list[flo
     if name in PACKED:
         return "lower", data
     if name in STACKS or name in WHOLE:
-        rows = {"ntk": len(question.X), "predictive.joint": len(question.X_new)}.get(name, 1)
-        side = rows * question.num_outputs
+        side = WHOLE[name](question) if name in WHOLE else question.num_outputs
         return "lower", [v for at in range(0, len(data), side * side) for v in triangle(data[at:at + side * side], side)]
     return "dense", data
 
@@ -59,6 +63,8 @@ def taken(how: str, values: dict[str, list[float]], name: str, source: str, ques
         return diagonal(data)
     if how == "last":
         return square(data, spans(question)[-1])
+    if how == "chosen":
+        return [v for (i, j), v in places(data) if i in question.subset and j in question.subset]
     if how == "shifted":
         own_diagonal = diagonal(values[name])
         return [own_diagonal[i] if i == j else v for (i, j), v in places(data)]

@@ -20,7 +20,7 @@ class Question:
     y and labels: integers or, for the likelihoods of REAL_TARGETS, fractions; one list of labels for the categorical.
     parameters: what the likelihood is given beside a variance, by the names that the case file has for them.
     structures: whether block-diagonal, Kronecker-factored and dual forms are asked for; ekfac: whether EKFAC is (it is not
-    unique where a Kronecker factor has a repeated eigenvalue).
+    unique where a Kronecker factor has a repeated eigenvalue); variational: whether bounds at the given normals are.
     """
 
     sizes: tuple[int, ...]
@@ -42,6 +42,7 @@ class Question:
     parameters: dict[str, Any] = field(default_factory=dict)
     structures: bool = False
     ekfac: bool = True
+    variational: bool = False
 
     @property
     def num_params(self) -> int:
@@ -64,6 +65,16 @@ class Question:
     def is_rational(self) -> bool:
         """Network outputs are exact rationals."""
         return self.activation in RATIONAL_ACTIVATIONS or len(self.sizes) == 2
+
+    @property
+    def is_quadratic(self) -> bool:
+        """The loss is a polynomial of degree two in θ: third derivatives vanish."""
+        return len(self.sizes) == 2 and self.likelihood in ("normal", "normal_full")
+
+    @property
+    def subset(self) -> list[int]:
+        """The chosen parameters: where the vector is positive."""
+        return [i for i, value in enumerate(self.vector) if value > 0]
 
     def mapped(self, change: Callable[[Any], Any]) -> "Question":
         """Every real input changed; integer targets stay as they are."""

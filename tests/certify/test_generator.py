@@ -14,7 +14,10 @@ import pytest
 flint = pytest.importorskip("flint", reason="python-flint (of the extra certify) is not installed")
 mpmath = pytest.importorskip("mpmath", reason="mpmath (of the extra certify) is not installed")
 
-from . import certify, closed, closed_likelihoods, closed_structures, condition, derive, generate, jets  # noqa: E402
+from . import (  # noqa: E402
+    certify, closed, closed_likelihoods, closed_posteriors, closed_structures, closed_variational, condition, derive, generate,
+    integrals, jets,
+)
 from .catalogue import BY_ID, DESIGNS  # noqa: E402
 from .closed_likelihoods import CANONICAL, FORMS  # noqa: E402
 from .derive_likelihoods import FAMILIES  # noqa: E402
@@ -303,6 +306,140 @@ def test_a_solve_that_forgets_to_go_back_is_caught(monkeypatch):
 
 
 @pytest.mark.parametrize("attribute, quantity", [
+    ("subset", "laplace.subset|predictive.subset"), ("part", "laplace.(subset|lastlayer)"), ("slopes", "laplace.(diag|kron)"),
+    ("process", "gp.mean"), ("kernel", "gp.kernel")])
+def test_a_fault_in_any_part_or_process_is_caught(monkeypatch, attribute, quantity):
+    """Off in the 44th digit, in the last entry of the first value."""
+    plain = getattr(closed_posteriors.Posteriors, attribute)
+
+    def off(self, *given):
+        values = plain(self, *given)
+        first = values if attribute == "kernel" else next(iter(values.values()))
+        first[-1] = first[-1] * (1 + mpmath.mpf(10) ** -43)
+        return values
+    monkeypatch.setattr(closed_posteriors.Posteriors, attribute, off)
+    with pytest.raises(certify.Disagreement, match=f"^{quantity}"):
+        both_routes("normal")
+
+
+def test_a_process_without_the_prior_mean_is_caught(monkeypatch):
+    plain = closed_posteriors.Posteriors.step
+
+    def at_zero(self):
+        self.d = list(self.q.theta)
+        return plain(self)
+    monkeypatch.setattr(closed_posteriors.Posteriors, "step", at_zero)
+    with pytest.raises(certify.Disagreement, match="^gp"):
+        compare(replace(design("normal", "tanh"), mean=F(1, 2)).question())
+
+
+@pytest.mark.parametrize("name", ["predictive.meanfield", "predictive.concentration", "predictive.bridge"])
+def test_a_fault_in_any_class_approximation_is_caught(monkeypatch, name):
+    plain = closed_posteriors.class_approximations
+
+    def off(*given):
+        values = plain(*given)
+        values[name][0] = values[name][0] * (1 + mpmath.mpf(10) ** -43)
+        return values
+    monkeypatch.setattr(closed_posteriors, "class_approximations", off)
+    caught(name, "categorical")
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "categorical", "heteroscedastic_gamma"])
+def test_a_third_derivative_off_in_the_44th_digit_is_caught(monkeypatch, likelihood):
+    plain = closed.Answers.third
+    monkeypatch.setattr(closed.Answers, "third", lambda self: [v * (1 + mpmath.mpf(10) ** -43) for v in plain(self)])
+    caught("third.vv", likelihood)
+
+
+def test_a_difference_of_low_order_is_caught(monkeypatch):
+    plain = closed.Answers.__init__
+    monkeypatch.setattr(closed.Answers, "__init__", lambda self, given, reach=8: plain(self, given, 1))
+    caught("third.vv")
+
+
+def test_a_cubic_that_forgets_a_mixed_term_is_caught(monkeypatch):
+    def forgets(self, c0, c1, c2, c3):
+        b, c, d = self.powers
+        return jets.Cubic(c0, c1 * b, c1 * c + c2 * b * b, c1 * d + c2 * b * c + c3 * b * b * b)
+    monkeypatch.setattr(jets.Cubic, "composed", forgets)
+    caught("third.vv")
+
+
+def test_the_second_singular_pair_for_the_first_is_caught(monkeypatch):
+    def second(self, A):
+        U = mpmath.eigsy(mpmath.matrix(A))[1]
+        return [U[i, len(A) - 2] for i in range(len(A))]
+    monkeypatch.setattr(Decimal, "leading", second)
+    caught("ggn.vanloan")
+
+
+@pytest.mark.parametrize("name", ["vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.kl", "vi.kl.reverse",
+                                  "vi.kl.laplace", "vi.kl.laplace.reverse"])
+def test_a_fault_in_any_bound_is_caught(monkeypatch, name):
+    attribute = "laplace" if name.startswith("vi.kl.laplace") else "values"
+    plain = getattr(closed_variational.Variational, attribute)
+
+    def off(self, *given):
+        values = plain(self, *given)
+        values[name][-1] = values[name][-1] * (1 + mpmath.mpf(10) ** -43)
+        return values
+    monkeypatch.setattr(closed_variational.Variational, attribute, off)
+    with pytest.raises(certify.Disagreement, match=f"^{name}"):
+        compare(replace(design("poisson", "tanh"), structures=True).question())
+
+
+def test_samples_scaled_by_variances_are_caught(monkeypatch):
+    plain = closed_variational.Variational.__init__
+
+    def squared(self, *given):
+        plain(self, *given)
+        self.spread = [s * s for s in self.spread]
+    monkeypatch.setattr(closed_variational.Variational, "__init__", squared)
+    with pytest.raises(certify.Disagreement, match="^vi"):
+        compare(replace(design("poisson", "tanh"), structures=True).question())
+
+
+@pytest.mark.parametrize("likelihood", sorted(integrals.LIKELIHOODS))
+def test_a_fault_in_any_integral_is_caught(monkeypatch, likelihood):
+    """Off in the 21st digit for three classes, where two grids must agree, in the 44th elsewhere."""
+    plain, size = closed.summed, mpmath.mpf(10) ** (-21 if likelihood == "categorical" else -43)
+    question = design(likelihood, "tanh").question()
+    intervals, prefixes = certify.route_a(question, 256)
+    names = certify.integrals_of(question)
+    certify.compare_routes(intervals, certify.route_b(question, 256, prefixes), names)
+    monkeypatch.setattr(closed, "summed", lambda *given: [v * (1 + size) for v in plain(*given)])
+    with pytest.raises(certify.Disagreement, match="^predictive.exact"):
+        certify.compare_routes(intervals, certify.route_b(question, 256, prefixes), names)
+
+
+@pytest.mark.parametrize("m, v", [("0", "1"), ("3", "5"), ("-7/2", "30"), ("1/8", "1/64")])
+def test_the_expected_sigmoid_is_enclosed(m, v):
+    """By symmetry E σ(f) + E σ(−f) = 1, and the trapezoidal rule lies within the enclosure."""
+    field, decimal = Interval(256), Decimal(77)
+    with field.working(), decimal.working():
+        m, v = Fraction(m), Fraction(v)
+        left, right = (integrals._sigmoid(field, field.number(a), field.number(v)) for a in (m, -m))
+        assert (left + right).contains(1) and left.rad() < 1e-55
+        found = integrals.trapezoid(decimal, lambda f: 1 / (1 + mpmath.exp(-f)), decimal.number(m), decimal.number(v))
+        assert abs(certify.as_fraction(found) - certify.as_fraction(left.mid())) < Fraction(1, 10 ** 50)
+
+
+def test_a_coarse_grid_disagrees_with_a_fine_one():
+    field = Interval(128)
+    with field.working():
+        m = [field.number(Fraction(v)) for v in ("0", "5/4", "-3/8")]
+        V = [[field.number(Fraction(2 if i == j else 1, 1)) for j in range(3)] for i in range(3)]
+        fine = integrals.classes(field, m, V, 0)
+        again = integrals.classes(field, m, V, 1)
+        assert all(abs(a - b) < 1e-24 for a, b in zip(fine, again))
+        nodes = [field.number(1), field.number(Fraction(1, 2))]
+        coarse = integrals._on_grid(field, [m[1], m[2]], [nodes[0], nodes[1], nodes[0]], 1, [1, 2], 0)
+        assert max(float(abs(a - b)) for a, b in zip(fine, coarse)) > 1e-12
+
+
+@pytest.mark.parametrize("attribute, quantity", [
+    ("gram", "fisher.empirical.gram"),
     ("input_factor", "ggn.kfac"), ("kfra", "ggn.kfra"), ("centred", "fisher.empirical.centred"), ("ntk", "ntk"),
     ("blocks", "ggn.blockdiag"), ("masked", "hessian.blockdiag"), ("units", "ggn.neuronblocks")])
 def test_a_fault_in_any_structure_is_caught(monkeypatch, attribute, quantity):
@@ -310,7 +447,7 @@ def test_a_fault_in_any_structure_is_caught(monkeypatch, attribute, quantity):
 
     def off(self, *arguments):
         found = plain(self, *arguments)
-        rows = [found] if attribute == "ntk" else found
+        rows = [found] if attribute in ("ntk", "gram") else found
         rows[-1][-1] = rows[-1][-1] * (1 + mpmath.mpf(10) ** -43)
         return found
     monkeypatch.setattr(closed_structures.Structures, attribute, off)

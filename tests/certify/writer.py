@@ -74,6 +74,8 @@ def value_entry(name: str, results: dict[str, Result], question: Question, condi
         entry["digits"] = result.digits
     if scale is not None:
         entry["scale"] = scale
+    if result.record is not None:
+        entry["record"] = result.record
     return entry
 
 
@@ -83,11 +85,18 @@ def shape(name: str, question: Question) -> list[int]:
     q = question.layer_sizes[-1]
     means = question.num_outputs if question.likelihood == "categorical" else question.num_targets
     special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, means],
-               "predictive.joint": [m, k, m, k], "ntk": [n, k, n, k], "jacobian.vp": [n, k]}
-    if name.startswith("predictive.probit"):
+               "predictive.joint": [m, k, m, k], "ntk": [n, k, n, k], "jacobian.vp": [n, k], "gp.kernel": [n, k, n, k],
+               "fisher.empirical.gram": [n, n], "gp.mean": [m, k], "third.vv": [p]}
+    if name == "predictive.exact":
+        return [m, means]
+    if name.startswith("vi.elbo.gradient"):
+        return [p]
+    if name.startswith(("predictive.probit", "predictive.meanfield", "predictive.bridge", "predictive.concentration")):
         return [m, k]
     if name.startswith("predictive.") and name.endswith(".variance"):
         return [m, k, k]
+    if ".subset" in name and name not in SCALARS:
+        return [len(question.subset)] * 2
     if ".lastlayer" in name and name not in SCALARS:
         return [q, q]
     vector = name == "gradient" or name.endswith((".diag", ".vp", ".hvp", ".variance"))

@@ -24,7 +24,7 @@ from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, PAIRED, PARAMETERS
 from refbnn.conform.quantities import QUANTITIES
 
 CASES = case.read_all()
-SMALL = "one-parameter"
+SMALL, INTEGRALS = "one-parameter", "two-classes"
 BINARY, COUNTS, LABELS = "iris-logistic-regression", "linnerud-softplus-3-2-3", "no-bias-no-hidden-layer"
 TAILS, CORRELATED, LEVELS = "student-t-tanh-2-3-3", "normal-full-tanh-2-3-3", "ordinal-tanh-2-3-3"
 POSITIVE, PAIRS = "gamma-tanh-2-3-3", "heteroscedastic-tanh-2-3-2"
@@ -138,7 +138,7 @@ def test_values_have_the_shapes_of_their_quantities_and_cannot_be_written_to(one
     problem = one.problem
     means = problem.num_outputs // 2 if problem.likelihood in PAIRED else problem.num_outputs
     axes = {"n": len(problem.X), "k": problem.num_outputs, "p": problem.num_params, "m": len(problem.X_new), "y": means,
-            "q": problem.num_outputs * (problem.sizes[-2] + problem.bias)}
+            "q": problem.num_outputs * (problem.sizes[-2] + problem.bias), "r": int((problem.vector > 0).sum())}
     for name, certified in one.values.items():
         assert certified.value.shape == tuple(axes[a] for a in QUANTITIES[name].axes.split())
         assert not certified.value.flags.writeable
@@ -154,7 +154,8 @@ def test_diagonals_are_those_of_the_matrices_bit_for_bit(one):
 
 
 DIAGONALS = {"ggn.diag": "ggn.full", "hessian.diag": "hessian.full", "fisher.diag": "fisher.full", "fisher.mc.diag": "fisher.mc",
-             "fisher.empirical.diag": "fisher.empirical", "laplace.covariance.diag": "laplace.covariance"}
+             "fisher.empirical.diag": "fisher.empirical", "laplace.covariance.diag": "laplace.covariance",
+             "fisher.empirical.centred.diag": "fisher.empirical.centred"}
 
 
 @every_full
@@ -168,7 +169,8 @@ def test_products_are_those_of_the_matrices(one):
 
 
 PRODUCTS = {"jacobian.vp": "jacobian", "ggn.vp": "ggn.full", "hessian.hvp": "hessian.full", "fisher.vp": "fisher.full",
-            "fisher.mc.vp": "fisher.mc", "fisher.empirical.vp": "fisher.empirical", "laplace.covariance.vp": "laplace.covariance"}
+            "fisher.mc.vp": "fisher.mc", "fisher.empirical.vp": "fisher.empirical", "laplace.covariance.vp": "laplace.covariance",
+            "fisher.empirical.centred.vp": "fisher.empirical.centred"}
 
 
 @pytest.mark.parametrize("one", [c for c in CASES if "ggn.full" not in c.values], ids=lambda c: c.id)
@@ -216,6 +218,11 @@ def test_posteriors_from_parts_of_the_precision_are_their_inverses(one):
         block = values["laplace.precision"][-q:, -q:]
         assert inverse_to_round_off(block, values["laplace.lastlayer.covariance"])
         assert math.isclose(values["laplace.lastlayer.log_det"], np.linalg.slogdet(block)[1], rel_tol=1e-12, abs_tol=1e-12 * q)
+    if "laplace.subset.covariance" in values:
+        S = np.flatnonzero(one.problem.vector > 0)
+        block = values["laplace.precision"][np.ix_(S, S)]
+        assert inverse_to_round_off(block, values["laplace.subset.covariance"])
+        assert math.isclose(values["laplace.subset.log_det"], np.linalg.slogdet(block)[1], rel_tol=1e-12, abs_tol=1e-12 * len(S))
     if "laplace.kron.covariance" in values:
         P = values["ggn.kfac"] + np.where(inside_layers(one.problem), one.problem.prior_precision, 0.0)
         assert inverse_to_round_off(P, values["laplace.kron.covariance"])
@@ -239,6 +246,113 @@ def test_slopes_of_the_evidence_follow_from_the_covariance(one):
     if problem.likelihood == "normal":
         errors = ((values["forward"] - problem.y) ** 2).sum() / problem.variance
         assert abs(values["laplace.evidence.noise"] - 0.5 * (errors - problem.y.size + effective)) <= 1e-12 * (size + errors)
+    structures = {"diag": np.diag(values["laplace.diag.variance"])}
+    structures |= {"kron": values["laplace.kron.covariance"]} if "laplace.kron.covariance" in values else {}
+    for name, S in structures.items():
+        effective = len(d) - np.sum(S * P0)
+        assert abs(values[f"laplace.{name}.evidence.prior"] - 0.5 * (effective - d @ P0 @ d)) <= 1e-12 * size, name
+        if problem.likelihood == "normal":
+            slope = 0.5 * (errors - problem.y.size + effective)
+            assert abs(values[f"laplace.{name}.evidence.noise"] - slope) <= 1e-12 * (size + errors), name
+
+
+@every_structured
+def test_the_evidence_of_a_part_is_that_of_the_others_fixed(one):
+    values, problem = {name: certified.value for name, certified in one.values.items()}, one.problem
+    if "laplace.subset.log_det" not in values:
+        return
+    q = problem.layer_sizes[-1]
+    for name, part in (("lastlayer", np.arange(problem.num_params)[-q:]), ("subset", np.flatnonzero(problem.vector > 0))):
+        d, P0 = (problem.theta - problem.prior_mean)[part], problem.prior_precision[np.ix_(part, part)]
+        terms = [np.linalg.slogdet(P0)[1], -d @ P0 @ d, -values[f"laplace.{name}.log_det"], -2 * values["loss"]]
+        assert math.isclose(values[f"laplace.{name}.log_evidence"], sum(terms) / 2, abs_tol=1e-12 * np.abs(terms).sum())
+
+
+@every_case
+def test_a_process_is_the_linearised_network_by_functions(one):
+    """Conditioning K = J P₀⁻¹ Jᵀ on the data gives what weights give: mean, covariance and evidence."""
+    values, problem = {name: certified.value for name, certified in one.values.items()}, one.problem
+    assert ("gp.mean" in values) == (problem.likelihood == "normal" and "predictive.joint" in values)
+    if "gp.mean" not in values or "jacobian" not in values or problem.variance < 1e-3:
+        return
+    J, shift = values["jacobian"].reshape(-1, problem.num_params), problem.prior_mean - problem.theta
+    K = J @ np.linalg.solve(problem.prior_precision, J.T) + problem.variance * np.eye(len(J))
+    e = (problem.y - values["forward"]).ravel() - J @ shift
+    evidence = -0.5 * (e @ np.linalg.solve(K, e) + np.linalg.slogdet(K)[1] + len(e) * np.log(2 * np.pi))
+    assert math.isclose(values["gp.log_evidence"], evidence, rel_tol=1e-9)
+    if "gp.kernel" in values:
+        found = values["gp.kernel"].reshape(K.shape) + problem.variance * np.eye(len(J))
+        assert np.linalg.norm(found - K) <= 1e-12 * np.linalg.norm(K) * np.linalg.cond(problem.prior_precision)
+
+
+@every_structured
+def test_the_gram_dual_has_the_eigenvalues_of_the_empirical_fisher_matrix(one):
+    gram, fisher = one.values["fisher.empirical.gram"].value, one.values["fisher.empirical"].value
+    small, large = sorted((np.linalg.eigvalsh(gram), np.linalg.eigvalsh(fisher)), key=len)
+    assert np.allclose(small, large[-len(small):], rtol=0, atol=1e-13 * large[-1])
+
+
+@every_structured
+def test_the_nearest_kronecker_product_is_one_and_nearer_than_kfac(one):
+    G, kfac, nearest = (one.values[name].value for name in ("ggn.blockdiag", "ggn.kfac", "ggn.vanloan"))
+    for (into, block), (_, exact), (_, other) in zip(*(layers(one.problem, M) for M in (nearest, G, kfac))):
+        singular = np.linalg.svd(rearranged(block, into, one.problem.bias), compute_uv=False)
+        whole = np.linalg.svd(rearranged(exact, into, one.problem.bias), compute_uv=False)
+        assert singular[1:].max(initial=0.0) <= 1e-14 * len(block) * whole[0]
+        assert math.isclose(singular[0], whole[0], rel_tol=1e-13)
+        assert np.linalg.norm(exact - block) <= np.linalg.norm(exact - other) * (1 + 1e-12)
+
+
+@every_full
+def test_third_derivatives_vanish_where_the_loss_is_quadratic_and_nowhere_else(one):
+    quadratic = len(one.problem.sizes) == 2 and one.problem.likelihood in ("normal", "normal_full")
+    assert ("third.vv" in one.values) != quadratic
+    assert quadratic or one.values["third.vv"].value.any()
+
+
+@every_case
+def test_bounds_hold_together(one):
+    values, problem = {name: certified.value for name, certified in one.values.items()}, one.problem
+    if "vi.elbo" not in values:
+        return
+    P0, d, c = problem.prior_precision, problem.theta - problem.prior_mean, np.abs(problem.vector)
+    terms = [np.sum(np.diag(P0) * c ** 2), d @ P0 @ d, -len(d), -np.linalg.slogdet(P0)[1], -2 * np.log(c).sum()]
+    assert math.isclose(values["vi.kl"], sum(terms) / 2, abs_tol=1e-13 * np.abs(terms).sum())
+    assert values["vi.kl"] > 0 and values["vi.kl.reverse"] > 0
+    assert ("vi.kl.laplace" in values) == ("laplace.log_det" in values)
+    if "vi.kl.laplace" in values:
+        S = values["laplace.covariance"]
+        terms = [np.sum(P0 * S), d @ P0 @ d, -len(d), values["laplace.log_det"], -np.linalg.slogdet(P0)[1]]
+        assert math.isclose(values["vi.kl.laplace"], sum(terms) / 2, abs_tol=1e-11 * np.abs(terms).sum())
+        assert values["vi.kl.laplace.reverse"] > 0
+
+
+@every_case
+def test_expectations_under_normal_outputs_are_what_closed_forms_say(one):
+    values, name = {key: certified.value for key, certified in one.values.items()}, one.problem.likelihood
+    if "predictive.exact" not in values:
+        return
+    f, v = values["predictive.glm.mean"], np.diagonal(values["predictive.glm.variance"], axis1=-2, axis2=-1)
+    E = values["predictive.exact"]
+    if name in ("poisson", "negative_binomial", "gamma"):
+        assert np.allclose(E, np.exp(f + v / 2), rtol=1e-12, atol=0)
+    elif name == "categorical":
+        assert one.values["predictive.exact"].tier == "Q" and "agree to" in one.values["predictive.exact"].record
+        assert np.allclose(E.sum(-1), 1, rtol=0, atol=1e-15)
+        assert np.abs(E - values["predictive.probit.multiclass"]).max() < 0.25
+    elif name == "bernoulli":
+        assert np.abs(E - values["predictive.probit"]).max() < 0.02
+        assert ((E > 0.5) == (f > 0)).all() and (np.abs(E - 0.5) < np.abs(1 / (1 + np.exp(-f)) - 0.5)).all()
+
+
+@every_case
+def test_approximate_class_probabilities_are_probabilities(one):
+    for name in {"predictive.meanfield", "predictive.bridge"} & set(one.values):
+        p = one.values[name].value
+        assert (p > 0).all() and np.allclose(p.sum(-1), 1, rtol=0, atol=1e-15 * one.problem.num_outputs)
+    if "predictive.bridge" in one.values:
+        alpha = one.values["predictive.concentration"].value
+        assert np.allclose(alpha / alpha.sum(-1, keepdims=True), one.values["predictive.bridge"].value, rtol=1e-14, atol=0)
 
 
 @every_case
@@ -262,6 +376,7 @@ def test_blocks_and_diagonals_are_cut_out_of_their_matrices_bit_for_bit(one):
         assert np.array_equal(values[f"{name}.blockdiag"], np.where(inside, values[f"{name}.full"], 0.0))
     assert np.array_equal(values["ggn.lastlayer"], values["ggn.full"][-q:, -q:])
     assert np.array_equal(values["hessian.lastlayer"], values["hessian.full"][-q:, -q:])
+    assert np.array_equal(values["ggn.subset"], values["ggn.full"][np.ix_(*[np.flatnonzero(one.problem.vector > 0)] * 2)])
     for name in values:
         if name.endswith(("kfac", "kfra", "ekfac", "ekfac.split")):
             assert not values[name][~inside].any(), name
@@ -605,6 +720,10 @@ FAULTS = {
     "triangle cut": (PACKED, planted("values", "ggn.full", "data", value=[1.0]), "values.ggn.full.data", False),
     "digits of another number": (SMALL, planted("values", "loss", "digits", value="1." + "0" * 39 + "e+0"),
                                  "values.loss.digits", False),
+    "record without quadratures": (SMALL, planted("values", "loss", "record", value="two rules"), "values.loss", False),
+    "quadratures without record": (INTEGRALS, planted("values", "predictive.exact", "record", remove=True),
+                                   "values.predictive.exact", False),
+    "record a number": (INTEGRALS, planted("values", "predictive.exact", "record", value=26), "values.predictive.exact", True),
     "few digits": (SMALL, planted("values", "loss", "digits", value="1.5"), "values.loss.digits", True),
     "no digits": (SMALL, planted("values", "loss", "digits", remove=True), "values.loss", True),
     "digits of a vector": (SMALL, planted("values", "gradient", "digits", value="0"), "values.gradient", True),

@@ -34,7 +34,7 @@ def failing(name, function, among=None):
     """The checks of one quantity that `function` fails, and those it passes."""
     quantity, wrong, passed = QUANTITIES[name], [], []
     for case, state in among or family():
-        if quantity.certified_by in case.values:
+        if quantity.certified_by in case.values and quantity.exists_for(case.problem.likelihood):
             answer = function(state)
             verdict = compare(quantity, case.values[quantity.certified_by], answer, case.problem, {}).verdict
             (wrong if verdict in WRONG else passed).append((case, quantity, answer))

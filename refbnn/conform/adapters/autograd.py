@@ -407,8 +407,26 @@ class _State:
         return _Gaussian(self.from_ggn.precision[-q:, -q:])
 
     @cached_property
+    def subset(self):
+        S = self.problem.subset
+        return _Gaussian(self.from_ggn.precision[numpy.ix_(S, S)])
+
+    @cached_property
     def kron(self):
         return _Gaussian(ggn_kfac(self) + _blocks(self, self.problem.prior_precision))
+
+    @cached_property
+    def kron_apart(self):
+        return _Gaussian(_tensors(self, self.kron.precision))
+
+    @cached_property
+    def process(self):
+        """(L, K_new, y − f − J (m − θ)) with K + σ² = L Lᵀ, K = J P₀⁻¹ Jᵀ and K_new between new inputs and data."""
+        p, root = len(self.problem.theta), numpy.linalg.inv(numpy.linalg.cholesky(self.problem.prior_precision))
+        old, new = (J.reshape(-1, p) @ root.T for J in (self.jacobian, self.new_jacobian))
+        shift = self.jacobian @ (self.problem.prior_mean - self.problem.theta)
+        L = numpy.linalg.cholesky(old @ old.T + self.problem.variance * numpy.eye(len(old)))
+        return L, new @ old.T, (self.problem.y - forward(self) - shift).ravel()
 
     @cached_property
     def new_jacobian(self):
@@ -478,6 +496,17 @@ class _Kronecker:
 
     def kfac(self, middle):
         return self.assemble(numpy.kron(B, A) for B, A in zip(self.unit_factors(middle), self.input_factors()))
+
+    def nearest(self, G):
+        """The leading singular pair of every block, rearranged to (units², inputs²)."""
+        blocks = []
+        for layer, (_, span) in enumerate(self.spans):
+            back, out = numpy.argsort(self.order(layer)), self.problem.sizes[layer + 1]
+            cube = G[span, span][numpy.ix_(back, back)].reshape(out, -1, out, len(back) // out)
+            U, sizes, V = numpy.linalg.svd(cube.transpose(0, 2, 1, 3).reshape(out * out, -1), full_matrices=False)
+            B, A = U[:, 0].reshape(out, out), V[0].reshape(cube.shape[1], -1)
+            blocks.append(sizes[0] * numpy.kron(B + B.T, A + A.T) / 4)
+        return self.assemble(blocks)
 
     def kfra(self, middle):
         factors, n = [middle.mean(0)], len(self.problem.X)
@@ -574,6 +603,15 @@ def _blocks(s, matrix):
     return numpy.where(layer[:, None] == layer, matrix, 0.0)
 
 
+def _tensors(s, matrix):
+    """The matrix, zero but for the blocks of the weight matrices and of the biases."""
+    tensor, count = [], 0
+    for into, out in zip(s.problem.sizes, s.problem.sizes[1:]):
+        tensor += [count] * (out * into) + ([count + 1] * out if s.problem.bias else [])
+        count += 2
+    return numpy.where(numpy.equal.outer(tensor, tensor), matrix, 0.0)
+
+
 def ggn_blockdiag(s):
     return _blocks(s, s.ggn)
 
@@ -588,6 +626,10 @@ def _unit_of_each(s, layer):
     into, out = s.problem.sizes[layer:layer + 2]
     units = sum(s.problem.sizes[1:layer + 1]) + numpy.arange(out)
     return numpy.concatenate([numpy.repeat(units, into), units if s.problem.bias else units[:0]])
+
+
+def ggn_subset(s):
+    return s.ggn[numpy.ix_(s.problem.subset, s.problem.subset)]
 
 
 def ggn_lastlayer(s):
@@ -611,6 +653,10 @@ def ggn_ekfac_split(s):
     return s.kronecker.ekfac(s.ggn, _curvature(s.problem, forward(s)), split=True)
 
 
+def ggn_vanloan(s):
+    return s.kronecker.nearest(s.ggn)
+
+
 def hessian_full(s):
     return s.hessian
 
@@ -632,6 +678,14 @@ def hessian_hvp(s):
     def along(theta):
         return np.sum(s.problem.vector * _grad(lambda t: _loss(s.problem, t, s.problem.X, s.problem.y))(theta))
     return _grad(along)(s.problem.theta)
+
+
+def third_vv(s):
+    def twice(theta):
+        def along(t):
+            return np.sum(s.problem.vector * _grad(lambda u: _loss(s.problem, u, s.problem.X, s.problem.y))(t))
+        return np.sum(s.problem.vector * _grad(along)(theta))
+    return _grad(twice)(s.problem.theta)
 
 
 def fisher_full(s):
@@ -665,9 +719,25 @@ def fisher_empirical_vp(s):
 
 
 def fisher_empirical_centred(s):
+    return _centred(s).T @ _centred(s)
+
+
+def _centred(s):
     g = _per_datum(s.problem, s.problem.y)
-    g = g - g.mean(0)
-    return g.T @ g
+    return g - g.mean(0)
+
+
+def fisher_empirical_centred_diag(s):
+    return numpy.sum(_centred(s) ** 2, 0)
+
+
+def fisher_empirical_centred_vp(s):
+    return _centred(s).T @ (_centred(s) @ s.problem.vector)
+
+
+def fisher_empirical_gram(s):
+    g = _per_datum(s.problem, s.problem.y)
+    return g @ g.T
 
 
 def fisher_empirical_kfac(s):
@@ -728,14 +798,22 @@ def laplace_sample(s):
     return s.problem.theta + s.problem.normals @ s.from_ggn.root
 
 
-def laplace_evidence_prior(s):
+def _prior_slope(s, gaussian, prior):
     P0, shift = s.problem.prior_precision, s.problem.theta - s.problem.prior_mean
-    return 0.5 * (len(shift) - shift @ P0 @ shift - numpy.sum(s.from_ggn.covariance * P0))
+    return 0.5 * (len(shift) - shift @ P0 @ shift - numpy.sum(gaussian.covariance * prior))
+
+
+def _noise_slope(s, gaussian, curvature):
+    errors = s.problem.y - forward(s)
+    return 0.5 * (numpy.sum(errors ** 2) / s.problem.variance - errors.size + numpy.sum(gaussian.covariance * curvature))
+
+
+def laplace_evidence_prior(s):
+    return _prior_slope(s, s.from_ggn, s.problem.prior_precision)
 
 
 def laplace_evidence_noise(s):
-    errors = s.problem.y - forward(s)
-    return 0.5 * (numpy.sum(errors ** 2) / s.problem.variance - errors.size + numpy.sum(s.from_ggn.covariance * s.ggn))
+    return _noise_slope(s, s.from_ggn, s.ggn)
 
 
 def laplace_diag_variance(s):
@@ -750,12 +828,46 @@ def laplace_diag_log_evidence(s):
     return _log_evidence(s, s.diagonal)
 
 
+def laplace_diag_sample(s):
+    return s.problem.theta + s.problem.normals * numpy.sqrt(laplace_diag_variance(s))
+
+
+def laplace_diag_evidence_prior(s):
+    return _prior_slope(s, s.diagonal, s.problem.prior_precision)
+
+
+def laplace_diag_evidence_noise(s):
+    return _noise_slope(s, s.diagonal, s.ggn)
+
+
 def laplace_lastlayer_covariance(s):
     return s.last_layer.covariance
 
 
 def laplace_lastlayer_log_det(s):
     return s.last_layer.log_det
+
+
+def _partial_evidence(s, part, gaussian):
+    """log p(y | θ) + log N(θ_S; m_S, (P₀)_SS⁻¹) + (|S|/2) log 2π − ½ log |P_SS|, where 2π drops out."""
+    shift, P0 = (s.problem.theta - s.problem.prior_mean)[part], s.problem.prior_precision[numpy.ix_(part, part)]
+    return 0.5 * (numpy.linalg.slogdet(P0)[1] - shift @ P0 @ shift - gaussian.log_det) - loss(s)
+
+
+def laplace_lastlayer_log_evidence(s):
+    return _partial_evidence(s, numpy.arange(len(s.problem.theta))[-s.problem.layer_sizes[-1]:], s.last_layer)
+
+
+def laplace_subset_covariance(s):
+    return s.subset.covariance
+
+
+def laplace_subset_log_det(s):
+    return s.subset.log_det
+
+
+def laplace_subset_log_evidence(s):
+    return _partial_evidence(s, s.problem.subset, s.subset)
 
 
 def laplace_kron_covariance(s):
@@ -768,6 +880,46 @@ def laplace_kron_log_det(s):
 
 def laplace_kron_log_evidence(s):
     return _log_evidence(s, s.kron)
+
+
+def laplace_kron_scale(s):
+    return s.kron.root.T
+
+
+def laplace_kron_sample(s):
+    return s.problem.theta + s.problem.normals @ s.kron.root
+
+
+def laplace_kron_evidence_prior(s):
+    return _prior_slope(s, s.kron, s.problem.prior_precision)
+
+
+def laplace_kron_evidence_noise(s):
+    return _noise_slope(s, s.kron, ggn_kfac(s))
+
+
+def laplace_kron_split_covariance(s):
+    return s.kron_apart.covariance
+
+
+def laplace_kron_split_sample(s):
+    return s.problem.theta + s.problem.normals @ s.kron_apart.root
+
+
+def laplace_kron_split_log_det(s):
+    return s.kron_apart.log_det
+
+
+def laplace_kron_split_log_evidence(s):
+    return _log_evidence(s, s.kron_apart)
+
+
+def laplace_kron_split_evidence_prior(s):
+    return _prior_slope(s, s.kron_apart, s.problem.prior_precision)
+
+
+def laplace_kron_split_evidence_noise(s):
+    return _noise_slope(s, s.kron_apart, ggn_kfac(s))
 
 
 def laplace_hessian_precision(s):
@@ -813,6 +965,10 @@ def predictive_lastlayer_variance(s):
     return _spread(s.new_jacobian[..., -s.problem.layer_sizes[-1]:], s.last_layer)
 
 
+def predictive_subset_variance(s):
+    return _spread(s.new_jacobian[..., s.problem.subset], s.subset)
+
+
 def predictive_kron_variance(s):
     return _spread(s.new_jacobian, s.kron)
 
@@ -823,12 +979,139 @@ def _shrunk(s):
     return predictive_glm_mean(s) / numpy.sqrt(1 + numpy.pi * variance / 8)
 
 
+def predictive_kron_split_variance(s):
+    return _spread(s.new_jacobian, s.kron_apart)
+
+
 def predictive_probit(s):
     return np.exp(_log_sigmoid(_shrunk(s)))
 
 
 def predictive_probit_multiclass(s):
     return _softmax(_shrunk(s))
+
+
+def predictive_meanfield(s):
+    """mf2 of Lu, Ie and Sha (2020), by differences of logits."""
+    f, V = predictive_glm_mean(s), predictive_glm_variance(s)
+    v = numpy.diagonal(V, axis1=-2, axis2=-1)
+    spread = v[:, :, None] + v[:, None, :] - 2 * V
+    weights = 1 / numpy.exp((f[:, None, :] - f[:, :, None]) / numpy.sqrt(1 + numpy.pi * spread / 8)).sum(-1)
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def predictive_concentration(s):
+    """Conditioned on Σ f = 0, then Laplace's approximation of a Dirichlet in logit coordinates read backwards."""
+    f, V, k = predictive_glm_mean(s), predictive_glm_variance(s), s.problem.sizes[-1]
+    row = V.sum(-1)
+    f = f - row * (f.sum(-1) / row.sum(-1))[:, None]
+    v = numpy.diagonal(V, axis1=-2, axis2=-1) - row ** 2 / row.sum(-1)[:, None]
+    return (1 - 2 / k + numpy.exp(f) * numpy.exp(-f).sum(-1, keepdims=True) / k ** 2) / v
+
+
+def predictive_bridge(s):
+    alpha = predictive_concentration(s)
+    return alpha / alpha.sum(-1, keepdims=True)
+
+
+def predictive_exact(s):
+    """Expectations of the link by the trapezoidal rule, in as many dimensions as there are contrasts of classes."""
+    f, V = predictive_glm_mean(s), predictive_glm_variance(s)
+    if s.problem.likelihood == "categorical":
+        return numpy.stack([_expected_softmax(*moments) for moments in zip(f, V)])
+    u, w = _grid(numpy.sqrt(max(1.0, V.max())))
+    nodes = f + numpy.sqrt(numpy.diagonal(V, axis1=-2, axis2=-1)) * u[:, None, None]
+    return numpy.tensordot(w, _MEAN[s.problem.likelihood](nodes, s.problem), 1)
+
+
+def _grid(width):
+    """Nodes and weights of a standard normal, fine enough for a function with poles at ±iπ/width."""
+    u = numpy.linspace(-10, 10, 2 * int(16 * width + 40) + 1)
+    w = numpy.exp(-u * u / 2)
+    return u, w / w.sum()
+
+
+def _expected_softmax(m, S):
+    """Logits relative to the first: a normal vector of k − 1 entries."""
+    D = numpy.hstack([-numpy.ones((len(m) - 1, 1)), numpy.eye(len(m) - 1)])
+    L = numpy.linalg.cholesky(D @ S @ D.T)
+    u, w = _grid(numpy.sqrt(max(1.0, numpy.diag(S).max())))
+    z = numpy.stack(numpy.meshgrid(*[u] * len(L), indexing="ij"), -1)
+    weights = w if len(L) == 1 else w[:, None] * w
+    logits = numpy.concatenate([numpy.zeros((*z.shape[:-1], 1)), D @ m + z @ L.T], -1)
+    return numpy.tensordot(weights, _softmax(logits), len(L))
+
+
+def _bound(s, mean, width):
+    """The evidence lower bound of N(mean, diag width²) on the given normals."""
+    P0, shift = s.problem.prior_precision, mean - s.problem.prior_mean
+    fit = np.mean(_loss(s.problem, mean + width * s.problem.normals, s.problem.X, s.problem.y))
+    trace = np.sum(numpy.diag(P0) * width ** 2)
+    constant = numpy.linalg.slogdet(P0)[1] + len(P0)
+    return -fit - 0.5 * (trace + np.dot(shift, np.dot(P0, shift)) - constant) + np.sum(np.log(width))
+
+
+def _width(s):
+    return numpy.abs(s.problem.vector)
+
+
+def vi_elbo(s):
+    return _bound(s, s.problem.theta, _width(s))
+
+
+def vi_elbo_gradient_mean(s):
+    return _grad(lambda mean: _bound(s, mean, _width(s)))(s.problem.theta)
+
+
+def vi_elbo_gradient_scale(s):
+    return _grad(lambda width: _bound(s, s.problem.theta, width))(_width(s))
+
+
+def _divergence(s, S, P):
+    """KL(N(a, S) ‖ N(b, P⁻¹)) with a − b = ± (θ − m)."""
+    shift = s.problem.theta - s.problem.prior_mean
+    logs = numpy.linalg.slogdet(S)[1] + numpy.linalg.slogdet(P)[1]
+    return 0.5 * (numpy.sum(P * S) + shift @ P @ shift - len(P) - logs)
+
+
+def vi_kl(s):
+    return _divergence(s, numpy.diag(_width(s) ** 2), s.problem.prior_precision)
+
+
+def vi_kl_reverse(s):
+    return _divergence(s, numpy.linalg.inv(s.problem.prior_precision), numpy.diag(_width(s) ** -2.0))
+
+
+def vi_kl_laplace(s):
+    return _divergence(s, s.from_ggn.covariance, s.problem.prior_precision)
+
+
+def vi_kl_laplace_reverse(s):
+    return _divergence(s, numpy.linalg.inv(s.problem.prior_precision), s.from_ggn.precision)
+
+
+def gp_kernel(s):
+    J = s.jacobian.reshape(-1, len(s.problem.theta))
+    return (J @ numpy.linalg.solve(s.problem.prior_precision, J.T)).reshape(s.jacobian.shape[:2] * 2)
+
+
+def gp_mean(s):
+    L, cross, e = s.process
+    f = predictive_glm_mean(s) + s.new_jacobian @ (s.problem.prior_mean - s.problem.theta)
+    return f + (cross @ numpy.linalg.solve(L.T, numpy.linalg.solve(L, e))).reshape(f.shape)
+
+
+def gp_variance(s):
+    L, cross, _ = s.process
+    prior = s.new_jacobian @ numpy.linalg.solve(s.problem.prior_precision, numpy.swapaxes(s.new_jacobian, -1, -2))
+    explained = numpy.linalg.solve(L, cross.T).T.reshape(*prior.shape[:2], -1)
+    return prior - explained @ numpy.swapaxes(explained, -1, -2)
+
+
+def gp_log_evidence(s):
+    L, _, e = s.process
+    white = numpy.linalg.solve(L, e)
+    return -0.5 * white @ white - numpy.log(numpy.diag(L)).sum() - 0.5 * len(e) * numpy.log(2 * numpy.pi)
 
 
 def predictive_mc(s):

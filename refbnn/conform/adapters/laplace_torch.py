@@ -30,6 +30,8 @@ version = metadata.version(name) + ("" if DTYPE == "float32" else f" with torch 
 # For regression the backends differentiate ½‖y − f‖² (their factor is 0.5), but `gradients` the bare sum of squares;
 # σ² enters only in what the Laplace object itself returns.
 conventions = {"loss.squared_error": "half", "loss.squared_error@gradient": "one", "kfac.bias": "split"}
+POSTERIOR = ("laplace", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.lastlayer",
+             "predictive.subset", "predictive.kron", "predictive.probit", "predictive.bridge", "gp")
 KINDS = {"normal": "regression", "categorical": "classification"}
 
 
@@ -38,9 +40,23 @@ def unsupported(problem, quantity: str) -> str | None:
     if problem.likelihood not in KINDS:
         return f"laplace-torch has no {problem.likelihood} likelihood"
     diagonal = np.array_equal(problem.prior_precision, np.diag(problem.prior_precision.diagonal()))
-    if quantity.startswith(("laplace", "predictive.glm.variance")) and not diagonal:
+    if quantity.startswith(POSTERIOR) and not diagonal:
         return "laplace-torch takes a scalar, per-tensor or diagonal prior precision, no full matrix"
+    if quantity.startswith(("laplace.kron", "predictive.kron")) and _per_tensor(problem) is None:
+        return "its Kronecker posterior takes a scalar or per-tensor prior precision"
+    if quantity.startswith("gp.") and len(set(problem.prior_precision.diagonal())) > 1:
+        return "its functional posterior takes a scalar prior precision"
     return None
+
+
+def _per_tensor(problem) -> list[float] | None:
+    """One prior precision a parameter tensor, where the diagonal is such."""
+    diagonal, found, at = problem.prior_precision.diagonal(), [], 0
+    for into, out in zip(problem.sizes, problem.sizes[1:]):
+        for size in (out * into, out)[:1 + problem.bias]:
+            found.append(set(diagonal[at:at + size]))
+            at += size
+    return [values.pop() for values in found] if all(len(values) == 1 for values in found) else None
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,37 @@ class State:
     def backend(self, backend=CurvlinopsGGN):
         """The package's curvature backend for this model."""
         return backend(network(self.problem), KINDS[self.problem.likelihood])
+
+    def posterior(self, structure, subset="all", places=slice(None), **options):
+        """Laplace(...) with the problem's prior on the parameters at `places`, fitted."""
+        given = self.problem
+        options.setdefault("prior_precision", torch.tensor(given.prior_precision.diagonal()[places].copy()))
+        la = self.unfitted(subset, structure, backend=CurvlinopsGGN, prior_mean=torch.tensor(given.prior_mean[places]), **options)
+        la.fit(self.data)
+        return la
+
+    def kron(self):
+        """Kronecker factors; one prior precision a tensor."""
+        given = _per_tensor(self.problem)
+        return self.posterior("kron", prior_precision=torch.tensor(given if len(set(given)) > 1 else given[:1], dtype=torch.float64))
+
+    def last_layer(self):
+        return self.posterior("full", "last_layer", slice(-self.problem.layer_sizes[-1], None))
+
+    def subnetwork(self):
+        """A scalar prior precision where there is one; else one entry a chosen parameter."""
+        chosen = self.problem.subset
+        diagonal = torch.tensor(self.problem.prior_precision.diagonal()[chosen])
+        prior = diagonal[:1] if len(set(diagonal.tolist())) == 1 else diagonal
+        return self.posterior("full", "subnetwork", chosen, subnetwork_indices=torch.tensor(chosen), prior_precision=prior)
+
+    def functional(self):
+        """The process, with all data in the subset. Its log_marginal_likelihood is Laplace's at θ, not the process's own."""
+        return self.posterior("gp", n_subset=len(self.X), prior_precision=float(self.problem.prior_precision[0, 0]))
+
+    def jacobians(self):
+        """At the new inputs, as the backend gives them."""
+        return self.backend().jacobians(self.X_new)[0]
 
     def fitted(self, backend=CurvlinopsGGN):
         """Laplace(...) after fit."""
@@ -110,9 +157,35 @@ def prepare(problem) -> State:
 
 
 def _sample(s):
-    la = s.fitted()
+    return _sampled(s, s.fitted())
+
+
+def _sampled(s, la):
     with normals_from(s.problem.normals):
         return la.sample(len(s.problem.normals))
+
+
+def _prior_slope(la):
+    """∂/∂ log τ by differentiating log_marginal_likelihood in the prior precision, as its documentation says."""
+    log_tau = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    evidence = la.log_marginal_likelihood(prior_precision=la.prior_precision.detach() * torch.exp(log_tau))
+    return torch.autograd.grad(evidence, log_tau)[0]
+
+
+def _noise_slope(la):
+    """∂/∂ log σ² likewise, in the standard deviation."""
+    log_ratio = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    evidence = la.log_marginal_likelihood(sigma_noise=la.sigma_noise.detach() * torch.exp(0.5 * log_ratio))
+    return torch.autograd.grad(evidence, log_ratio)[0]
+
+
+def _joint(s):
+    covariance = s.fitted().functional_covariance(s.jacobians())
+    return covariance.reshape(len(s.X_new), -1, len(s.X_new), s.problem.num_outputs)
+
+
+def _probabilities(s, approximation):
+    return s.fitted()(s.X_new, pred_type="glm", link_approx=approximation)
 
 
 def _drawn(s, structure):
@@ -162,3 +235,31 @@ laplace_hessian_log_evidence = _answers(lambda s: s.fitted(CurvlinopsHessian).lo
 predictive_glm_mean = _answers(lambda s: s.backend().jacobians(s.X_new)[1])
 predictive_glm_variance = _answers(lambda s: s.fitted().functional_variance(s.backend().jacobians(s.X_new)[0]))
 predictive_mc = _answers(_predictive_mc)
+predictive_joint = _answers(_joint)
+predictive_probit_multiclass = _answers(lambda s: _probabilities(s, "probit"))
+predictive_bridge = _answers(lambda s: _probabilities(s, "bridge"))
+laplace_evidence_prior = _answers(lambda s: _prior_slope(s.fitted()))
+laplace_evidence_noise = _answers(lambda s: _noise_slope(s.fitted()))
+laplace_diag_variance = _answers(lambda s: s.posterior("diag").posterior_variance)
+laplace_diag_log_det = _answers(lambda s: s.posterior("diag").log_det_posterior_precision)
+laplace_diag_log_evidence = _answers(lambda s: s.posterior("diag").log_marginal_likelihood())
+laplace_diag_sample = _answers(lambda s: _sampled(s, s.posterior("diag")))
+laplace_diag_evidence_prior = _answers(lambda s: _prior_slope(s.posterior("diag")))
+laplace_diag_evidence_noise = _answers(lambda s: _noise_slope(s.posterior("diag")))
+predictive_diag_variance = _answers(lambda s: s.posterior("diag").functional_variance(s.jacobians()))
+laplace_lastlayer_covariance = _answers(lambda s: s.last_layer().posterior_covariance)
+laplace_lastlayer_log_det = _answers(lambda s: s.last_layer().log_det_posterior_precision)
+laplace_lastlayer_log_evidence = _answers(lambda s: s.last_layer().log_marginal_likelihood())
+predictive_lastlayer_variance = _answers(lambda s: s.last_layer()._glm_predictive_distribution(s.X_new)[1])
+laplace_subset_covariance = _answers(lambda s: s.subnetwork().posterior_covariance)
+laplace_subset_log_det = _answers(lambda s: s.subnetwork().log_det_posterior_precision)
+laplace_subset_log_evidence = _answers(lambda s: s.subnetwork().log_marginal_likelihood())
+predictive_subset_variance = _answers(lambda s: s.subnetwork()._glm_predictive_distribution(s.X_new)[1])
+laplace_kron_split_covariance = _answers(lambda s: s.kron().posterior_precision.to_matrix(exponent=-1))
+laplace_kron_split_sample = _answers(lambda s: _sampled(s, s.kron()))
+laplace_kron_split_log_det = _answers(lambda s: s.kron().log_det_posterior_precision)
+laplace_kron_split_log_evidence = _answers(lambda s: s.kron().log_marginal_likelihood())
+laplace_kron_split_evidence_prior = _answers(lambda s: _prior_slope(s.kron()))
+laplace_kron_split_evidence_noise = _answers(lambda s: _noise_slope(s.kron()))
+predictive_kron_split_variance = _answers(lambda s: s.kron().functional_variance(s.jacobians()))
+gp_variance = _answers(lambda s: s.functional()._glm_predictive_distribution(s.X_new)[1])

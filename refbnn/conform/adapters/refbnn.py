@@ -13,8 +13,8 @@ import scipy.linalg
 
 import refbnn
 from refbnn import (
-    Gaussian, Linearised, Mlp, Posterior, activations, duals, kronecker, laplace as _laplace, likelihoods, precision, predict,
-    priors, subnetwork,
+    Gaussian, Linearised, Mlp, Posterior, activations, duals, gp, kronecker, laplace as _laplace, likelihoods, precision, predict,
+    priors, quadrature, subnetwork, third,
 )
 from refbnn.conform.problem import Problem
 from refbnn.subnetwork import Subnetwork
@@ -75,11 +75,40 @@ class _State:
         return _laplace.at(self.problem.theta[-q:], self.ggn.precision.matrix()[-q:, -q:])
 
     @cached_property
+    def subset(self) -> Gaussian:
+        """The chosen parameters of a precision that is positive definite."""
+        S = self.problem.subset
+        return _laplace.at(self.problem.theta[S], self.ggn.precision.matrix()[np.ix_(S, S)])
+
+    @cached_property
     def kron(self) -> Gaussian:
         """KFAC plus the prior's blocks of the layers."""
-        factors = kronecker.kfac(self.at.ggn)
-        prior = scipy.linalg.block_diag(*[self.problem.prior_precision[span, span] for span in factors.spans()])
-        return _laplace.at(self.problem.theta, factors.matrix() + prior)
+        return _laplace.at(self.problem.theta, kronecker.kfac(self.at.ggn).matrix() + self.prior_in_layers)
+
+    @cached_property
+    def kron_apart(self) -> Gaussian:
+        """KFAC without what lies between weights and biases, plus the prior's blocks."""
+        return _laplace.at(self.problem.theta, kronecker.kfac(self.at.ggn, split_bias=True).matrix() + self.prior_in_tensors)
+
+    @cached_property
+    def prior_in_tensors(self) -> np.ndarray:
+        """P₀, zero but for the blocks of the weight matrices and of the biases."""
+        sizes = zip(self.problem.sizes, self.problem.sizes[1:])
+        widths = [width for into, out in sizes for width in ((out * into, out) if self.problem.bias else (out * into,))]
+        stops = np.cumsum([0, *widths])
+        return scipy.linalg.block_diag(*[self.problem.prior_precision[a:b, a:b] for a, b in zip(stops, stops[1:])])
+
+    @cached_property
+    def prior_in_layers(self) -> np.ndarray:
+        """P₀, zero outside the blocks of the layers."""
+        stops = np.cumsum([0, *self.problem.layer_sizes])
+        return scipy.linalg.block_diag(*[self.problem.prior_precision[a:b, a:b] for a, b in zip(stops, stops[1:])])
+
+    @cached_property
+    def process(self):
+        """The linearised network given the data, by functions."""
+        linear = gp.GaussianProcess(Linearised(self.net, at=self.problem.theta), self.posterior.prior)
+        return gp.condition(linear, self.problem.X, gp.expand(self.posterior.likelihood, forward(self), self.problem.y))
 
     def functions(self, q: Gaussian):
         """Moments of f at the new inputs."""
@@ -157,6 +186,10 @@ def _units(problem):
         start += out * (into + problem.bias)
 
 
+def ggn_subset(s):
+    return s.at.ggn.subset(s.problem.subset)
+
+
 def ggn_lastlayer(s):
     return s.at.ggn.last_layer()
 
@@ -177,6 +210,10 @@ def ggn_ekfac_split(s):
     return kronecker.ekfac(s.at.ggn, split_bias=True).matrix()
 
 
+def ggn_vanloan(s):
+    return kronecker.nearest_kronecker(s.at.ggn).matrix()
+
+
 def hessian_full(s):
     return s.posterior.loss.hessian(s.problem.theta)
 
@@ -195,6 +232,10 @@ def hessian_lastlayer(s):
 
 def hessian_hvp(s):
     return s.posterior.loss.hessian_vector_product(s.problem.theta, s.problem.vector)
+
+
+def third_vv(s):
+    return third.third_derivative(s.posterior.loss, s.problem.theta, s.problem.vector)
 
 
 def fisher_full(s):
@@ -227,6 +268,24 @@ def fisher_empirical_vp(s):
 
 def fisher_empirical_centred(s):
     return s.posterior.loss.centred_empirical_fisher(s.problem.theta)
+
+
+def _centred_gradients(s):
+    g = s.posterior.loss.per_datum_gradients(s.problem.theta)
+    return g - g.mean(0)
+
+
+def fisher_empirical_centred_diag(s):
+    return (_centred_gradients(s) ** 2).sum(0)
+
+
+def fisher_empirical_centred_vp(s):
+    g = _centred_gradients(s)
+    return g.T @ (g @ s.problem.vector)
+
+
+def fisher_empirical_gram(s):
+    return duals.gram_dual(s.at.empirical_fisher)
 
 
 def fisher_empirical_kfac(s):
@@ -285,14 +344,24 @@ def laplace_sample(s):
     return s.ggn.from_normals(s.problem.normals)
 
 
+def _prior_slope(s, trace):
+    """½ (p − (θ − m)ᵀP₀(θ − m) − tr P⁻¹P₀)."""
+    shift = s.problem.theta - s.problem.prior_mean
+    return 0.5 * (len(shift) - shift @ s.problem.prior_precision @ shift - trace)
+
+
+def _noise_slope(s, trace):
+    """½ (‖y − f‖²/σ² − N C + tr P⁻¹G)."""
+    errors = s.problem.y - forward(s)
+    return 0.5 * ((errors ** 2).sum() / s.problem.variance - errors.size + trace)
+
+
 def laplace_evidence_prior(s):
-    P0, shift = s.problem.prior_precision, s.problem.theta - s.problem.prior_mean
-    return 0.5 * (len(shift) - shift @ P0 @ shift - np.trace(s.ggn.precision.solve(P0)))
+    return _prior_slope(s, np.trace(s.ggn.precision.solve(s.problem.prior_precision)))
 
 
 def laplace_evidence_noise(s):
-    errors = s.problem.y - forward(s)
-    return 0.5 * ((errors ** 2).sum() / s.problem.variance - errors.size + np.trace(s.ggn.precision.solve(ggn_full(s))))
+    return _noise_slope(s, np.trace(s.ggn.precision.solve(ggn_full(s))))
 
 
 def laplace_diag_variance(s):
@@ -307,12 +376,47 @@ def laplace_diag_log_evidence(s):
     return _laplace.log_evidence(log_joint(s), s.diagonal)
 
 
+def laplace_diag_sample(s):
+    return s.diagonal.from_normals(s.problem.normals)
+
+
+def laplace_diag_evidence_prior(s):
+    return _prior_slope(s, (np.diagonal(s.problem.prior_precision) / s.diagonal.precision.diagonal()).sum())
+
+
+def laplace_diag_evidence_noise(s):
+    return _noise_slope(s, (ggn_diag(s) / s.diagonal.precision.diagonal()).sum())
+
+
 def laplace_lastlayer_covariance(s):
     return s.last_layer.covariance()
 
 
 def laplace_lastlayer_log_det(s):
     return s.last_layer.precision.log_det()
+
+
+def _partial_evidence(s, part, q):
+    """The evidence of some parameters, the others fixed, where the prior on them has the precision (P₀)_SS."""
+    shift, P0 = (s.problem.theta - s.problem.prior_mean)[part], s.problem.prior_precision[np.ix_(part, part)]
+    prior = Gaussian(np.zeros(len(shift)), precision.Dense(P0))
+    return _laplace.log_evidence(prior.log_prob(shift) - loss(s), q)
+
+
+def laplace_lastlayer_log_evidence(s):
+    return _partial_evidence(s, np.arange(len(s.problem.theta))[-s.problem.layer_sizes[-1]:], s.last_layer)
+
+
+def laplace_subset_covariance(s):
+    return s.subset.covariance()
+
+
+def laplace_subset_log_det(s):
+    return s.subset.precision.log_det()
+
+
+def laplace_subset_log_evidence(s):
+    return _partial_evidence(s, s.problem.subset, s.subset)
 
 
 def laplace_kron_covariance(s):
@@ -325,6 +429,46 @@ def laplace_kron_log_det(s):
 
 def laplace_kron_log_evidence(s):
     return _laplace.log_evidence(log_joint(s), s.kron)
+
+
+def laplace_kron_scale(s):
+    return s.kron.scale()
+
+
+def laplace_kron_sample(s):
+    return s.kron.from_normals(s.problem.normals)
+
+
+def laplace_kron_evidence_prior(s):
+    return _prior_slope(s, np.trace(s.kron.precision.solve(s.prior_in_layers)))
+
+
+def laplace_kron_evidence_noise(s):
+    return _noise_slope(s, np.trace(s.kron.precision.solve(ggn_kfac(s))))
+
+
+def laplace_kron_split_covariance(s):
+    return s.kron_apart.covariance()
+
+
+def laplace_kron_split_sample(s):
+    return s.kron_apart.from_normals(s.problem.normals)
+
+
+def laplace_kron_split_log_det(s):
+    return s.kron_apart.precision.log_det()
+
+
+def laplace_kron_split_log_evidence(s):
+    return _laplace.log_evidence(log_joint(s), s.kron_apart)
+
+
+def laplace_kron_split_evidence_prior(s):
+    return _prior_slope(s, np.trace(s.kron_apart.precision.solve(s.prior_in_tensors)))
+
+
+def laplace_kron_split_evidence_noise(s):
+    return _noise_slope(s, np.trace(s.kron_apart.precision.solve(kronecker.kfac(s.at.ggn, split_bias=True).matrix())))
 
 
 def laplace_hessian_precision(s):
@@ -364,8 +508,17 @@ def predictive_lastlayer_variance(s):
     return predict.moments(Linearised(last, at=s.last_layer.mean), s.last_layer, s.problem.X_new).covariance
 
 
+def predictive_subset_variance(s):
+    chosen = Subnetwork(s.net, s.problem.theta, s.problem.subset)
+    return predict.moments(Linearised(chosen, at=s.subset.mean), s.subset, s.problem.X_new).covariance
+
+
 def predictive_kron_variance(s):
     return s.functions(s.kron).covariance
+
+
+def predictive_kron_split_variance(s):
+    return s.functions(s.kron_apart).covariance
 
 
 def predictive_probit(s):
@@ -374,6 +527,95 @@ def predictive_probit(s):
 
 def predictive_probit_multiclass(s):
     return predict.classes.probit(s.functions(s.ggn))
+
+
+def predictive_meanfield(s):
+    return predict.classes.mean_field_2(s.functions(s.ggn))
+
+
+def predictive_concentration(s):
+    return predict.bridge.dirichlet(predict.classes.conditioned(s.functions(s.ggn)))
+
+
+def predictive_bridge(s):
+    return predict.bridge.probabilities(predictive_concentration(s))
+
+
+def predictive_exact(s):
+    return _EXPECTATIONS[s.problem.likelihood](s.functions(s.ggn))
+
+
+def _rule(f, dim):
+    """A trapezoidal rule with as many nodes as wide logits need."""
+    return quadrature.trapezoid(dim, 2 * int(20 * np.sqrt(max(1.0, f.variance.max()))) + 61)
+
+
+_EXPECTATIONS = {
+    "bernoulli": lambda f: predict.binary.probabilities(f, _rule(f, 1)).value,
+    "bernoulli_probit": predict.binary.bernoulli_probit,
+    "categorical": lambda f: predict.classes.probabilities(f, _rule(f, f.num_outputs - 1)).value,
+    "poisson_square": lambda f: f.mean ** 2 + f.variance,
+    **dict.fromkeys(("poisson", "negative_binomial", "gamma"), lambda f: np.exp(f.mean + f.variance / 2)),
+}
+
+
+def _mean_field(s):
+    """q = N(θ, diag c²)."""
+    return Gaussian(s.problem.theta, precision.Diagonal(s.problem.vector ** -2.0))
+
+
+def vi_elbo(s):
+    return -s.posterior.loss.value(_mean_field(s).from_normals(s.problem.normals)).mean() - vi_kl(s)
+
+
+def vi_elbo_gradient_mean(s):
+    pull = s.problem.prior_precision @ (s.problem.theta - s.problem.prior_mean)
+    return -s.posterior.loss.gradient(_mean_field(s).from_normals(s.problem.normals)).mean(0) - pull
+
+
+def vi_elbo_gradient_scale(s):
+    width = np.abs(s.problem.vector)
+    slope = (s.problem.normals * s.posterior.loss.gradient(_mean_field(s).from_normals(s.problem.normals))).mean(0)
+    return 1 / width - np.diagonal(s.problem.prior_precision) * width - slope
+
+
+def _divergence(q, r):
+    """KL(q ‖ r) = ½ (tr P_r Σ_q + dᵀP_r d − p + log |P_q| − log |P_r|)."""
+    shift = q.mean - r.mean
+    trace = (r.precision.matrix() * q.covariance()).sum()
+    return 0.5 * (trace + shift @ r.precision.matvec(shift) - len(shift) + q.precision.log_det() - r.precision.log_det())
+
+
+def vi_kl(s):
+    return _divergence(_mean_field(s), s.posterior.prior)
+
+
+def vi_kl_reverse(s):
+    return _divergence(s.posterior.prior, _mean_field(s))
+
+
+def vi_kl_laplace(s):
+    return _divergence(s.ggn, s.posterior.prior)
+
+
+def vi_kl_laplace_reverse(s):
+    return _divergence(s.posterior.prior, s.ggn)
+
+
+def gp_kernel(s):
+    return duals.kernel(s.at.evaluation, s.at.evaluation, s.posterior.prior.precision)
+
+
+def gp_mean(s):
+    return s.process.mean(s.problem.X_new)
+
+
+def gp_variance(s):
+    return s.process.covariance(s.problem.X_new)
+
+
+def gp_log_evidence(s):
+    return s.process.log_evidence
 
 
 def predictive_mc(s):

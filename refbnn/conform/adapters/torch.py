@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import nn
-from torch.distributions import Gamma, MultivariateNormal, NegativeBinomial, Normal, Poisson, StudentT
+from torch.distributions import Gamma, Independent, MultivariateNormal, NegativeBinomial, Normal, Poisson, StudentT, kl_divergence
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vjp, vmap
 from torch.nn import functional as F
 
@@ -224,7 +224,8 @@ class State:
 
     def __init__(self, problem):
         self.model, self.likelihood = network(problem), likelihood(problem)
-        self.layer_sizes, self.bias = list(problem.layer_sizes), problem.bias
+        self.name = problem.likelihood
+        self.layer_sizes, self.bias, self.variance = list(problem.layer_sizes), problem.bias, problem.variance
         for array in ARRAYS:
             setattr(self, array, torch.tensor(getattr(problem, array)))
 
@@ -401,9 +402,215 @@ def _scale(precision):
     return torch.linalg.solve_triangular(factor.T, torch.eye(len(factor), dtype=factor.dtype), upper=True)
 
 
-def _predictive_covariance(s):
-    J = s.jacobian(s.X_new)
-    return torch.einsum("mip,pq,mjq->mij", J, _covariance(s.ggn() + s.prior_precision), J)
+def _precision(s):
+    return s.ggn() + s.prior_precision
+
+
+def _spread(s, covariance, parameters=slice(None)):
+    """J Σ Jᵀ of every new input, in some of the parameters."""
+    J = s.jacobian(s.X_new)[..., parameters]
+    return torch.einsum("mip,pq,mjq->mij", J, covariance, J)
+
+
+def _kron_precision(s):
+    return _kfac(s, s.curvatures()) + s.layer_blocks(s.prior_precision)
+
+
+def _tensors(s, matrix):
+    """The matrix, zero but for the blocks of the parameter tensors."""
+    sizes = [parameter.numel() for parameter in s.model.parameters()]
+    return torch.block_diag(*_diagonal_blocks(matrix, sizes))
+
+
+def _last(s):
+    """The places of the output layer's parameters."""
+    return torch.arange(len(s.theta))[-s.layer_sizes[-1]:]
+
+
+def _chosen(s):
+    """The places where the vector is positive."""
+    return torch.nonzero(s.vector > 0)[:, 0]
+
+
+def _part(matrix, places):
+    return matrix[places][:, places]
+
+
+def _structured_evidence(s, precision):
+    """log_joint + (p/2) log 2π − ½ log |P|."""
+    return s.log_joint() + 0.5 * (len(s.theta) * math.log(2 * math.pi) - torch.logdet(precision))
+
+
+def _partial_evidence(s, places):
+    """Laplace in some parameters, the others fixed."""
+    prior = MultivariateNormal(s.prior_mean[places], precision_matrix=_part(s.prior_precision, places))
+    volume = len(places) * math.log(2 * math.pi) - torch.logdet(_part(_precision(s), places))
+    return prior.log_prob(s.theta[places]) - s.loss(s.theta) + 0.5 * volume
+
+
+def _slope(s, curvature, prior):
+    """∂/∂ log τ of the evidence of a structure, by automatic differentiation through its determinant."""
+    def evidence(log_tau):
+        tau = torch.exp(log_tau)
+        whole = MultivariateNormal(s.prior_mean, precision_matrix=tau * s.prior_precision)
+        volume = len(s.theta) * math.log(2 * math.pi) - torch.logdet(curvature + tau * prior)
+        return whole.log_prob(s.theta) - s.loss(s.theta) + 0.5 * volume
+    return grad(evidence)(torch.zeros((), dtype=torch.float64))
+
+
+def _noise_slope(s, curvature, prior):
+    """∂/∂ log σ² likewise; the curvature of a Normal is inverse to σ²."""
+    errors = (s.y - s.f(s.theta, s.X)).square().sum()
+
+    def evidence(log_ratio):
+        variance = s.variance * torch.exp(log_ratio)
+        fit = errors / variance + s.y.numel() * torch.log(2 * math.pi * variance)
+        return -0.5 * (fit + torch.logdet(curvature * s.variance / variance + prior))
+    return grad(evidence)(torch.zeros((), dtype=torch.float64))
+
+
+def _diagonal(matrix):
+    return torch.diag(matrix.diagonal())
+
+
+def _moments(s):
+    """f and its covariance at the new inputs."""
+    return s.f(s.theta, s.X_new), _spread(s, _covariance(_precision(s)))
+
+
+def _shrunk(s):
+    f, V = _moments(s)
+    return f / torch.sqrt(1 + math.pi / 8 * V.diagonal(dim1=-2, dim2=-1))
+
+
+def _mean_field(s):
+    """mf2 of Lu, Ie and Sha (2020)."""
+    f, V = _moments(s)
+    v = V.diagonal(dim1=-2, dim2=-1)
+    spread = v[:, :, None] + v[:, None, :] - 2 * V
+    weights = 1 / torch.exp((f[:, None, :] - f[:, :, None]) / torch.sqrt(1 + math.pi / 8 * spread)).sum(-1)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _concentrations(s):
+    """The bridge, logits conditioned on a sum of zero."""
+    f, V = _moments(s)
+    k, row = f.shape[-1], V.sum(-1)
+    f = f - row * (f.sum(-1) / row.sum(-1))[:, None]
+    v = V.diagonal(dim1=-2, dim2=-1) - row ** 2 / row.sum(-1)[:, None]
+    return (1 - 2 / k + torch.exp(f) * torch.exp(-f).sum(-1, keepdim=True) / k ** 2) / v
+
+
+def _process(s):
+    """(J_new P₀⁻¹Jᵀ, J_new P₀⁻¹J_newᵀ, law of y, y less its mean) of the linearised network, outputs end to end."""
+    p = len(s.theta)
+    old, new = s.jacobian(s.X).reshape(-1, p), s.jacobian(s.X_new).reshape(-1, p)
+    half = torch.linalg.solve(s.prior_precision, torch.cat([old, new]).T)
+    K = old @ half
+    noisy = K[:, :len(old)] + s.variance * torch.eye(len(old), dtype=K.dtype)
+    mean = s.f(s.theta, s.X).flatten() + old @ (s.prior_mean - s.theta)
+    return K[:, len(old):].T, new @ half[:, len(old):], MultivariateNormal(mean, noisy), s.y.flatten() - mean
+
+
+def _process_mean(s):
+    cross, _, law, e = _process(s)
+    prior = s.f(s.theta, s.X_new) + s.jacobian(s.X_new) @ (s.prior_mean - s.theta)
+    return prior + (cross @ torch.linalg.solve(law.covariance_matrix, e)).view_as(prior)
+
+
+def _process_variance(s):
+    cross, prior, law, _ = _process(s)
+    m, k = len(s.X_new), s.y.shape[-1]
+    whole = (prior - cross @ torch.linalg.solve(law.covariance_matrix, cross.T)).view(m, k, m, k)
+    return torch.stack([whole[i, :, i] for i in range(m)])
+
+
+def _bound(s, mean, width):
+    """The evidence lower bound of N(mean, diag width²) by the reparametrisation θ = mean + width ∘ z."""
+    q = Independent(Normal(mean, width), 1)
+    fit = torch.stack([s.loss(mean + width * z) for z in s.normals]).mean()
+    return -fit - kl_divergence(_as_full(q), _prior(s))
+
+
+def _as_full(q):
+    return MultivariateNormal(q.mean, scale_tril=torch.diag(q.stddev))
+
+
+def _prior(s):
+    return MultivariateNormal(s.prior_mean, precision_matrix=s.prior_precision)
+
+
+def _mean_field_law(s):
+    return _as_full(Independent(Normal(s.theta, s.vector.abs()), 1))
+
+
+def _laplace_law(s):
+    return MultivariateNormal(s.theta, precision_matrix=_precision(s))
+
+
+def _expectations(s):
+    """Closed forms, or trapezoidal rules in the contrasts of logits."""
+    f, V = _moments(s)
+    v = V.diagonal(dim1=-2, dim2=-1)
+    if s.name == "categorical":
+        return torch.stack([_expected_softmax(*moments) for moments in zip(f, V)])
+    if s.name == "poisson_square":
+        return f ** 2 + v
+    if s.name in ("poisson", "negative_binomial", "gamma"):
+        return torch.exp(f + v / 2)
+    if s.name == "bernoulli_probit":
+        return torch.special.ndtr(f / torch.sqrt(1 + v))
+    u, w = _grid(float(v.max()) ** 0.5)
+    return torch.einsum("t,tmk->mk", w, torch.sigmoid(f + v.sqrt() * u[:, None, None]))
+
+
+def _grid(width):
+    """Nodes and weights of a standard normal for a function with poles at ±iπ/width."""
+    u = torch.linspace(-10, 10, 2 * int(16 * max(width, 1.0) + 40) + 1, dtype=torch.float64)
+    return u, torch.softmax(-u * u / 2, 0)
+
+
+def _expected_softmax(m, S):
+    D = torch.cat([-torch.ones(len(m) - 1, 1, dtype=m.dtype), torch.eye(len(m) - 1, dtype=m.dtype)], 1)
+    L = torch.linalg.cholesky(D @ S @ D.T)
+    u, w = _grid(float(S.diagonal().max()) ** 0.5)
+    z = torch.cartesian_prod(*[u] * len(L)).view(-1, len(L))
+    weights = torch.cartesian_prod(*[w] * len(L)).view(-1, len(L)).prod(-1)
+    return weights @ torch.softmax(F.pad(D @ m + z @ L.T, (1, 0)), -1)
+
+
+def _nearest_kronecker(s):
+    """Per layer the leading singular pair of G's block, rearranged to (units², inputs²) (Van Loan & Pitsianis 1993)."""
+    blocks, bias = [], s.model[0].bias is not None
+    for (A, B), block in zip(_factors(s, s.curvatures()), _diagonal_blocks(s.ggn(), s.layer_sizes)):
+        back = torch.argsort(_layer_order(B, A, bias))
+        cube = block[back][:, back].reshape(len(B), len(A), len(B), len(A))
+        U, sizes, V = torch.linalg.svd(cube.permute(0, 2, 1, 3).reshape(len(B) ** 2, -1), full_matrices=False)
+        order = _layer_order(B, A, bias)
+        found = _kron(U[:, 0].reshape(B.shape) * sizes[0], V[0].reshape(A.shape))[order][:, order]
+        blocks.append(0.5 * (found + found.T))
+    return torch.block_diag(*blocks)
+
+
+def _diagonal_blocks(matrix, sizes):
+    return [row.split(sizes, 1)[i] for i, row in enumerate(matrix.split(sizes))]
+
+
+def _centred(s):
+    g = jacrev(s.losses)(s.theta, s.y)
+    return g - g.mean(0)
+
+
+def _gram(s):
+    g = jacrev(s.losses)(s.theta, s.y)
+    return g @ g.T
+
+
+def _third(s):
+    """The derivative of H v along v, forwards over forwards over backwards."""
+    def product(theta):
+        return jvp(grad(s.loss), (theta,), (s.vector,))[1]
+    return jvp(product, (s.theta,), (s.vector,))[1]
 
 
 def prepare(problem) -> State:
@@ -427,6 +634,8 @@ ggn_diag = _answers(lambda s: s.ggn().diagonal())
 ggn_vp = _answers(State.ggn_product)
 ggn_blockdiag = _answers(lambda s: s.layer_blocks(s.ggn()))
 ggn_neuronblocks = _answers(lambda s: s.unit_blocks(s.ggn()))
+ggn_subset = _answers(lambda s: _part(s.ggn(), _chosen(s)))
+ggn_vanloan = _answers(_nearest_kronecker)
 ggn_lastlayer = _answers(lambda s: s.ggn()[-s.layer_sizes[-1]:, -s.layer_sizes[-1]:])
 ggn_kfac = _answers(lambda s: _kfac(s, s.curvatures()))
 ggn_kfra = _answers(_kfra)
@@ -437,6 +646,7 @@ hessian_diag = _answers(lambda s: s.hessian().diagonal())
 hessian_blockdiag = _answers(lambda s: s.layer_blocks(s.hessian()))
 hessian_lastlayer = _answers(lambda s: s.hessian()[-s.layer_sizes[-1]:, -s.layer_sizes[-1]:])
 hessian_hvp = _answers(lambda s: jvp(grad(s.loss), (s.theta,), (s.vector,))[1])
+third_vv = _answers(_third)
 fisher_full = _answers(State.fisher)
 fisher_diag = _answers(lambda s: s.fisher().diagonal())
 fisher_vp = _answers(lambda s: s.fisher() @ s.vector)
@@ -445,6 +655,9 @@ fisher_empirical = _answers(lambda s: s.outer_products(s.y))
 fisher_empirical_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.y).square().sum(0))
 fisher_empirical_vp = _answers(lambda s: s.outer_product_times_vector(s.y))
 fisher_empirical_centred = _answers(lambda s: s.outer_products(s.y, centred=True))
+fisher_empirical_centred_diag = _answers(lambda s: _centred(s).square().sum(0))
+fisher_empirical_centred_vp = _answers(lambda s: _centred(s).T @ (_centred(s) @ s.vector))
+fisher_empirical_gram = _answers(_gram)
 fisher_empirical_kfac = _answers(lambda s: _kfac(s, s.outer_products_at(s.y)))
 fisher_mc = _answers(lambda s: s.outer_products(s.labels))
 fisher_mc_diag = _answers(lambda s: jacrev(s.losses)(s.theta, s.labels).square().sum(0))
@@ -459,10 +672,66 @@ laplace_scale = _answers(lambda s: _scale(s.ggn() + s.prior_precision))
 laplace_log_det = _answers(lambda s: torch.logdet(s.ggn() + s.prior_precision))
 laplace_log_evidence = _answers(lambda s: s.log_evidence(s.ggn()))
 laplace_sample = _answers(lambda s: s.theta + s.normals @ _scale(s.ggn() + s.prior_precision).T)
+laplace_evidence_prior = _answers(lambda s: _slope(s, s.ggn(), s.prior_precision))
+laplace_evidence_noise = _answers(lambda s: _noise_slope(s, s.ggn(), s.prior_precision))
+laplace_diag_variance = _answers(lambda s: 1 / _precision(s).diagonal())
+laplace_diag_log_det = _answers(lambda s: _precision(s).diagonal().log().sum())
+laplace_diag_log_evidence = _answers(lambda s: _structured_evidence(s, _diagonal(_precision(s))))
+laplace_diag_sample = _answers(lambda s: s.theta + s.normals / _precision(s).diagonal().sqrt())
+laplace_diag_evidence_prior = _answers(lambda s: _slope(s, _diagonal(s.ggn()), _diagonal(s.prior_precision)))
+laplace_diag_evidence_noise = _answers(lambda s: _noise_slope(s, _diagonal(s.ggn()), _diagonal(s.prior_precision)))
+laplace_lastlayer_covariance = _answers(lambda s: _covariance(_part(_precision(s), _last(s))))
+laplace_lastlayer_log_det = _answers(lambda s: torch.logdet(_part(_precision(s), _last(s))))
+laplace_lastlayer_log_evidence = _answers(lambda s: _partial_evidence(s, _last(s)))
+laplace_subset_covariance = _answers(lambda s: _covariance(_part(_precision(s), _chosen(s))))
+laplace_subset_log_det = _answers(lambda s: torch.logdet(_part(_precision(s), _chosen(s))))
+laplace_subset_log_evidence = _answers(lambda s: _partial_evidence(s, _chosen(s)))
+laplace_kron_covariance = _answers(lambda s: _covariance(_kron_precision(s)))
+laplace_kron_scale = _answers(lambda s: _scale(_kron_precision(s)))
+laplace_kron_sample = _answers(lambda s: s.theta + s.normals @ _scale(_kron_precision(s)).T)
+laplace_kron_log_det = _answers(lambda s: torch.logdet(_kron_precision(s)))
+laplace_kron_log_evidence = _answers(lambda s: _structured_evidence(s, _kron_precision(s)))
+laplace_kron_evidence_prior = _answers(
+    lambda s: _slope(s, _kfac(s, s.curvatures()), s.layer_blocks(s.prior_precision)))
+laplace_kron_evidence_noise = _answers(
+    lambda s: _noise_slope(s, _kfac(s, s.curvatures()), s.layer_blocks(s.prior_precision)))
+laplace_kron_split_covariance = _answers(lambda s: _covariance(_tensors(s, _kron_precision(s))))
+laplace_kron_split_sample = _answers(lambda s: s.theta + s.normals @ _scale(_tensors(s, _kron_precision(s))).T)
+laplace_kron_split_log_det = _answers(lambda s: torch.logdet(_tensors(s, _kron_precision(s))))
+laplace_kron_split_log_evidence = _answers(lambda s: _structured_evidence(s, _tensors(s, _kron_precision(s))))
+laplace_kron_split_evidence_prior = _answers(
+    lambda s: _slope(s, _tensors(s, _kfac(s, s.curvatures())), _tensors(s, s.prior_precision)))
+laplace_kron_split_evidence_noise = _answers(
+    lambda s: _noise_slope(s, _tensors(s, _kfac(s, s.curvatures())), _tensors(s, s.prior_precision)))
 laplace_hessian_precision = _answers(lambda s: s.hessian() + s.prior_precision)
 laplace_hessian_covariance = _answers(lambda s: _covariance(s.hessian() + s.prior_precision))
 laplace_hessian_log_det = _answers(lambda s: torch.logdet(s.hessian() + s.prior_precision))
 laplace_hessian_log_evidence = _answers(lambda s: s.log_evidence(s.hessian()))
 predictive_glm_mean = _answers(lambda s: s.f(s.theta, s.X_new))
-predictive_glm_variance = _answers(_predictive_covariance)
+predictive_glm_variance = _answers(lambda s: _spread(s, _covariance(_precision(s))))
+predictive_joint = _answers(lambda s: torch.einsum("mip,pq,njq->minj", s.jacobian(s.X_new), _covariance(_precision(s)),
+                                                   s.jacobian(s.X_new)))
+predictive_diag_variance = _answers(lambda s: _spread(s, torch.diag(1 / _precision(s).diagonal())))
+predictive_lastlayer_variance = _answers(lambda s: _spread(s, _covariance(_part(_precision(s), _last(s))), _last(s)))
+predictive_subset_variance = _answers(lambda s: _spread(s, _covariance(_part(_precision(s), _chosen(s))), _chosen(s)))
+predictive_kron_variance = _answers(lambda s: _spread(s, _covariance(_kron_precision(s))))
+predictive_kron_split_variance = _answers(lambda s: _spread(s, _covariance(_tensors(s, _kron_precision(s)))))
+predictive_probit = _answers(lambda s: torch.sigmoid(_shrunk(s)))
+predictive_probit_multiclass = _answers(lambda s: torch.softmax(_shrunk(s), -1))
+predictive_meanfield = _answers(_mean_field)
+predictive_concentration = _answers(_concentrations)
+predictive_bridge = _answers(lambda s: _concentrations(s) / _concentrations(s).sum(-1, keepdim=True))
+predictive_exact = _answers(_expectations)
+vi_elbo = _answers(lambda s: _bound(s, s.theta, s.vector.abs()))
+vi_elbo_gradient_mean = _answers(lambda s: grad(lambda mean: _bound(s, mean, s.vector.abs()))(s.theta))
+vi_elbo_gradient_scale = _answers(lambda s: grad(lambda width: _bound(s, s.theta, width))(s.vector.abs()))
+vi_kl = _answers(lambda s: kl_divergence(_mean_field_law(s), _prior(s)))
+vi_kl_reverse = _answers(lambda s: kl_divergence(_prior(s), _mean_field_law(s)))
+vi_kl_laplace = _answers(lambda s: kl_divergence(_laplace_law(s), _prior(s)))
+vi_kl_laplace_reverse = _answers(lambda s: kl_divergence(_prior(s), _laplace_law(s)))
+gp_kernel = _answers(lambda s: torch.einsum("nip,pq,mjq->nimj", s.jacobian(s.X), _covariance(s.prior_precision),
+                                            s.jacobian(s.X)))
+gp_mean = _answers(_process_mean)
+gp_variance = _answers(_process_variance)
+gp_log_evidence = _answers(lambda s: _process(s)[2].log_prob(s.y.flatten()))
 predictive_mc = _answers(lambda s: vmap(vmap(s.likelihood.mean))(vmap(s.f, (0, None))(s.draws, s.X_new)).mean(0))

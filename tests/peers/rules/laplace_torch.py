@@ -14,8 +14,18 @@ OFFERS = (
     "fisher.empirical", "fisher.empirical.diag", "fisher.empirical.kfac", "fisher.mc", "fisher.mc.kfac",
     "laplace.precision", "laplace.covariance", "laplace.scale", "laplace.log_det", "laplace.log_evidence", "laplace.sample",
     "laplace.hessian.precision", "laplace.hessian.covariance", "laplace.hessian.log_det", "laplace.hessian.log_evidence",
-    "predictive.glm.mean", "predictive.glm.variance", "predictive.mc")
-ROUNDED = ("ggn.full", "ggn.lastlayer", "hessian.full", "fisher.empirical", "fisher.mc", "laplace.*", "predictive.glm.variance")
+    "predictive.glm.mean", "predictive.glm.variance", "predictive.mc", "laplace.evidence.prior", "laplace.evidence.noise",
+    *(f"laplace.diag.{part}" for part in ("variance", "log_det", "log_evidence", "sample", "evidence.prior", "evidence.noise")),
+    *(f"laplace.{name}.{part}" for name in ("lastlayer", "subset") for part in ("covariance", "log_det", "log_evidence")),
+    *(f"laplace.kron.split.{part}" for part in ("covariance", "log_det", "log_evidence", "sample", "evidence.prior",
+                                                "evidence.noise")),
+    *(f"predictive.{name}.variance" for name in ("diag", "lastlayer", "subset", "kron.split")),
+    "predictive.joint", "predictive.probit.multiclass", "predictive.bridge", "gp.variance")
+POSTERIOR = ("laplace", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.lastlayer",
+             "predictive.subset", "predictive.kron", "predictive.probit", "predictive.bridge", "gp")
+ROUNDED = ("ggn.full", "ggn.lastlayer", "hessian.full", "fisher.empirical", "fisher.mc", "laplace.*", "predictive.glm.variance",
+           "predictive.joint", "predictive.lastlayer.variance", "predictive.subset.variance", "predictive.probit.multiclass",
+           "predictive.bridge")
 FITTED = ("loss", *ROUNDED, "predictive.mc")
 
 
@@ -45,16 +55,35 @@ def ggn_of_other_numbers(case: Case) -> bool:
     return not ggn_of_single_numbers(case)
 
 
+def tensors_differ(case: Case) -> bool:
+    """Some parameter tensor has more than one prior precision."""
+    diagonal, at = np.diag(case.problem.prior_precision), 0
+    for into, out in zip(case.problem.sizes, case.problem.sizes[1:]):
+        for size in (out * into, out)[:1 + case.problem.bias]:
+            if len(set(diagonal[at:at + size])) > 1:
+                return True
+            at += size
+    return False
+
+
+def unequal_subset(case: Case) -> bool:
+    """The chosen parameters have more than one prior precision."""
+    return len(set(np.diag(case.problem.prior_precision)[case.problem.subset])) > 1
+
+
 def refuses(run: str, case: Case, quantity: str) -> bool:
-    """Other likelihoods; a full prior precision."""
+    """Other likelihoods; a full prior precision; what Kronecker factors and processes cannot hold."""
     P0 = case.problem.prior_precision
     full = bool(np.any(P0 != np.diag(np.diag(P0))))
-    return (case.problem.likelihood not in ("normal", "categorical")
-            or full and quantity.startswith(("laplace", "predictive.glm.variance")))
+    kron, process = quantity.startswith(("laplace.kron", "predictive.kron")), quantity.startswith("gp.")
+    return (case.problem.likelihood not in ("normal", "categorical") or full and quantity.startswith(POSTERIOR)
+            or kron and tensors_differ(case) or process and len(set(np.diag(P0))) > 1)
 
 
 PEER = Peer(
     "laplace-torch", "0.3", {"0.3": {}, "0.3 float64": DOUBLE, "0.2.2.2": {}, "0.2.1": {}, "0.2.1 float64": DOUBLE}, OFFERS, (
+        Rule(("*",), unequal_subset, ("laplace.subset.*", "predictive.subset.variance"), {"ERROR"}, "prior_of_subnetwork"),
+        Rule(("*",), anything, ("laplace.kron.split.evidence.noise",), {"MISMATCH"}, "noise_gradient_of_kron"),
         Rule(("0.3",), one_by_one_first_weight, FITTED, {"ERROR"}, "one_by_one_layer_of_double_model"),
         Rule(("0.3*",), silu, ("hessian.full", "laplace.hessian.*"), {"ERROR"}, "hessian_of_silu"),
         Rule(("*",), regression_with_residuals, ("fisher.empirical*",), {"MISMATCH"}, "empirical_fisher_of_regression"),

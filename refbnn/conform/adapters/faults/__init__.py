@@ -12,7 +12,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from refbnn import linalg
+from refbnn import Linearised, Loss, linalg, predict, third
 from refbnn.conform.adapters import refbnn as right
 from refbnn.conform.conventions import convert
 from refbnn.conform.quantities import QUANTITIES
@@ -117,12 +117,23 @@ def _damped(s) -> np.ndarray:
     return np.linalg.inv(factors + np.diag(root * (root + 2 * np.sqrt(np.diag(factors)))))
 
 
+def _third_of_tangent(s) -> np.ndarray:
+    linear = Loss(Linearised(s.net, at=s.problem.theta), s.posterior.likelihood, s.problem.X, s.problem.y)
+    return third.third_derivative(linear, s.problem.theta, s.problem.vector)
+
+
+def _plain_bridge(s) -> np.ndarray:
+    f, k = s.functions(s.ggn), s.problem.num_outputs
+    return (1 - 2 / k + np.exp(f.mean) * np.exp(-f.mean).sum(-1, keepdims=True) / k ** 2) / f.variance
+
+
 def _trace(s, M: np.ndarray) -> float:
     return np.trace(s.ggn.precision.solve(M))
 
 
 LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
-        "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp")
+        "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp",
+        "third.vv", "ggn.subset", "fisher.empirical.centred.vp", "fisher.empirical.gram")
 CURVATURES = ("ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full")
 MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical")
 # Without the Hessian's: few cases have them, too few to tell the orders apart.
@@ -191,17 +202,73 @@ FAULTS: dict[str, Fault] = {
     "marginals_of_the_full_posterior": Fault("the diagonal of P⁻¹ for the inverse of P's diagonal", {
         "laplace.diag.variance": right.laplace_covariance_diag, "predictive.diag.variance": _of_marginals,
         "laplace.lastlayer.covariance": _of_last_layer,
+        "laplace.subset.covariance": lambda s: right.laplace_covariance(s)[np.ix_(s.problem.subset, s.problem.subset)],
     }, {"laplace.diag.variance": "quantity:laplace.covariance.diag", "predictive.diag.variance": None,
-        "laplace.lastlayer.covariance": None}),
+        "laplace.lastlayer.covariance": None, "laplace.subset.covariance": None}),
+    "kfac_for_nearest": Fault("KFAC for the nearest Kronecker product", **_named(
+        "quantity:ggn.kfac", {"ggn.vanloan": right.ggn_kfac})),
+    "taylor_coefficient": Fault("the Taylor coefficient for the third derivative", **_named(
+        "factor:1/2", {"third.vv": lambda s: 0.5 * right.third_vv(s)})),
+    "third_of_the_tangent": Fault("the third derivative of the loss of the linearised network", **_named(
+        None, {"third.vv": _third_of_tangent})),
+    "uncentred": Fault("gradients are not centred", {
+        "fisher.empirical.centred.diag": right.fisher_empirical_diag, "fisher.empirical.centred.vp": right.fisher_empirical_vp,
+    }, {"fisher.empirical.centred.diag": "quantity:fisher.empirical.diag",
+        "fisher.empirical.centred.vp": "quantity:fisher.empirical.vp"}),
+    "joint_for_split": Fault("biases together with their weights where they should be apart", {
+        f"laplace.kron.split.{part}": correct(f"laplace.kron.{part}") for part in ("covariance", "sample", "log_det", "log_evidence")
+    } | {"predictive.kron.split.variance": right.predictive_kron_variance}, {
+        "laplace.kron.split.covariance": "quantity:laplace.kron.covariance", "laplace.kron.split.sample": None,
+        "laplace.kron.split.log_det": None, "laplace.kron.split.log_evidence": None,
+        "predictive.kron.split.variance": "quantity:predictive.kron.variance"}),
+    "variance_for_std": Fault("independent samples scaled by variances", **_named(None, {
+        "laplace.diag.sample": lambda s: s.problem.theta + s.problem.normals * right.laplace_diag_variance(s)})),
+    "untransposed_kron": Fault("Kronecker samples with L⁻¹ where L⁻ᵀ should be", **_named(None, {
+        "laplace.kron.sample": _sampled(lambda s: np.linalg.inv(np.linalg.cholesky(s.kron.precision.matrix()))),
+        "laplace.kron.scale": lambda s: np.linalg.inv(np.linalg.cholesky(s.kron.precision.matrix()))})),
+    "whole_prior": Fault("the evidence of a part with the prior of all parameters", **_named(None, {
+        name: lambda s, name=name: correct(name)(s) + _log_prior(s)
+        for name in ("laplace.lastlayer.log_evidence", "laplace.subset.log_evidence")})),
+    "unconditioned_bridge": Fault("the bridge without logits that sum to zero", **_named(None, {
+        "predictive.concentration": _plain_bridge,
+        "predictive.bridge": lambda s: _plain_bridge(s) / _plain_bridge(s).sum(-1, keepdims=True)})),
+    "independent_logits": Fault("mean field without the covariance of two logits", **_named(None, {
+        "predictive.meanfield": lambda s: predict.classes.mean_field_1(s.functions(s.ggn))})),
+    "negative_bound": Fault("the negative evidence lower bound", **_named("factor:-1", {
+        name: lambda s, name=name: -correct(name)(s)
+        for name in ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale")})),
+    "reversed_divergence": Fault("the divergence the other way round", **_named(None, {
+        "vi.kl": right.vi_kl_reverse, "vi.kl.reverse": right.vi_kl, "vi.kl.laplace": right.vi_kl_laplace_reverse})),
+    "forgotten_entropy": Fault("no entropy in the bound", **_named(None, {
+        "vi.elbo": lambda s: right.vi_elbo(s) - right._mean_field(s).entropy(),
+        "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) - 1 / np.abs(s.problem.vector)})),
+    "forgotten_pull": Fault("no prior in the slope of the bound", **_named(None, {
+        "vi.elbo.gradient.mean": lambda s: right.vi_elbo_gradient_mean(s) + _prior(s) @ (s.problem.theta - s.problem.prior_mean)})),
+    "slope_by_logarithm": Fault("the slope by log c for that by c", **_named(None, {
+        "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) * np.abs(s.problem.vector)})),
+    "certain_outputs": Fault("E[y] at the mean output", **_named(None, {
+        "predictive.exact": lambda s: s.posterior.likelihood.mean(right.predictive_glm_mean(s))})),
+    "kernel_without_prior": Fault("the tangent kernel for the prior's", **_named("quantity:ntk", {"gp.kernel": right.ntk})),
+    "process_at_the_network": Fault("f(x, θ) for the mean of the process, the prior's variance for the posterior's", {
+        "gp.mean": right.predictive_glm_mean,
+        "gp.variance": lambda s: s.process.process.covariance(s.problem.X_new),
+        "gp.log_evidence": right.laplace_log_evidence,
+    }, {"gp.mean": "quantity:predictive.glm.mean", "gp.variance": None, "gp.log_evidence": None}),
     "damped_factors": Fault("√τ is added to both Kronecker factors", **_named(None, {"laplace.kron.covariance": _damped})),
     "inputs_apart": Fault("no covariance between inputs", **_named(None, {"predictive.joint": lambda s: np.where(
         np.eye(len(s.problem.X_new), dtype=bool)[:, None, :, None], right.predictive_joint(s), 0.0)})),
     "fixed_determinant": Fault("slopes of the evidence without those of its log-determinant", **_named(None, {
         "laplace.evidence.prior": lambda s: right.laplace_evidence_prior(s) + 0.5 * _trace(s, _prior(s)),
-        "laplace.evidence.noise": lambda s: right.laplace_evidence_noise(s) - 0.5 * _trace(s, right.ggn_full(s))})),
+        "laplace.evidence.noise": lambda s: right.laplace_evidence_noise(s) - 0.5 * _trace(s, right.ggn_full(s)),
+        "laplace.diag.evidence.prior": lambda s: right._prior_slope(s, 0.0),
+        "laplace.diag.evidence.noise": lambda s: right._noise_slope(s, 0.0),
+        "laplace.kron.evidence.prior": lambda s: right._prior_slope(s, 0.0),
+        "laplace.kron.split.evidence.prior": lambda s: right._prior_slope(s, 0.0),
+        "laplace.kron.split.evidence.noise": lambda s: right._noise_slope(s, 0.0),
+        "laplace.kron.evidence.noise": lambda s: right._noise_slope(s, 0.0)})),
     "certain_logits": Fault("class probabilities without the variance of the logits", **_named(None, {
         name: lambda s: s.posterior.likelihood.mean(right.predictive_glm_mean(s))
-        for name in ("predictive.probit", "predictive.probit.multiclass")})),
+        for name in ("predictive.probit", "predictive.probit.multiclass", "predictive.meanfield")})),
     "centred_fisher": Fault("per-datum gradients are centred", **_named("centred", {"fisher.empirical": _centred})),
     "transposed_cholesky": Fault("L⁻¹ where L⁻ᵀ should be", **_named("transposed_cholesky", {
         "laplace.scale": _untransposed, "laplace.sample": _sampled(_untransposed)})),
