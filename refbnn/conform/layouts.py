@@ -4,7 +4,8 @@
 "lower"    of symmetric matrices the lower triangle, row by row: of the one matrix where axes repeat (p p, n k n k), else of each
 "blocks"   of a matrix that is zero outside the diagonal blocks of the layers, the lower triangles of these, one after the other
 taken      from another value of the case: the "same", its "diagonal", its diagonal blocks of "layers" or of "units", its "last"
-           block of a layer, its "chosen" rows and columns, its diagonal blocks of "inputs" one after the other, or the value off the diagonal with another
+           block of a layer, its "chosen" rows and columns, its diagonal blocks of "inputs" one after the other, or the value off
+           the diagonal with another
            diagonal, which is given ("shifted")
 """
 
@@ -21,10 +22,12 @@ from refbnn.conform.quantities import QUANTITIES
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 
-BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "ggn.vanloan", "hessian.blockdiag",
+BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "ggn.vanloan",
+          "hessian.blockdiag",
           "fisher.kfac", "fisher.empirical.kfac", "fisher.mc.kfac", "laplace.kron.covariance", "laplace.kron.split.covariance")
 SYMMETRIC_ARRAYS = ("ntk", "predictive.joint", "predictive.glm.variance", "predictive.diag.variance",
-                    "predictive.lastlayer.variance", "predictive.subset.variance", "predictive.kron.variance", "predictive.kron.split.variance",
+                    "predictive.lastlayer.variance", "predictive.subset.variance", "predictive.kron.variance",
+                    "predictive.kron.split.variance",
                     "gp.kernel")
 # What a value may be taken from, and how.
 TAKEN: dict[str, tuple[str, str]] = {

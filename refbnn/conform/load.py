@@ -176,7 +176,9 @@ def _refuse_typos(adapter: Any, own: list[str], functions: dict[str, str]) -> No
 
 
 def _misspelt(name: str, functions: dict[str, str]) -> str:
-    near = difflib.get_close_matches(name.lower(), [*functions, *PARTS], n=1, cutoff=0.0)[0]
+    """The nearest is the first quantity that ends so, else the one most alike."""
+    alike = difflib.get_close_matches(name.lower(), [*functions, *PARTS], n=1, cutoff=0.0)
+    near = next(iter([function for function in functions if function.endswith("_" + name.lower())] + alike))
     return f"the adapter's {name} is no quantity; nearest is {near} (a name with a leading underscore is left alone)"
 
 

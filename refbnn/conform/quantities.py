@@ -50,8 +50,8 @@ class Quantity:
 def axis_sizes(problem) -> dict[str, int]:
     """Length of every axis letter.
 
-    n data, k outputs, p parameters, q parameters of the last layer, r chosen parameters, m new inputs, y entries of E[y|f] (as k, but half of it where
-    a target has two outputs), s rows of normals, t draws.
+    n data, k outputs, p parameters, q parameters of the last layer, r chosen parameters, m new inputs, y entries of E[y|f] (as k,
+    but half of it where a target has two outputs), s rows of normals, t draws.
     """
     return {"n": len(problem.X), "k": problem.sizes[-1], "p": len(problem.theta), "q": problem.layer_sizes[-1],
             "r": len(problem.subset),
@@ -70,7 +70,7 @@ _TABLE = (
     Quantity("ggn.vp", "array", "p", "G v, v = problem.vector"),
     Quantity("ggn.blockdiag", "symmetric", "p p", "G, zero outside the diagonal blocks of the layers (W and b together)"),
     Quantity("ggn.neuronblocks", "symmetric", "p p", "G, zero unless both parameters belong to one unit: its weights and bias"),
-    Quantity("ggn.subset", "symmetric", "r r", "rows and columns of G whose parameters are chosen: those with problem.vector > 0"),
+    Quantity("ggn.subset", "symmetric", "r r", "rows and columns of G of the chosen parameters: those with problem.vector > 0"),
     Quantity("ggn.lastlayer", "symmetric", "q q", "the block of G of the output layer, W and b"),
     Quantity("ggn.kfac", "symmetric", "p p",
              "per layer B ⊗ A in θ's order, B = Σ_n Δ_nᵀ Λ_n Δ_n, Δ = ∂f/∂z, A = (1/N) Σ_n ā āᵀ, ā = (a, 1)"),
@@ -137,11 +137,11 @@ _TABLE = (
     Quantity("laplace.kron.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ laplace.kron.log_det"),
     Quantity("laplace.kron.scale", "root", "p p", "any C with C Cᵀ = laplace.kron.covariance", "laplace.kron.covariance"),
     Quantity("laplace.kron.sample", "samples", "s p", "θ + M z_s, M Mᵀ = laplace.kron.covariance", "laplace.kron.covariance"),
-    Quantity("laplace.kron.evidence.prior", "scalar", "", "as laplace.evidence.prior for laplace.kron.log_evidence, P₀ in its blocks"),
+    Quantity("laplace.kron.evidence.prior", "scalar", "", "as laplace.evidence.prior for laplace.kron.log_evidence"),
     Quantity("laplace.kron.evidence.noise", "scalar", "", "as laplace.evidence.noise for laplace.kron.log_evidence",
              likelihoods=("normal",)),
     Quantity("laplace.kron.split.covariance", "positive_definite", "p p",
-             "as laplace.kron.covariance under kfac.bias = split: weight matrices and biases are blocks of their own, P₀ in these"),
+             "as laplace.kron.covariance under kfac.bias = split: weights and biases are blocks of their own, P₀ in these"),
     Quantity("laplace.kron.split.sample", "samples", "s p", "θ + M z_s, M Mᵀ = laplace.kron.split.covariance",
              "laplace.kron.split.covariance"),
     Quantity("laplace.kron.split.log_det", "scalar", "", "as laplace.kron.log_det, weights and biases apart"),
@@ -176,7 +176,8 @@ _TABLE = (
              likelihoods=("categorical",)),
     Quantity("predictive.bridge", "array", "m k", "α_c/Σ α, α = predictive.concentration", likelihoods=("categorical",)),
     Quantity("predictive.exact", "array", "m y", "E[y] with f ~ N(f(x, θ), V), those of predictive.glm: the integral itself",
-             likelihoods=("bernoulli", "bernoulli_probit", "categorical", "poisson", "poisson_square", "negative_binomial", "gamma")),
+             likelihoods=("bernoulli", "bernoulli_probit", "categorical", "poisson", "poisson_square", "negative_binomial",
+                          "gamma")),
     Quantity("vi.elbo", "scalar", "",
              "(1/s) Σ_s log p(y | θ + c ∘ z_s) − vi.kl, z = problem.normals, c = |problem.vector|: q = N(θ, diag c²)"),
     Quantity("vi.elbo.gradient.mean", "array", "p", "∂ vi.elbo/∂θ at fixed c and z"),
@@ -207,6 +208,8 @@ def select(globs: Iterable[str]) -> list[Quantity]:
 
 
 def nearest(name: str) -> list[str]:
-    """Quantity names that look like `name`, best first (dots and underscores count as equal)."""
-    spelled = {quantity.function_name: quantity.name for quantity in _TABLE}
-    return [spelled[hit] for hit in difflib.get_close_matches(name.replace(".", "_"), spelled, n=3, cutoff=0.6)]
+    """Quantity names that end so, then those that look like `name`, best first (dots and underscores count as equal)."""
+    wanted, spelled = name.replace(".", "_"), {quantity.function_name: quantity.name for quantity in _TABLE}
+    hits = [function for function in spelled if function.endswith("_" + wanted)]
+    hits += difflib.get_close_matches(wanted, spelled, n=3, cutoff=0.6)
+    return [spelled[hit] for hit in dict.fromkeys(hits)][:3]

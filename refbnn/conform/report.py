@@ -33,7 +33,8 @@ ASCII = str.maketrans({"✗": "x", "✓": "+", "·": "-", "−": "-", "–": "-"
                        "ℓ": "l", "∂": "d", "∇": "grad ", "κ": "kappa", "π": "pi", "₀": "0", "₂": "2", "τ": "tau",
                        "’": "'", "…": "...", "≤": "<=", "≥": ">=", "≈": "~", "√": "sqrt ", "Â": "A", "α": "alpha",
                        "β": "beta", "φ": "phi", "δ": "delta", "Δ": "Delta", "ā": "a_", "ḡ": "g_", "\u0304": "_", "′": "'",
-                       "⊗": "(x)", "⊙": "(.)", "η": "eta", "μ": "mu", "ν": "nu", "Γ": "Gamma"})
+                       "⊗": "(x)", "⊙": "(.)", "η": "eta", "μ": "mu", "ν": "nu", "Γ": "Gamma", "∘": "*", "∝": "~",
+                       "∫": "integral ", "³": "^3"})
 OUTCOMES = {0: ("PASSED", GREEN), 1: ("FAILED", RED), 3: ("INCOMPLETE", RED), 4: ("UNDECIDED", YELLOW),
             130: ("INTERRUPTED", RED)}
 Findings = Sequence[tuple[Verdict, Finding]]
@@ -94,7 +95,7 @@ def _table(run: Run, style: Style) -> str:
         by_quantity.setdefault(check.quantity, []).append(check)
     rows = [_row(name, by_quantity[name], style) for name in QUANTITIES
             if name in by_quantity and name in run.subject.quantities]
-    head = f"  {'quantity':<28}  {'passed':>7}  {'gaps':>4}  {'digits':>6}  verdict"
+    head = f"  {'quantity':<33}  {'passed':>7}  {'gaps':>4}  {'digits':>6}  verdict"
     return "\n".join([style.paint(head, DIM), *rows]) if rows else ""
 
 
@@ -104,7 +105,7 @@ def _row(name: str, checks: list[Check], style: Style) -> str:
     worst = next(verdict for verdict in SEVERITY if counts[verdict])
     color = COLORS.get(worst, YELLOW)
     digits = [check.digits for check in checks if check.digits is not None]
-    cells = (f"{name:<28}  {f'{passed}/{len(checks) - gaps}':>7}  {gaps or '':>4}  "
+    cells = (f"{name:<33}  {f'{passed}/{len(checks) - gaps}':>7}  {gaps or '':>4}  "
              f"{f'{min(digits):.1f}'.replace('-0.0', '0.0') if digits else '–':>6}  ")
     return style.paint(MARKS[color], color) + " " + cells + style.paint(_verdict(counts), color)
 

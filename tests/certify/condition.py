@@ -28,7 +28,8 @@ KRONECKER = ("ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "ggn.vanloa
 PACKED = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher.mc", "laplace.precision",
           "laplace.hessian.precision", "laplace.covariance", "laplace.hessian.covariance", "ggn.blockdiag",
           "hessian.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "hessian.lastlayer", "fisher.empirical.centred",
-          "laplace.lastlayer.covariance", "laplace.kron.covariance", "laplace.kron.split.covariance", "ggn.subset", "laplace.subset.covariance", *KRONECKER)
+          "laplace.lastlayer.covariance", "laplace.kron.covariance", "laplace.kron.split.covariance", "ggn.subset",
+          "laplace.subset.covariance", *KRONECKER)
 
 
 def condition_numbers(name: str, question: Question, results: dict[str, Result], scales: dict[str, float]) -> dict:
@@ -74,7 +75,8 @@ def _evaluated(lifted: Question) -> dict[str, list]:
     answers = Answers(Closed(lifted, FIELD), reach=1)
     precision = {prefix + "precision": [a + b for a, b in zip(_packed(M), _packed(lifted.prior_precision))]
                  for prefix, M in (("laplace.", answers.G), ("laplace.hessian.", answers.H))}
-    return answers.basic() | answers.variational_values() | precision | {"loss": [answers.loss()], "log_joint": [answers.log_joint()]}
+    scalars = {"loss": [answers.loss()], "log_joint": [answers.log_joint()]}
+    return answers.basic() | answers.variational_values() | precision | scalars
 
 
 def _packed(M: list[list]) -> list:

@@ -22,7 +22,7 @@ from .fields import Interval, Rational
 from .jets import Cubic, Jet, total, variable
 from .question import Question
 
-# Prefixes of what follows from G + P₀, from H + P₀, and from KFAC plus the diagonal blocks of P₀, biases with their weights or apart.
+# Prefixes of what follows from G + P₀, from H + P₀, and from KFAC plus the blocks of P₀, biases with their weights or apart.
 GGN, HESSIAN, KRON, SPLIT = "laplace.", "laplace.hessian.", "laplace.kron.", "laplace.kron.split."
 PARTS = ("laplace.lastlayer.", "laplace.subset.")   # of the parameters
 Values = dict[str, Any]     # flat lists; symmetric matrices as packed lower triangles; scalars as one-element lists

@@ -363,7 +363,7 @@ def test_a_cubic_that_forgets_a_mixed_term_is_caught(monkeypatch):
         b, c, d = self.powers
         return jets.Cubic(c0, c1 * b, c1 * c + c2 * b * b, c1 * d + c2 * b * c + c3 * b * b * b)
     monkeypatch.setattr(jets.Cubic, "composed", forgets)
-    caught("third.vv")
+    caught("third.vv", "poisson")
 
 
 def test_the_second_singular_pair_for_the_first_is_caught(monkeypatch):

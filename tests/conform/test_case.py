@@ -305,7 +305,7 @@ def test_the_nearest_kronecker_product_is_one_and_nearer_than_kfac(one):
 
 @every_full
 def test_third_derivatives_vanish_where_the_loss_is_quadratic_and_nowhere_else(one):
-    quadratic = len(one.problem.sizes) == 2 and one.problem.likelihood in ("normal", "normal_full")
+    quadratic = one.id == "dead-units" or len(one.problem.sizes) == 2 and one.problem.likelihood in ("normal", "normal_full")
     assert ("third.vv" in one.values) != quadratic
     assert quadratic or one.values["third.vv"].value.any()
 
@@ -525,7 +525,9 @@ def test_where_the_network_interpolates_the_gradient_is_zero_and_has_a_scale():
         assert one.values[name].scale > 0
     assert one.values["ggn.full"].value.any() and one.values["fisher.mc"].value.any()
     zeros = {(c.id, name) for c in CASES for name, value in c.values.items() if value.scale is not None and c.id != ZERO}
-    assert zeros == {("structures-one-datum", "fisher.empirical.centred")}
+    one_datum = {c.id for c in CASES if len(c.problem.X) == 1}
+    assert zeros == {(name, "fisher.empirical.centred" + part) for name in one_datum for part in (".diag", ".vp")} | {
+        ("structures-one-datum", "fisher.empirical.centred")}
     assert not one.values["fisher.empirical.vp"].value.any() and one.values["fisher.mc.vp"].value.any()
 
 
@@ -852,7 +854,7 @@ def test_nothing_is_stored_twice():
 
 def test_the_cases_are_small():
     size = sum((case.CASES / f"{name}.json").stat().st_size for name in case.ids())
-    assert size < 45_000 * len(CASES) and size < 8_000_000
+    assert size < 50_000 * len(CASES) and size < 8_000_000
 
 
 # -- fuzz -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.dia
         "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split", "hessian.blockdiag", "fisher.diag", "fisher.kfac",
         "fisher.empirical.centred", "fisher.empirical.kfac", "fisher.mc.diag", "fisher.mc.kfac",
         "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp",
-        "ggn.neuronblocks", "hessian.lastlayer")
+        "ggn.neuronblocks", "hessian.lastlayer", "ggn.subset", "ggn.vanloan", "third.vv", "fisher.empirical.centred.diag",
+        "fisher.empirical.centred.vp", "fisher.empirical.gram")
 TWO_GRADIENTS = tuple(name for name in LOSS if name.startswith(("fisher.empirical", "fisher.mc")))
 STORED = tuple(name for name, quantity in QUANTITIES.items() if quantity.certified_by == name and "hessian." not in name[8:])
 
@@ -161,7 +162,9 @@ def test_an_order_permutes_every_parameter_axis(solved, order):
     assert sorted(rank) == list(range(len(problem.theta)))
     names = np.array([f"{layer}/{i}" for layer, size in enumerate(problem.layer_sizes) for i in range(size)])
     last = f"{len(problem.layer_sizes) - 1}/"
-    ranks = {"p": rank, "q": np.array([int(name.removeprefix(last)) for name in names[rank] if name.startswith(last)])}
+    chosen = [list(problem.subset).index(i) for i in rank if problem.vector[i] > 0]
+    ranks = {"p": rank, "q": np.array([int(name.removeprefix(last)) for name in names[rank] if name.startswith(last)]),
+             "r": np.array(chosen)}
     for name, value in values.items():
         expected = value
         for axis, letter in enumerate(QUANTITIES[name].axes.split()):

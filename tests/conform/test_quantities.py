@@ -8,7 +8,8 @@ from refbnn.conform import case as cases
 from refbnn.conform.quantities import QUANTITIES, Quantity, axis_sizes, nearest, select
 
 
-GGN = ["ggn.vp", "ggn.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "ggn.ekfac", "ggn.ekfac.split"]
+GGN = ["ggn.vp", "ggn.blockdiag", "ggn.neuronblocks", "ggn.subset", "ggn.lastlayer", "ggn.kfac", "ggn.kfra", "ggn.ekfac",
+       "ggn.ekfac.split", "ggn.vanloan"]
 
 
 def test_function_names_are_unique_and_are_python_names():
@@ -31,7 +32,7 @@ def test_certified_values_have_the_stated_shapes():
 
 def test_axis_letters_have_the_sizes_of_the_problem():
     paired = axis_sizes(cases.read("heteroscedastic-tanh-2-3-2").problem)
-    assert paired == {"n": 7, "k": 2, "p": 17, "q": 8, "m": 4, "y": 1, "s": 19, "t": 4}
+    assert paired == {"n": 7, "k": 2, "p": 17, "q": 8, "r": 8, "m": 4, "y": 1, "s": 19, "t": 4}
     assert axis_sizes(cases.read("structures-categorical-no-bias-2-3-3").problem)["q"] == 9
 
 

@@ -53,7 +53,7 @@ def test_columns_are_aligned(everything):
     rows = [line for line in lines if line[2:].split(" ")[0] in QUANTITIES and line[0] in "✓✗~·"]
     assert len(rows) == len(everything[0].subject.quantities)
     end = head.index("digits") + len("digits")
-    assert {len(re.match(r".{30}  +\d+/\d+ .{5} +[\d.–]+", row).group()) for row in rows} == {end}
+    assert {len(re.match(r".{35}  +\d+/\d+ .{5} +[\d.–]+", row).group()) for row in rows} == {end}
     assert all(row[head.index("verdict") - 1] == " " != row[head.index("verdict")] for row in rows)
 
 

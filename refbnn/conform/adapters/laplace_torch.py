@@ -100,8 +100,8 @@ class State:
 
     def kron(self):
         """Kronecker factors; one prior precision a tensor."""
-        given = _per_tensor(self.problem)
-        return self.posterior("kron", prior_precision=torch.tensor(given if len(set(given)) > 1 else given[:1], dtype=torch.float64))
+        given = torch.tensor(_per_tensor(self.problem), dtype=torch.float64)
+        return self.posterior("kron", prior_precision=given if len(given.unique()) > 1 else given[:1])
 
     def last_layer(self):
         return self.posterior("full", "last_layer", slice(-self.problem.layer_sizes[-1], None))

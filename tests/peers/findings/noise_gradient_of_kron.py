@@ -1,4 +1,4 @@
-"""laplace-torch: the gradient of KronLaplace's log marginal likelihood in the noise, beside a central difference of the same function.
+"""laplace-torch: the gradient of KronLaplace's log marginal likelihood in the noise, beside a central difference of it.
 
 The other structures give both alike.
 """

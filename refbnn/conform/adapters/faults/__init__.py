@@ -133,7 +133,7 @@ def _trace(s, M: np.ndarray) -> float:
 
 LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
         "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp",
-        "third.vv", "ggn.subset", "fisher.empirical.centred.vp", "fisher.empirical.gram")
+        "third.vv")
 CURVATURES = ("ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full")
 MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical")
 # Without the Hessian's: few cases have them, too few to tell the orders apart.
@@ -148,7 +148,8 @@ def _named(cause: str | None, spoils: Mapping[str, Answer]) -> dict[str, Any]:
 
 FAULTS: dict[str, Fault] = {
     "mean_for_sum": Fault("the loss is averaged over data", **_named(
-        "loss.reduction=mean", _converted(LOSS, loss__reduction="mean"))),
+        "loss.reduction=mean", _converted((*LOSS, "ggn.subset", "fisher.empirical.centred.vp", "fisher.empirical.gram"),
+                                          loss__reduction="mean"))),
     "mean_all_for_sum": Fault("the loss is averaged over data and outputs",
                               **_named("loss.reduction=mean_all", _converted(LOSS, loss__reduction="mean_all"))),
     "mean_gradients": Fault("empirical Fisher of gradients that carry the 1/N of a mean loss", **_named(
@@ -216,10 +217,12 @@ FAULTS: dict[str, Fault] = {
     }, {"fisher.empirical.centred.diag": "quantity:fisher.empirical.diag",
         "fisher.empirical.centred.vp": "quantity:fisher.empirical.vp"}),
     "joint_for_split": Fault("biases together with their weights where they should be apart", {
-        f"laplace.kron.split.{part}": correct(f"laplace.kron.{part}") for part in ("covariance", "sample", "log_det", "log_evidence")
+        f"laplace.kron.split.{part}": correct(f"laplace.kron.{part}")
+        for part in ("covariance", "sample", "log_det", "log_evidence")
     } | {"predictive.kron.split.variance": right.predictive_kron_variance}, {
         "laplace.kron.split.covariance": "quantity:laplace.kron.covariance", "laplace.kron.split.sample": None,
-        "laplace.kron.split.log_det": None, "laplace.kron.split.log_evidence": None,
+        "laplace.kron.split.log_det": "quantity:laplace.kron.log_det",
+        "laplace.kron.split.log_evidence": "quantity:laplace.kron.log_evidence",
         "predictive.kron.split.variance": "quantity:predictive.kron.variance"}),
     "variance_for_std": Fault("independent samples scaled by variances", **_named(None, {
         "laplace.diag.sample": lambda s: s.problem.theta + s.problem.normals * right.laplace_diag_variance(s)})),
@@ -237,13 +240,15 @@ FAULTS: dict[str, Fault] = {
     "negative_bound": Fault("the negative evidence lower bound", **_named("factor:-1", {
         name: lambda s, name=name: -correct(name)(s)
         for name in ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale")})),
-    "reversed_divergence": Fault("the divergence the other way round", **_named(None, {
-        "vi.kl": right.vi_kl_reverse, "vi.kl.reverse": right.vi_kl, "vi.kl.laplace": right.vi_kl_laplace_reverse})),
+    "reversed_divergence": Fault("the divergence the other way round", {
+        "vi.kl": right.vi_kl_reverse, "vi.kl.reverse": right.vi_kl, "vi.kl.laplace": right.vi_kl_laplace_reverse,
+    }, {"vi.kl": "quantity:vi.kl.reverse", "vi.kl.reverse": "quantity:vi.kl", "vi.kl.laplace": "quantity:vi.kl.laplace.reverse"}),
     "forgotten_entropy": Fault("no entropy in the bound", **_named(None, {
         "vi.elbo": lambda s: right.vi_elbo(s) - right._mean_field(s).entropy(),
         "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) - 1 / np.abs(s.problem.vector)})),
     "forgotten_pull": Fault("no prior in the slope of the bound", **_named(None, {
-        "vi.elbo.gradient.mean": lambda s: right.vi_elbo_gradient_mean(s) + _prior(s) @ (s.problem.theta - s.problem.prior_mean)})),
+        "vi.elbo.gradient.mean": lambda s: (
+            right.vi_elbo_gradient_mean(s) + _prior(s) @ (s.problem.theta - s.problem.prior_mean))})),
     "slope_by_logarithm": Fault("the slope by log c for that by c", **_named(None, {
         "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) * np.abs(s.problem.vector)})),
     "certain_outputs": Fault("E[y] at the mean output", **_named(None, {
@@ -253,7 +258,7 @@ FAULTS: dict[str, Fault] = {
         "gp.mean": right.predictive_glm_mean,
         "gp.variance": lambda s: s.process.process.covariance(s.problem.X_new),
         "gp.log_evidence": right.laplace_log_evidence,
-    }, {"gp.mean": "quantity:predictive.glm.mean", "gp.variance": None, "gp.log_evidence": None}),
+    }, {"gp.mean": "quantity:predictive.glm.mean", "gp.variance": None, "gp.log_evidence": "quantity:laplace.log_evidence"}),
     "damped_factors": Fault("√τ is added to both Kronecker factors", **_named(None, {"laplace.kron.covariance": _damped})),
     "inputs_apart": Fault("no covariance between inputs", **_named(None, {"predictive.joint": lambda s: np.where(
         np.eye(len(s.problem.X_new), dtype=bool)[:, None, :, None], right.predictive_joint(s), 0.0)})),
