@@ -68,14 +68,14 @@ ELSEWHERE = {
     "evidence.bidirectional.Simulated": "test_linearising_what_is_affine_already_changes_no_estimator",
     "evidence.bidirectional.simulated": "test_linearising_what_is_affine_already_changes_no_estimator",
     **{f"vi.{name}": "test_variational_inference_on_it_finds_the_exact_posterior" for name in (
-        "bounds.eubo", "bounds.iwae", "bounds.log_weights", "estimators.sticking_the_landing", "fixed_point.fixed_point",
-        "natural.natural_gradient", "quasi_newton.gradient", "quasi_newton.quasi_newton", "objective.Elbo", "objective.elbo",
+        "bounds.eubo", "bounds.iwae", "bounds.log_weights", "estimators.sticking_the_landing", "opper_archambeau.fixed_point",
+        "natural.natural_gradient", "bfgs.gradient", "bfgs.quasi_newton", "objective.Elbo", "objective.elbo",
         "optimum.Optimum", "optimum.describe", "optimum.precision_residual", "optimum.virial_residual")},
     **{f"vi.{name}": "test_linearising_what_is_affine_already_changes_no_estimator" for name in (
         "estimators.local_reparametrisation", "estimators.mini_batch", "estimators.pathwise", "estimators.score",
         "expectations.refuse_nonlinear")},
     **{f"cubature.{name}": "test_what_is_about_the_layers_of_a_network_refuses_it_in_words" for name in (
-        "collapsed.collapse", "collapsed.collapse_noise", "collapsed.Collapsed", "layered_grid.layered",
+        "collapsing.collapse", "collapsing.collapse_noise", "collapsed.Collapsed", "layered_grid.layered",
         "output_layer.OutputLayer", "weights.AllWeights", "weights.Known")},
     **{f"vi.{name}": "test_priors_over_its_layers_are_those_over_the_layers_of_the_network" for name in (
         "diagnosis.rescaling", "diagnosis.units", "families.independent.kronecker", "families.independent.per_layer")},
