@@ -1,8 +1,8 @@
 """How expectations under q are taken: over the parameters, over the outputs of a linear model, or in closed form.
 
-Each has `.loss(loss, q)` and `.prior(prior, q)`. Both return the expectation of a negative log density with the estimate of its
-error, of its gradient (p), of gradient times zᵀ (p p) for θ = mean + C z, and of second derivatives (p p). The expectation of a
-Gaussian prior is exact everywhere.
+Each has `.loss(loss, q)` and `.prior(prior, q)`. Both return the expectation of a negative log density and of its gradient (p),
+with estimates of their errors, of gradient times zᵀ (p p) for θ = mean + C z, and of second derivatives (p p). The expectation of
+a Gaussian prior is exact everywhere.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ AT_ONCE = 2**18  # entries (points times parameters squared) of second derivativ
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """E_q h for h = −log of a density: value, estimated error, E ∇h (p), E ∇h zᵀ (p p), E ∇²h (p p)."""
+    """E_q h for h = −log of a density, E ∇h (p), both with estimated errors, E ∇h zᵀ (p p) and E ∇²h (p p)."""
 
     value: float
     error: float
     gradient: Vector
+    gradient_error: Vector
     cross: Matrix
     hessian: Matrix
 
@@ -89,8 +90,8 @@ class OverOutputs:
             return np.concatenate([part.reshape(len(z), -1) for part in parts], axis=1)
 
         sums = self.rule.integrate(terms)
-        r, curvature = sums.value[1:1 + n * k].reshape(n, k), sums.value[1 + n * k:].reshape(n, k, k)
-        return OutputExpectations(float(sums.value[0]), float(sums.error[0]), r, curvature)
+        (r, r_error), curvature = (part[1:1 + n * k].reshape(n, k) for part in (sums.value, sums.error)), sums.value[1 + n * k:]
+        return OutputExpectations(float(sums.value[0]), float(sums.error[0]), r, r_error, curvature.reshape(n, k, k))
 
 
 @dataclass(frozen=True)
@@ -112,17 +113,18 @@ class ClosedForm:
             raise ValueError(f"likelihood: expected one with a quadratic loss, such as Normal, got {name}; take OverOutputs")
         curvature = loss.likelihood.curvature(mean, loss.y)
         value = -loss.likelihood.log_prob(mean, loss.y).sum() + 0.5 * (curvature * covariance).sum()
-        round_off = 30 * (mean.size + 1) * np.finfo(float).eps * abs(value)
-        return OutputExpectations(float(value), round_off, loss.likelihood.residual(mean, loss.y), curvature)
+        r, round_off = loss.likelihood.residual(mean, loss.y), 30 * np.finfo(float).eps
+        return OutputExpectations(float(value), (mean.size + 1) * round_off * abs(value), r, round_off * np.abs(r), curvature)
 
 
 @dataclass(frozen=True, eq=False)
 class OutputExpectations:
-    """Σ_n E ℓ_n with its estimated error, E r (n k) and E Λ (n k k)."""
+    """Σ_n E ℓ_n and E r (n k) with estimated errors, and E Λ (n k k)."""
 
     value: float
     error: float
     residual: np.ndarray
+    residual_error: np.ndarray
     curvature: np.ndarray
 
 
@@ -148,6 +150,11 @@ class LossOverOutputs:
     def gradient(self) -> Vector:
         """Σ_n J_nᵀ E r_n: (p)."""
         return np.einsum("nkp,nk->p", self.J, self.outputs.residual)
+
+    @property
+    def gradient_error(self) -> Vector:
+        """The estimated error of `gradient`: (p)."""
+        return np.einsum("nkp,nk->p", np.abs(self.J), self.outputs.residual_error)
 
     @cached_property
     def hessian(self) -> Matrix:
@@ -189,6 +196,11 @@ class _OverParameters:
     def gradient(self) -> Vector:
         """E ∇h, Eq. (bonnet): (p)."""
         return self._first.value[1:1 + self.q.num_params]
+
+    @property
+    def gradient_error(self) -> Vector:
+        """The estimated error of `gradient`: (p)."""
+        return self._first.error[1:1 + self.q.num_params]
 
     @property
     def cross(self) -> Matrix:
@@ -263,7 +275,7 @@ def gaussian_prior(prior: Gaussian, q: Gaussian) -> Expected:
     gradient = prior.precision.matvec(shift)
     quadratic = shift @ gradient + (cross * scale).sum()
     value = 0.5 * (quadratic - prior.precision.log_det() + q.num_params * np.log(2 * np.pi))
-    return Expected(float(value), 0.0, gradient, cross, prior.precision.matrix())
+    return Expected(float(value), 0.0, gradient, np.zeros(q.num_params), cross, prior.precision.matrix())
 
 
 def refuse_nonlinear(net: object) -> None:

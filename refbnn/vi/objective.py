@@ -51,6 +51,11 @@ class Elbo:
         return self.loss.gradient + self.prior.gradient
 
     @property
+    def gradient_error(self) -> Vector:
+        """The estimated error of `energy_gradient`, that of the rule: (p)."""
+        return self.loss.gradient_error + self.prior.gradient_error
+
+    @property
     def energy_cross(self) -> Matrix:
         """E_q[∇U zᵀ] for θ = mean + C z: (p p). By Stein's lemma E[∇²U] C, up to the error of the rule, Eq. (stein)."""
         return self.loss.cross + self.prior.cross

@@ -19,6 +19,8 @@ class Optimum:
     `mean_residual` is ‖Cᵀ E ∇U‖. `precision_residual` is that of Σ⁻¹ = E ∇²U, taken as E[∇²U] Σ = I, `virial_residual` that of
     E[∂_iU (θ − m)_j] = δ_ij, from first derivatives alone: both in the entries that the family frees, Eqs. (fixed-point),
     (virial), in standard deviations of q. Where the rule is exact they agree; their difference is an error of the rule.
+    `rule_error` is how far, in standard deviations and to first order, that error may have moved the mean: what a residual of
+    zero at a poor rule is worth.
 
     `residual` is that of the equations which the solver itself solves (of the GGN, for a solver with the GGN), and
     `converged` says whether it came below the tolerance that was asked for, in `num_iterations`.
@@ -29,6 +31,7 @@ class Optimum:
     mean_residual: float
     precision_residual: float
     virial_residual: float
+    rule_error: float
     residual: float
     converged: bool
     num_iterations: int
@@ -47,6 +50,7 @@ def describe(family: object, at: Elbo, residual: float, tolerance: float, num_it
         mean_residual=mean_residual(at),
         precision_residual=precision_residual(family, at, at.energy_hessian),
         virial_residual=virial_residual(family, at),
+        rule_error=float(np.linalg.norm(np.abs(at.q.scale()).T @ at.gradient_error)),
         residual=float(residual),
         converged=bool(residual <= tolerance),
         num_iterations=num_iterations,

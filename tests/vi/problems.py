@@ -54,7 +54,7 @@ def network(num_data=5, likelihood="normal"):
     rng = np.random.default_rng(52)
     X = rng.normal(size=(num_data, 1))
     y = 0.9 * np.tanh(1.3 * X) + 0.3 * rng.normal(size=X.shape)
-    chosen = {"normal": (likelihoods.Normal(0.25), y), "bernoulli": (likelihoods.Bernoulli(), (y > 0).astype(float))}
+    chosen = {"normal": (likelihoods.Normal(0.1), y), "bernoulli": (likelihoods.Bernoulli(), (y > 0).astype(float))}
     return Posterior(Mlp((1, 1, 1), activations.tanh, bias=False), chosen[likelihood][0], priors.isotropic(2, 0.8), X,
                      chosen[likelihood][1])
 

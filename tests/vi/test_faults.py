@@ -197,6 +197,8 @@ ROWS = [
     ("natural step without the prior", step(lambda at, matrix, rho: blend(at, at.loss.hessian + 1e-3 * np.eye(len(matrix)), rho),
                                             newton), (one_step,)),
     ("natural step by half of E ∇²U", step(lambda at, matrix, rho: blend(at, 0.5 * matrix, rho), newton), (one_step,)),
+    ("errors of the rule forgotten", instead(Elbo, "gradient_error", property(lambda at: 0 * at.prior.gradient)), (call(
+        test_solvers.test_two_rules_find_one_optimum_to_the_digits_that_they_support, quadrature.gauss_hermite(2, 12)),)),
     ("the GGN in the place of the Hessian", instead(natural, "precision_residual", lambda family, at, matrix: (
         optimum.precision_residual(family, at, at.energy_hessian))), (elsewhere,)),
     ("Laplace in the place of the fixed point", outputs(

@@ -182,14 +182,17 @@ def test_first_and_second_derivatives_find_one_optimum_of_a_network(family):
     close(one.q, two.q, 1e-6)
 
 
-def test_two_rules_find_one_optimum_to_the_digits_that_they_support():
-    post, family = problems.network(), families.Full(2)
-    best = problems.optimum()
-    for rule, digits in ((quadrature.gauss_hermite(2, 20), 1e-4), (quadrature.trapezoid(2, 61), 1e-6)):
-        found = vi.quasi_newton(post, family, vi.OverParameters(rule), problems.start())
-        assert found.converged
-        close(found.q, best.q, digits)
-        assert abs(found.elbo.value - best.elbo.value) < found.elbo.error + best.elbo.error
+@pytest.mark.parametrize("rule", [quadrature.gauss_hermite(2, 12), quadrature.gauss_hermite(2, 20), quadrature.trapezoid(2, 31),
+                                  quadrature.trapezoid(2, 61)], ids=["12", "20", "trapezoid 31", "trapezoid 61"])
+def test_two_rules_find_one_optimum_to_the_digits_that_they_support(rule):
+    """By the rules' own estimates of the error of E ∇U, in standard deviations."""
+    post, best = problems.network(), problems.optimum()
+    found = vi.quasi_newton(post, families.Full(2), vi.OverParameters(rule), problems.start())
+    assert found.converged
+    apart = np.linalg.norm(np.linalg.solve(best.q.scale(), found.q.mean - best.q.mean))
+    allowed = found.rule_error + best.rule_error + found.residual + best.residual
+    assert apart <= allowed < 0.2
+    assert abs(found.elbo.value - best.elbo.value) < found.elbo.error + best.elbo.error
 
 
 def test_the_gauss_newton_rule_ends_elsewhere_and_says_so():
@@ -263,7 +266,7 @@ def test_the_bound_at_its_optimum_moves_with_the_prior_as_if_q_stood_still():
     second_moment = at.q.mean @ at.q.mean + np.trace(at.q.covariance())
     slope = 1 - 0.5 * 0.8 * second_moment
     found = (best(eta + h).elbo.value - best(eta - h).elbo.value) / (2 * h)
-    assert abs(found - slope) < 1e-5 and abs(slope) > 0.1
+    assert abs(found - slope) < 1e-6 and abs(slope) > 0.02  # h² times a third derivative of order 0.1
 
 
 def test_data_counted_twice_are_data_at_half_the_temperature():
