@@ -39,7 +39,7 @@ class DualAveraging:
         return cls(math.log(10 * step_size), wanted, math.log(step_size))
 
     def updated(self, acceptance: float) -> DualAveraging:
-        """After an update that was accepted with this probability."""
+        """After an update that was accepted with this probability, Eq. (dual-averaging)."""
         count = self.count + 1
         error = self.error + (self.wanted - acceptance - self.error) / (count + OFFSET)
         log_step = self.centre - math.sqrt(count) / SHRINKAGE * error

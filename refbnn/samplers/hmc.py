@@ -37,7 +37,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Hmc:
-    """Momentum r ~ N(0, M), `num_steps` leapfrog steps, Metropolis test with probability min(1, exp(−ΔH)).
+    """Momentum r ~ N(0, M), `num_steps` leapfrog steps, Metropolis test with min(1, exp(−ΔH)), Eq. (metropolis).
 
     Each chain jitters its trajectory length: ε uniform on step_size·(1 ± jitter), anew in every update, without which a
     trajectory that comes back to where it began can stay there for ever. `metric` is M⁻¹ (Dense or Diagonal). Raises

@@ -1,7 +1,7 @@
 """Hamiltonian dynamics, integrated: H(θ, r) = −log p(θ) + ½ rᵀ M⁻¹ r.
 
 `metric` is M⁻¹, the precision of the momentum r ~ N(0, M): any matrix of refbnn.precision. The best one is near the covariance of
-θ under the target, which makes all directions equally wide.
+θ under the target, which makes all directions equally wide: Eq. (metric).
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def start(target: object, theta: Parameters) -> tuple[Parameters, Values, Parame
 
 
 def leapfrog(target: object, metric: object, point: Point, step_size: Values) -> Point:
-    """One step of each chain: r += ½ε∇log p, θ += εM⁻¹r, r += ½ε∇log p.. Backwards where ε (c) is negative."""
+    """One step of each chain: r += ½ε∇log p, θ += εM⁻¹r, r += ½ε∇log p. Backwards where ε (c) is negative.
+
+    Eq. (leapfrog).
+    """
     step_size = step_size[:, None]
     half = 0.5 * step_size
     momentum = point.momentum + half * point.gradient
@@ -73,5 +76,5 @@ def leapfrog(target: object, metric: object, point: Point, step_size: Values) ->
 
 
 def energy(metric: object, point: Point) -> Values:
-    """H = −log p(θ) + ½ rᵀ M⁻¹ r: (c)."""
+    """H = −log p(θ) + ½ rᵀ M⁻¹ r, Eq. (hamiltonian): (c)."""
     return 0.5 * np.einsum("cp,cp->c", point.momentum, metric.matvec(point.momentum)) - point.log_prob

@@ -105,7 +105,7 @@ class _Branch:
         _put(self.last, rows, point)
 
     def _weigh(self, rows, point: Point, error: Values, numbers: Values) -> None:
-        """Draw between this point and the one drawn so far, by weight exp(−ΔH)."""
+        """Draw between this point and the one drawn so far, by weight exp(−ΔH), Eq. (multinomial)."""
         self.log_weight[rows] = np.logaddexp(self.log_weight[rows], -error)
         with np.errstate(invalid="ignore"):  # no weight at all yet: the comparison is false
             taken = numbers < np.exp(-error - self.log_weight[rows])
@@ -177,7 +177,7 @@ class _Tree:
 
 
 def turned(metric, total_a, total_b, far_a, near_a, near_b, far_b) -> np.ndarray:
-    """Whether two adjacent stretches of a trajectory, joined, turn back (c).
+    """Whether two adjacent stretches of a trajectory, joined, turn back (c), Eq. (u-turn).
 
     From the sums of their momenta and the momenta at their ends, far_a ... near_a near_b ... far_b: the velocity at an end must
     not point against the way gone, ρᵀM⁻¹r > 0, for both together and for each with the first point of the other.

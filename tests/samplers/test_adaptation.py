@@ -56,7 +56,10 @@ def test_windows_double_and_the_last_takes_what_is_left(num_updates, first, ends
 
 
 def test_dual_averaging_is_the_recursion_of_the_paper():
-    """Hoffman and Gelman (2014), equation 6, written out: H̄, log ε, log ε̄ after each of a few updates."""
+    """Hoffman and Gelman (2014), equation 6, written out: H̄, log ε, log ε̄ after each of a few updates.
+
+    Eq. (dual-averaging).
+    """
     tuner, seen, mu, h, average = adaptation.DualAveraging.starting(0.3, 0.8), [0.2, 0.9, 0.7, 0.85], math.log(3.0), 0.0, 0.0
     for t, acceptance in enumerate(seen, 1):
         tuner = tuner.updated(acceptance)

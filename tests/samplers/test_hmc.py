@@ -29,7 +29,7 @@ def test_a_chain_does_not_depend_on_those_beside_it():
 
 
 def test_the_mean_of_exp_minus_the_energy_error_is_one_at_stationarity():
-    """, from exact draws of a Gaussian and a step that accepts about 0.8."""
+    """From exact draws of a Gaussian and a step that accepts about 0.8, Eq. (exp-energy)."""
     target = dense_normal(5, 20.0)
     kernel = Hmc(0.35, 3, Diagonal(np.ones(5)), jitter=0.0)
     draws = target.sample(np.random.default_rng(0), 40000)

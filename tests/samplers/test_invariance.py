@@ -112,7 +112,7 @@ def test_the_target_is_dense_and_ill_conditioned():
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_updates_leave_the_width_of_exact_draws_alone(name):
-    """A stationary variance off by 2% is caught with probability 0.99, at a false alarm in a million."""
+    """A stationary variance off by 2% is caught with probability 0.99, at a false alarm in a million, Eq. (metropolis)."""
     share = forgotten(KERNELS[name], NUMBERS[name])
     assert share > 0.4
     assert abs(z_of_width(KERNELS[name], NUMBERS[name], QUICK, share)) < -ndtri(FALSE_ALARM / 2)
@@ -168,7 +168,10 @@ class AlwaysAccepts(Hmc):
 
 
 def test_without_metropolis_the_variance_is_that_of_the_shadow():
-    """1/(1 − ε²/4) for ε in units of the standard deviation: the bias has the sign and size of theory."""
+    """1/(1 − ε²/4) for ε in units of the standard deviation: the bias has the sign and size of theory.
+
+    Eq. (shadow-variance).
+    """
     _, theta, _ = updated(AlwaysAccepts(0.4, 4, METRIC), 12, 20000, 3)
     mean_agrees(mean_square(theta), 1 / (1 - 0.4**2 / 4), 0.022)
 

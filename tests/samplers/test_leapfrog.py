@@ -55,6 +55,7 @@ def jacobian_of_flow(step_size=0.11, num_steps=3):
 
 
 def test_a_trajectory_with_its_momentum_reversed_comes_back():
+    """Eqs. (leapfrog), (reversible)."""
     metric, begin = a_metric(), a_point()
     end = run(CASE.posterior, metric, begin, 0.1)
     back = run(CASE.posterior, metric, Point(end.theta, -end.momentum, end.log_prob, end.gradient), 0.1)
@@ -69,7 +70,10 @@ def test_a_negative_step_undoes_a_positive_one():
 
 
 def test_the_flow_is_symplectic_and_so_preserves_volume():
-    """DΦᵀ Ω DΦ = Ω for a dense metric; differences are good to 1e-8 at least, the fault M for M⁻¹ costs an order of one."""
+    """DΦᵀ Ω DΦ = Ω for a dense metric; differences are good to 1e-8 at least, the fault M for M⁻¹ costs an order of one.
+
+    Eq. (symplectic).
+    """
     D = jacobian_of_flow()
     omega = np.block([[np.zeros((P, P)), np.eye(P)], [-np.eye(P), np.zeros((P, P))]])
     assert np.abs(D.T @ omega @ D - omega).max() < 1e-8
@@ -83,6 +87,7 @@ def error_after(time, step_size):
 
 
 def test_the_energy_error_has_order_two_at_a_fixed_time_and_three_in_one_step():
+    """Eqs. (energy-order), (hamiltonian)."""
     at_fixed_time = taylor_order(lambda h: error_after(1.0, h), [1 / 32, 1 / 64, 1 / 128, 1 / 256])
     in_one_step = taylor_order(lambda h: error_after(h, h), [2.0**-k for k in range(9, 14)])
     assert abs(at_fixed_time - 2) < 0.1 and abs(in_one_step - 3) < 0.1, (at_fixed_time, in_one_step)
@@ -106,7 +111,7 @@ def test_symplectic_euler_preserves_volume_and_fails_the_order():
 
 
 def test_on_a_quadratic_the_shadow_energy_is_conserved():
-    """½r² + ½ω²(1 − ε²ω²/4)q² for one dimension, over 1000 steps:."""
+    """½r² + ½ω²(1 − ε²ω²/4)q² for one dimension, over 1000 steps, Eq. (shadow)."""
     omega, h = 1.7, 0.6
     target = _quadratic(omega)
     point = a_point(target)
@@ -117,7 +122,7 @@ def test_on_a_quadratic_the_shadow_energy_is_conserved():
 
 @pytest.mark.parametrize("product", [1.9, 2.1])
 def test_a_step_is_stable_below_two_over_omega(product):
-    """The step matrix has half-trace 1 − ε²ω²/2 and eigenvalues of modulus one iff εω < 2."""
+    """The step matrix has half-trace 1 − ε²ω²/2 and eigenvalues of modulus one iff εω < 2, Eq. (stability)."""
     omega = 1.7
     h = product / omega
     target = _quadratic(omega)
@@ -138,7 +143,7 @@ def _quadratic(omega):
 
 
 def test_a_metric_is_a_change_of_coordinates():
-    """Momentum N(0, M) in θ is momentum N(0, I) in φ = Lᵀ θ, M = L Lᵀ: the same trajectories."""
+    """Momentum N(0, M) in θ is momentum N(0, I) in φ = Lᵀ θ, M = L Lᵀ: the same trajectories, Eq. (metric)."""
     target = dense_normal(5, 30.0)
     A = np.random.default_rng(3).normal(size=(5, 5))
     M = A @ A.T + np.eye(5)

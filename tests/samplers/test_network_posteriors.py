@@ -55,14 +55,20 @@ def pull(theta):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_virial_identity_holds_entry_by_entry(name):
-    """Entry by entry to half, on average over the diagonal to 12%: a density off in scale, or a gradient that is not its own."""
+    """Entry by entry to half, on average over the diagonal to 12%: a density off in scale, or a gradient that is not its own.
+
+    Eq. (stationary-virial).
+    """
     mean_agrees(of_chains(lambda theta: theta[:, :, None] * pull(theta)[:, None], name), np.eye(P), 0.5)
     mean_agrees(of_chains(lambda theta: (theta * pull(theta)).sum(-1) / P, name), 1.0, 0.12)
 
 
 @pytest.mark.parametrize("name", ["hmc", "nuts"])
 def test_the_mean_force_vanishes_and_its_square_is_the_mean_curvature(name):
-    """E[∇U] = 0 and E‖∇U‖² = E[tr ∇²U], the latter at one draw of each chain."""
+    """E[∇U] = 0 and E‖∇U‖² = E[tr ∇²U], the latter at one draw of each chain.
+
+    Eq. (mean-curvature).
+    """
     mean_agrees(of_chains(pull, name), 0.0, 0.3)
     theta = drawn(name)[:, -1]
     curvature = np.array([np.trace(a_posterior().negative_hessian(point)) for point in theta])
@@ -70,7 +76,7 @@ def test_the_mean_force_vanishes_and_its_square_is_the_mean_curvature(name):
 
 
 def test_hidden_units_are_identically_distributed_after_random_moves():
-    """The orbit test: incoming and outgoing weights of either unit have one law, symmetric about 0."""
+    """The orbit test: incoming and outgoing weights of either unit have one law, symmetric about 0, Eq. (odd-mean)."""
     theta = drawn("hmc with moves")
     first, second = theta[..., [0, 1, 4, 6]], theta[..., [2, 3, 5, 7]]
     for power in (1, 2):

@@ -80,6 +80,7 @@ class Recursion:
     (CASE.posterior, 0.13), (dense_normal(3, 30.0), 0.4), (dense_normal(3, 30.0), 0.08),
     (Mixture(np.array([0.3, 0.7]), np.array([[-2.0, 0.5], [2.0, 0.0]]), 0.8), 0.5)])
 def test_all_chains_at_once_are_the_recursion_one_by_one(target, step_size):
+    """Eqs. (u-turn), (multinomial)."""
     chains, p = 17, target.num_params
     A = np.random.default_rng(3).normal(size=(p, p))
     metric = Dense(A @ A.T / p + np.eye(p))

@@ -18,6 +18,7 @@ FEWER = {"nuts": 60}  # which costs more in small batches: 0.35 and 0.7
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("test", TESTS)
 def test_simulated_truths_are_like_any_draw_of_their_posterior(test, kernel):
+    """Eqs. (exact-rank), (geweke)."""
     replicates = FEWER.get(kernel, REPLICATES)
     distances = largest_distance(block(test, kernel, range(replicates)))
     assert (distances < allowed(replicates, 1e-6 / len(distances))).all(), distances
