@@ -5,6 +5,8 @@
 that a claim is tested by its order rather than by a tolerance. `compare` holds your own function against this package on your
 own network and data, with the scales and the diagnosis of `refbnn conform`; `refbnn_conforms` makes it a pytest test on the
 certified cases.
+`audit` holds draws, of any sampler, against what their posterior obeys
+whatever the data.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from refbnn.conform.declared import refbnn_conforms
+from refbnn.audit import Audit, Law, audit
 from refbnn.conform.differential import Result, network_from_flax, network_from_torch, problem_from, random_problem
 from refbnn.conform.differential import compare_with_reference as compare
 
 __all__ = [
-    "Result", "check", "check_zero", "compare", "network_from_flax", "network_from_torch", "problem_from", "random_problem",
-    "refbnn_conforms", "taylor_order", "tolerance",
+    "Audit", "Law", "Result", "audit", "check", "check_zero", "compare", "network_from_flax", "network_from_torch",
+    "problem_from", "random_problem", "refbnn_conforms", "taylor_order", "tolerance",
 ]
 
 UNIT_ROUND_OFF = np.finfo(np.float64).eps / 2

@@ -48,7 +48,13 @@ def by_integration(post):
     return evidence.thermodynamic(path, evidence.gauss_legendre(8), leaping, Streams.spawn(5, 60), 25, num_warmup=8).estimate
 
 
-ESTIMATORS = [by_importance, by_bridge, by_annealing, by_integration]
+def by_particles(post):
+    """30 runs of 60 particles."""
+    path = evidence.Path(post, prior())
+    return evidence.sequential(path, evidence.ladder(10), leaping, 60, 30, np.random.default_rng(6), num_updates=2)
+
+
+ESTIMATORS = [by_particles, by_importance, by_bridge, by_annealing, by_integration]
 
 
 def replace_target(post):

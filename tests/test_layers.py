@@ -20,7 +20,7 @@ LAYER = {
     "loss": 2, "linearised": 2, "subnetwork": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
     "symmetry": 2,
     "optimize": 3, "laplace": 3, "expansion": 3, "mixture": 3, "vi": 3, "samplers": 3, "cubature": 3,
-    "gp": 4, "evidence": 4, "predict": 4, "hyper": 4,
+    "gp": 4, "evidence": 4, "audit": 4, "predict": 4, "hyper": 4,
     "__init__": 5,  # the map of the package: modules below
     "conform": 6,
     "testing": 7, "cli": 7, "__main__": 7,

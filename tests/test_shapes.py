@@ -11,8 +11,8 @@ import pytest
 
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
-from refbnn import activations, blocks, cubature, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker, laplace
-from refbnn import likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third, vi
+from refbnn import activations, audit, blocks, cubature, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker
+from refbnn import laplace, likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third, vi
 from refbnn.precision import Diagonal
 from refbnn.rows import Rows
 from refbnn.samplers import Hmc, Streams
@@ -27,13 +27,14 @@ NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init_
 MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
 MEMBERS += [f"priors.{name}" for name in ("gaussian", "independent")]
 MEMBERS += [f"hyper.{name}" for name in ("precisions", "likelihoods", "family", "curvatures", "point", "fixed_points", "maximum",
-                                         "alternating")]  # not marginal: there a Gaussian is over η, another p
+                                         "alternating", "gamma", "noise", "hierarchical", "gibbs")]
+# of hyper not marginal: there a Gaussian is over η, another p
 MEMBERS += [f"gp.{name}" for name in ("process", "sites", "at_data", "conditioned", "newton", "left_out", "gradients", "weights",
                                       "multiclass")]
 MEMBERS += [f"predict.{name}" for name in ("functions", "targets", "binary", "classes", "bridge", "entropy")]
 MEMBERS += [f"diagnostics.{name}" for name in ("mixing", "effective", "errors", "energy", "weights", "table")]
 MEMBERS += [f"evidence.{name}" for name in ("estimate", "proposals", "path", "importance_sampling", "bridge_sampling",
-                                            "thermodynamic_integration", "annealing", "bidirectional")]
+                                            "thermodynamic_integration", "annealing", "sequential", "bidirectional")]
 MEMBERS += [f"vi.{name}" for name in ("objective", "expectations", "optimum", "natural", "bfgs", "opper_archambeau", "bounds",
                                       "estimators", "diagnosis", "families")]
 MEMBERS += [f"vi.families.{name}" for name in ("full", "mean_field", "independent", "matrix_normal", "low_rank")]
@@ -76,6 +77,7 @@ def call_everything():
     call_quadrature_and_scores()
     call_diagnostics(np.random.default_rng(5))
     call_evidence(np.random.default_rng(6))
+    call_hierarchical(np.random.default_rng(7))
     for network in (net, Linearised(net, at=theta), Subnetwork(net, theta, np.arange(p))):
         expansion.sampling_bias(network, q, X_new)
         network.evaluate(theta, X_new).bend(q.sample(rng, (17, DRAWS)))
@@ -194,7 +196,28 @@ def call_evidence(rng):
     evidence.reverse_annealed(path, evidence.ladder(3), lambda beta: still, forward.theta, streams)
     evidence.bracket(forward.log_weights, forward.log_weights)
     evidence.Annealed(forward.theta, np.zeros(29)).estimate()
+    path.at(1.0).tempered(0.5)
+    evidence.sequential(path, evidence.ladder(3), lambda beta: still, 29, 25, rng)
     evidence.simulated(net, post.likelihood, prior, post.X, rng)
+
+
+def call_hierarchical(rng):
+    """Weights with their precisions, sampled together, and the laws that draws of a posterior obey."""
+    net, law = Mlp((D, 2, K), activations.relu), hyper.Gamma(2.0, 1.5)
+    X, labels = rng.normal(size=(N, D)), rng.integers(0, K, N)
+    for noise, y in ((hyper.UnknownNoise(law), rng.normal(size=(N, K))), (hyper.Known(likelihoods.Categorical()), labels)):
+        target = hyper.Hierarchical(net, noise, hyper.per_layer(net.layer_sizes), law, X, y)
+        for batch in ((), (DRAWS,), (17, DRAWS)):
+            zeta = target.prior.sample(rng, batch)
+            for function in (target.log_likelihood, target.log_prob, target.value_and_gradient, target.prior.log_prob,
+                             target.prior.gradient):
+                function(zeta)
+        kernel, streams = hyper.Gibbs(Hmc(0.1, 2, Diagonal(np.ones(net.num_params)))), Streams.spawn(9, 17)
+        state = kernel.init(target, target.prior.sample(rng, (17,)))
+        kernel.step(target, state, streams)
+        noise.given(target.loss, state.theta[:, :net.num_params], streams.generators)
+    post = Posterior(net, likelihoods.Categorical(), priors.isotropic(net.num_params, 1.3), X, labels)
+    audit.audit(post, rng.normal(size=(5, DRAWS, net.num_params)))
 
 
 def call_hyper(rng):

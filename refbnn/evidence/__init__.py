@@ -2,6 +2,7 @@
 
     path = evidence.Path(posterior, posterior.prior)                from the prior; or from any normalised density, as Laplace
     evidence.annealed(path, betas, kernel, streams).estimate()      annealed importance sampling
+    evidence.sequential(path, betas, kernel, ...)                   sequential Monte Carlo, in many runs
     evidence.thermodynamic(path, rule, kernel, streams, ...)        the integral of E_β[log p(y|θ)]
     evidence.importance(posterior, q, rng, num_draws)               weights of a Gaussian, safe with `Defensive`
     evidence.bridge(posterior, q, draws, rng, num_proposals)        draws of the posterior beside draws of q
@@ -18,10 +19,11 @@ from refbnn.evidence.estimate import Estimate, Refused, of_weights
 from refbnn.evidence.importance_sampling import importance
 from refbnn.evidence.path import Between, Path, ladder
 from refbnn.evidence.proposals import Defensive, StudentT, widened
+from refbnn.evidence.sequential import sequential
 from refbnn.evidence.thermodynamic_integration import Rule, Thermodynamic, gauss_legendre, integrate, riemann, thermodynamic
 
 __all__ = [
     "Annealed", "Between", "Bracket", "Defensive", "Estimate", "Path", "Refused", "Rule", "Simulated", "StudentT",
     "Thermodynamic", "annealed", "bracket", "bridge", "gauss_legendre", "importance", "integrate", "ladder", "of_weights",
-    "reverse_annealed", "riemann", "simulated", "thermodynamic", "widened",
+    "reverse_annealed", "riemann", "sequential", "simulated", "thermodynamic", "widened",
 ]

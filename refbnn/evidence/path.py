@@ -64,6 +64,10 @@ class Between:
         """q."""
         return self.path.start
 
+    def tempered(self, beta: float) -> Between:
+        """The same at β times `beta`: what sequential Monte Carlo (refbnn.samplers.smc) asks of a target."""
+        return Between(self.path, self.beta * beta)
+
     def log_likelihood(self, theta: Parameters) -> Values:
         """β (log p − log q): (*s)."""
         return self.beta * self.path.log_ratio(theta)
