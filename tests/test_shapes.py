@@ -197,7 +197,7 @@ def call_evidence(rng):
     evidence.bracket(forward.log_weights, forward.log_weights)
     evidence.Annealed(forward.theta, np.zeros(29)).estimate()
     path.at(1.0).tempered(0.5)
-    evidence.sequential(path, evidence.ladder(3), lambda beta: still, 29, 25, rng)
+    evidence.sequential(path, evidence.ladder(3), lambda beta: still, 97, 40, rng)
     evidence.simulated(net, post.likelihood, prior, post.X, rng)
 
 
