@@ -19,8 +19,8 @@ class Optimum:
     `mean_residual` is ‖Cᵀ E ∇U‖. `precision_residual` is that of Σ⁻¹ = E ∇²U, taken as E[∇²U] Σ = I, `virial_residual` that of
     E[∂_iU (θ − m)_j] = δ_ij, from first derivatives alone: both in the entries that the family frees, Eqs. (fixed-point),
     (virial), in standard deviations of q. Where the rule is exact they agree; their difference is an error of the rule.
-    `rule_error` is how far, in standard deviations and to first order, that error may have moved the mean: what a residual of
-    zero at a poor rule is worth.
+    `rule_error` is how far, in standard deviations and to first order, the rule's error of E ∇U moves the mean (a standard error,
+    where the rule is random). What its error in the covariance adds to that is not in it, and shows in that difference.
 
     `residual` is that of the equations which the solver itself solves (of the GGN, for a solver with the GGN), and
     `converged` says whether it came below the tolerance that was asked for, in `num_iterations`.
