@@ -81,7 +81,7 @@ def _spread(cases: list[Case]) -> list[Case]:
 
 @dataclass(frozen=True)
 class Planted:
-    """An answer made from the right one, and the verdict it deserves."""
+    """An answer made from the right one, the verdict it deserves, and words that its message must or must not hold."""
 
     text: str
     quantity: str
@@ -89,6 +89,9 @@ class Planted:
     answer: Callable[[np.ndarray, Any], Any]
     certified: Callable[[Certified], Certified] = lambda certified: certified
     settings: tuple[tuple[str, str], ...] = ()
+    problem: Callable[[Any], Any] = lambda problem: problem
+    says: str = ""
+    hides: str = ""
 
 
 def _moved(size: float) -> Callable[[np.ndarray, Any], np.ndarray]:
@@ -117,8 +120,20 @@ _FULL, _COVARIANCE, _SCALE, _SAMPLE = "ggn.full", "laplace.covariance", "laplace
 COMPARISONS = (
     Planted("the certified value itself", _FULL, Verdict.EXACT, lambda value, problem: value),
     Planted("off by rounding", _FULL, Verdict.PASS, _moved(1e-15)),
-    Planted("off by 1e-7", _FULL, Verdict.LOSSY, _moved(1e-7)),
-    Planted("off by 1%", _FULL, Verdict.MISMATCH, _moved(1e-2)),
+    Planted("off by 1e-7", _FULL, Verdict.LOSSY, _moved(1e-7), says="not symmetric", hides="too wide"),
+    Planted("off by 1%", _FULL, Verdict.MISMATCH, _moved(1e-2), says="not symmetric"),
+    Planted("1% too large", _FULL, Verdict.MISMATCH, lambda value, problem: 1.01 * value, hides="not symmetric"),
+    Planted("a covariance off by 1e-7", _COVARIANCE, Verdict.LOSSY, _moved(1e-7)),
+    Planted("an ill-conditioned covariance off by 1e-7", _COVARIANCE, Verdict.UNDERPOWERED, _moved(1e-7),
+            lambda certified: replace(certified, condition=1e9), says="too wide"),
+    Planted("a covariance judged near the cap, off by 1e-10", _COVARIANCE, Verdict.PASS, _moved(1e-10),
+            lambda certified: replace(certified, condition=5e6)),
+    Planted("a certified matrix that is not definite", _COVARIANCE, Verdict.PASS,
+            lambda value, problem: np.full_like(value, 1 + 1e-15),
+            lambda certified: replace(certified, value=np.ones_like(certified.value))),
+    Planted("samples of too few normals", _SAMPLE, Verdict.UNDERPOWERED,
+            lambda value, problem: problem.theta + problem.normals, problem=lambda problem: replace(
+                problem, normals=problem.normals[:5]), says="too few to recover a map"),
     Planted("one entry of the matrix off by 1%", _FULL, Verdict.MISMATCH, lambda value, problem: value + np.where(
         np.arange(value.size).reshape(value.shape) == np.argmax(np.abs(value)), 0.01 * np.abs(value).max(), 0)),
     Planted("a number off by rounding", "loss", Verdict.PASS, _moved(1e-15)),
@@ -127,8 +142,8 @@ COMPARISONS = (
     Planted("flattened", _FULL, Verdict.MISMATCH, lambda value, problem: value.ravel()),
     Planted("a number as an array of one", "loss", Verdict.MISMATCH, lambda value, problem: value.reshape(1)),
     Planted("empty", _FULL, Verdict.MISMATCH, lambda value, problem: np.zeros((0, 0))),
-    Planted("NaN", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, np.nan)),
-    Planted("infinite", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, np.inf)),
+    Planted("NaN", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, np.nan), says="(NaN)"),
+    Planted("infinite", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, np.inf), says="(infinite)"),
     Planted("1e300 everywhere", _FULL, Verdict.MISMATCH, lambda value, problem: np.full_like(value, 1e300)),
     Planted("complex", _FULL, Verdict.MISMATCH, lambda value, problem: value.astype(complex)),
     Planted("truth values", _FULL, Verdict.MISMATCH, lambda value, problem: value > 0),
@@ -139,7 +154,8 @@ COMPARISONS = (
     Planted("a ragged list", _FULL, Verdict.MISMATCH, lambda value, problem: [[1.0], [1.0, 2.0]]),
     Planted("nothing", _FULL, Verdict.MISMATCH, lambda value, problem: None),
     Planted("a nested list of the right numbers", _FULL, Verdict.EXACT, lambda value, problem: value.tolist()),
-    Planted("one direction's variance doubled", _COVARIANCE, Verdict.MISMATCH, _doubled_direction),
+    Planted("one direction's variance doubled", _COVARIANCE, Verdict.MISMATCH, _doubled_direction,
+            says="worst direction off by"),
     Planted("a rotated root", _SCALE, Verdict.PASS,
             lambda value, problem: np.linalg.cholesky(value) @ _rotation(len(value))),
     Planted("a root transposed", _SCALE, Verdict.MISMATCH, lambda value, problem: np.linalg.cholesky(value).T),
@@ -148,9 +164,9 @@ COMPARISONS = (
     Planted("samples twice as wide", _SAMPLE, Verdict.MISMATCH,
             lambda value, problem: _samples(value, problem, 2 * problem.normals)),
     Planted("samples around another mean", _SAMPLE, Verdict.MISMATCH,
-            lambda value, problem: _samples(value, problem, problem.normals) + 1),
+            lambda value, problem: _samples(value, problem, problem.normals) + 1, says="their mean is shifted"),
     Planted("samples from other normals", _SAMPLE, Verdict.MISMATCH, lambda value, problem: _samples(
-        value, problem, np.random.default_rng(SEED).standard_normal(problem.normals.shape))),
+        value, problem, np.random.default_rng(SEED).standard_normal(problem.normals.shape)), says="no linear map"),
     Planted("all samples at θ", _SAMPLE, Verdict.MISMATCH,
             lambda value, problem: _samples(value, problem, 0 * problem.normals)),
     Planted("zero certified, zero answered", _FULL, Verdict.EXACT, lambda value, problem: 0 * value,
@@ -171,9 +187,12 @@ def comparisons(case: Case) -> Iterator[Line]:
     for planted in COMPARISONS:
         quantity = QUANTITIES[planted.quantity]
         certified = planted.certified(case.values[quantity.certified_by])
-        answer = planted.answer(case.values[quantity.certified_by].value, case.problem)
-        got = compare(quantity, certified, answer, case.problem, dict(planted.settings)).verdict
-        yield Line("comparison", planted.text, planted.verdict.value, got.value)
+        problem = planted.problem(case.problem)
+        found = compare(quantity, certified, planted.answer(case.values[quantity.certified_by].value, problem), problem,
+                        dict(planted.settings))
+        silent = planted.says not in found.message or (planted.hides and planted.hides in found.message)
+        words = " without its words" if silent else ""
+        yield Line("comparison", planted.text, planted.verdict.value, found.verdict.value + words)
 
 
 # Conventions ---------------------------------------------------------------------------------------------------------
