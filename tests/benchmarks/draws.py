@@ -1,0 +1,72 @@
+"""`python -m tests.benchmarks.draws --python jax=PATH`: independent draws per CPU second, refbnn's HMC beside numpyro's NUTS.
+
+Each sampler runs in a process of its own, 64 chains, warm-up and compilation excluded from the clock. Of the draws the smallest
+bulk effective size over the monitored numbers counts: θ itself for the logistic regression, f at 20 inputs for the network,
+whose weights have symmetric copies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tests.benchmarks.contest import ROOT, environment
+
+CHAINS = 64
+MUST, AIM = 2.5, 5.0
+PROBLEMS = ("logistic", "network")
+NUM_DRAWS = {"logistic": 200, "network": 200}
+
+
+def data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """1000 x 25 correlated inputs with labels; or 100 inputs of one regression."""
+    rng = np.random.default_rng(17)
+    if name == "logistic":
+        X = rng.standard_normal((1000, 25)) @ (np.eye(25) + 0.3 * rng.standard_normal((25, 25)))
+        return X, (rng.random((1000, 1)) < 1 / (1 + np.exp(-X @ rng.standard_normal((25, 1)) / 5))).astype(float)
+    X = rng.uniform(-2, 2, (100, 1))
+    return X, np.sin(2 * X) + 0.3 * rng.standard_normal(X.shape)
+
+
+NEW = np.linspace(-2, 2, 20)[:, None]
+
+
+def effective_per_second(module: str, python: str, problem: str) -> tuple[float, float, float]:
+    """(smallest bulk ESS per CPU second, that ESS, the seconds) of a sampler in its own process."""
+    from refbnn import diagnostics
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "draws.npz"
+        command = [python, "-m", f"tests.benchmarks.samplers.{module}", problem, str(file)]
+        subprocess.run(command, cwd=ROOT, env=environment(), check=True, stdout=subprocess.DEVNULL)
+        with np.load(file) as saved:
+            monitored, seconds = saved["monitored"], float(saved["seconds"])
+    size = float(diagnostics.ess_bulk(monitored).min())
+    return size / seconds, size, seconds
+
+
+def main(given: list[str] | None = None) -> int:
+    """Print a line a problem and sampler, and the verdict; 1 where a must is missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.draws", description=__doc__)
+    parser.add_argument("--python", required=True, metavar="jax=PATH", help="interpreter that has jax and numpyro")
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    chosen, missed = parser.parse_args(given), False
+    for problem in chosen.problems:
+        rates = {}
+        for module, python in (("refbnn", sys.executable), ("numpyro", chosen.python.partition("=")[2])):
+            rates[module], size, seconds = effective_per_second(module, python, problem)
+            print(f"{problem:10}{module:10}{rates[module]:10.0f} a second: {size:.0f} in {seconds:.2f} CPU seconds", flush=True)
+        ratio = rates["refbnn"] / rates["numpyro"]
+        word = "aim" if ratio >= AIM else "must" if ratio >= MUST else "MISSED"
+        missed = missed or word == "MISSED"
+        print(f"{word:7}{problem}: {ratio:.2f} times numpyro's NUTS, must {MUST} aim {AIM}", flush=True)
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One program a sampler: `python -m tests.benchmarks.samplers.NAME PROBLEM FILE` writes what it drew and the CPU seconds."""

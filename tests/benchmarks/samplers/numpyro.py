@@ -1,0 +1,49 @@
+"""numpyro's NUTS, chains vectorised, dense or diagonal mass matrix adapted; the second run is timed, compiled and warmed up."""
+
+import os
+import sys
+import time
+
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from numpyro.infer import MCMC, NUTS  # noqa: E402
+
+from tests.benchmarks.draws import CHAINS, NEW, NUM_DRAWS, data  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+problem, file = sys.argv[1:]
+X, y = map(jnp.asarray, data(problem))
+
+
+def forward(theta, X):
+    """The logistic regression (W, b), or the network, in the order of refbnn."""
+    if problem == "logistic":
+        return X @ theta[:25] + theta[25]
+    return jnp.tanh(X @ theta[:50][None] + theta[50:100]) @ theta[100:150] + theta[150]
+
+
+def potential(theta):
+    """U."""
+    f = forward(theta, X)
+    loss = jnp.sum(jnp.logaddexp(0.0, f) - y[:, 0] * f) if problem == "logistic" else jnp.sum((y[:, 0] - f) ** 2) / 0.18
+    return loss + 0.5 * jnp.sum(theta**2)
+
+
+p = 26 if problem == "logistic" else 151
+start = 0.1 * np.random.default_rng(0).standard_normal((CHAINS, p))
+kernel = NUTS(potential_fn=potential, dense_mass=problem == "logistic")
+sampler = MCMC(kernel, num_warmup=300, num_samples=NUM_DRAWS[problem], num_chains=CHAINS, chain_method="vectorized",
+               progress_bar=False)
+sampler.warmup(jax.random.PRNGKey(0), init_params=jnp.asarray(start))
+sampler.run(jax.random.PRNGKey(1))
+sampler.post_warmup_state = sampler.last_state
+began = time.process_time()
+sampler.run(jax.random.PRNGKey(2))
+draws = np.asarray(jax.block_until_ready(sampler.get_samples(group_by_chain=True)))
+seconds = time.process_time() - began
+monitored = draws if problem == "logistic" else np.asarray(jax.vmap(jax.vmap(lambda t: forward(t, jnp.asarray(NEW))))(draws))
+np.savez(file, monitored=monitored, seconds=seconds)

@@ -1,0 +1,27 @@
+"""refbnn: HMC on the logistic regression, whose covariance is its metric; HMC on the network."""
+
+import sys
+import time
+
+import numpy as np
+
+from refbnn import Mlp, Posterior, activations, likelihoods, priors
+from refbnn.precision import Diagonal
+from refbnn.samplers import Hmc, adapt, adaptation, run
+from tests.benchmarks.draws import CHAINS, NEW, NUM_DRAWS, data
+
+problem, file = sys.argv[1:]
+X, y = data(problem)
+net, likelihood, num_steps, metric = {
+    "logistic": (Mlp((25, 1), ()), likelihoods.Bernoulli(), 3, adaptation.dense),
+    "network": (Mlp((1, 50, 1), activations.tanh), likelihoods.Normal(0.09), 24, adaptation.diagonal),
+}[problem]
+p = net.num_params
+post = Posterior(net, likelihood, priors.isotropic(p, 1.0), X, y)
+start = 0.1 * np.random.default_rng(0).standard_normal((CHAINS, p))
+tuned = adapt(Hmc(0.01, num_steps, Diagonal(np.ones(p))), post, start, 300, 1, metric=metric)
+began = time.process_time()
+drawn = run(tuned.kernel, post, tuned.theta, NUM_DRAWS[problem], 1, width=CHAINS)
+seconds = time.process_time() - began
+monitored = drawn.draws if problem == "logistic" else net.forward(drawn.draws, NEW)[..., 0]
+np.savez(file, monitored=monitored, seconds=seconds)
