@@ -94,7 +94,9 @@ class State:
         """Laplace(...) with the problem's prior on the parameters at `places`, fitted."""
         given = self.problem
         options.setdefault("prior_precision", torch.tensor(given.prior_precision.diagonal()[places].copy()))
-        la = self.unfitted(subset, structure, backend=CurvlinopsGGN, prior_mean=torch.tensor(given.prior_mean[places]), **options)
+        mean = given.prior_mean[places]
+        prior_mean = float(mean[0]) if len(set(mean)) == 1 else torch.tensor(mean)
+        la = self.unfitted(subset, structure, backend=CurvlinopsGGN, prior_mean=prior_mean, **options)
         la.fit(self.data)
         return la
 

@@ -71,6 +71,11 @@ def unequal_subset(case: Case) -> bool:
     return len(set(np.diag(case.problem.prior_precision)[case.problem.subset])) > 1
 
 
+def several_outputs_of_deep_networks(case: Case) -> bool:
+    """Two hidden layers or more: the kernel between two inputs is not symmetric in the outputs."""
+    return len(case.problem.sizes) > 3 and case.problem.num_outputs > 1 and case.problem.activation != "identity"
+
+
 def refuses(run: str, case: Case, quantity: str) -> bool:
     """Other likelihoods; a full prior precision; what Kronecker factors and processes cannot hold."""
     P0 = case.problem.prior_precision
@@ -82,7 +87,10 @@ def refuses(run: str, case: Case, quantity: str) -> bool:
 
 PEER = Peer(
     "laplace-torch", "0.3", {"0.3": {}, "0.3 float64": DOUBLE, "0.2.2.2": {}, "0.2.1": {}, "0.2.1 float64": DOUBLE}, OFFERS, (
-        Rule(("*",), unequal_subset, ("laplace.subset.*", "predictive.subset.variance"), {"ERROR"}, "prior_of_subnetwork"),
+        Rule(("*",), unequal_subset, ("laplace.subset.*", "predictive.subset.variance"), {"ERROR"}, "prior_of_subnetwork",
+             must_be_met=False),
+        Rule(("*",), several_outputs_of_deep_networks, ("gp.variance",), {"MISMATCH", "LOSSY"}, "kernel_of_deep_network"),
+        Rule(("0.3",), one_by_one_first_weight, ("laplace.diag.*", "predictive.diag.variance"), RIGHT),
         Rule(("*",), anything, ("laplace.kron.split.evidence.noise",), {"MISMATCH"}, "noise_gradient_of_kron"),
         Rule(("0.3",), one_by_one_first_weight, FITTED, {"ERROR"}, "one_by_one_layer_of_double_model"),
         Rule(("0.3*",), silu, ("hessian.full", "laplace.hessian.*"), {"ERROR"}, "hessian_of_silu"),
