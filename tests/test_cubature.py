@@ -68,6 +68,7 @@ SHAPES = [(1, 2, 1), (2, 3, 2), (1, 2, 3, 2)]
 
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
 def test_the_collapsed_likelihood_is_the_density_of_the_targets_given_the_hidden_weights(sizes):
+    """Eq. (collapsed-likelihood)."""
     posterior = uneven(regression(sizes))
     target = cubature.collapse(posterior)
     thetas = np.random.default_rng(1).normal(size=(7, target.num_params))
@@ -76,7 +77,7 @@ def test_the_collapsed_likelihood_is_the_density_of_the_targets_given_the_hidden
 
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
 def test_the_collapsed_gradient_is_the_slope_of_the_value(sizes):
-    """By Richardson's extrapolation of central differences: error of order h⁴ in theory, 1e-11 here."""
+    """Eq. (collapsed-gradient), by Richardson's extrapolation of central differences, of error 1e-11 here."""
     target = cubature.collapse(uneven(regression(sizes)))
     theta = np.random.default_rng(2).normal(size=target.num_params)
     slopes = [np.array([(target.log_prob(theta + h * e) - target.log_prob(theta - h * e)) / (2 * h) for e in np.eye(len(theta))])
@@ -97,7 +98,7 @@ def test_batches_are_loops():
 
 
 def test_the_joint_density_is_that_of_hidden_weights_times_that_of_the_output_layer():
-    """Chib's identity at several output layers: log p(y, u) = log p(y, θ) − log p(w|u, y), whatever w."""
+    """Chib's identity for Eq. (output-layer-posterior): log p(y, u) = log p(y, θ) − log p(w|u, y), whatever w."""
     posterior = uneven(regression((2, 3, 2)))
     target, rng = cubature.collapse(posterior), np.random.default_rng(4)
     hidden = rng.normal(size=(5, target.num_params))
@@ -127,7 +128,7 @@ def test_a_tempered_normal_collapses_too():
 
 
 def test_noise_with_a_prior_is_the_average_over_known_noise():
-    """∫ p(y|u, σ²) p(σ²) dσ² by the trapezoidal rule in log σ², with the prior of the output layer scaled by σ²."""
+    """Eq. (collapsed-student): ∫ p(y|u, σ²) p(σ²) dσ² by the trapezoidal rule in log σ², output weights scaled by σ."""
     posterior, noise = regression((1, 2, 2)), cubature.InverseGammaNoise(1.7, 0.4)
     target = cubature.collapse_noise(posterior.net, noise, posterior.prior, posterior.X, posterior.y)
     theta = np.random.default_rng(6).normal(size=target.num_params)
@@ -175,6 +176,7 @@ def loop(grid):
     ((1, 1, 1), True, 11), ((1, 2, 1), True, 7), ((1, 2, 2), True, 7), ((1, 3, 1), False, 11), ((2, 2, 1), False, 5),
     ((1, 4, 2), False, 7)], ids=str)
 def test_the_sum_in_blocks_is_the_loop_over_all_combinations(sizes, bias, points, monkeypatch):
+    """Eqs. (unit-whitening), (pair-of-units) and (folded-sum)."""
     monkeypatch.setattr("refbnn.cubature.unit_grid.SIDE", 5)
     grid = unit_grid(cubature.collapse(regression(sizes, bias=bias)), points, 3.0)
     agree(log_sum_of(grid), loop(grid), terms=len(grid.points) ** 2, condition=10)
@@ -233,7 +235,7 @@ def test_seven_parameters_have_an_evidence_whose_record_supports_it(variance, wi
 
 
 def test_the_trapezoidal_rule_converges_geometrically():
-    """Each time a fixed number of points is added the error falls by a factor, until round-off: log error is linear in points."""
+    """Eq. (sinh-rule): adding a fixed number of points divides the error, until round-off."""
     target = cubature.collapse(regression((1, 1, 1)))
     exact = log_sum_of(unit_grid(target, 201, 9.0))
     errors = np.array([abs(log_sum_of(unit_grid(target, n, 9.0)) - exact) for n in (21, 41, 61, 81)])
@@ -242,7 +244,7 @@ def test_the_trapezoidal_rule_converges_geometrically():
 
 @pytest.mark.parametrize("sizes, bias", [((1, 1, 1), True), ((1, 2, 1), False), ((2, 1, 2), False)], ids=str)
 def test_deep_linear_networks_have_honest_error_estimates(sizes, bias):
-    """Two rules of very different size: the coarse one's error estimate covers the distance to the fine one."""
+    """Eq. (refinement-error) of a coarse rule covers the distance to a fine one."""
     target = cubature.collapse(regression(sizes, activations.identity, bias=bias))
     fine = cubature.units(target, 1e-11)
     for within in (1e-3, 1e-5, 1e-7):
@@ -274,6 +276,7 @@ def test_the_evidence_is_joint_over_posterior_density_at_every_parameter(one_uni
 
 
 def test_the_predictive_density_is_a_ratio_of_evidences(one_unit):
+    """Eq. (predictive-mixture)."""
     posterior, found = one_unit
     density = found.density(np.array([[0.4]]), np.array([[0.9]]), 1e-9)
     more = Posterior(posterior.net, posterior.likelihood, posterior.prior, np.append(X, [[0.4]], 0), np.append(Y, [[0.9]], 0))
@@ -375,7 +378,7 @@ def other(likelihood, y, precision=2.0, sizes=(1, 1, 1), bias=True):
 
 
 def test_the_evidence_does_not_depend_on_the_stand_in():
-    """Gaussian noise through the stand-in (its exact noise and targets, then wrong ones) is the collapsed evidence."""
+    """Eq. (stand-in): Gaussian noise through another Gaussian is the collapsed evidence."""
     posterior = regression((1, 1, 1))
     exact, found = cubature.units(cubature.collapse(posterior), 1e-9), cubature.layered(posterior, 1e-5)
     assert abs(exact.log_evidence.value - found.log_evidence.value) <= found.log_evidence.error + 1e-9
@@ -430,7 +433,7 @@ def test_no_mode_is_lost():
 
 
 def test_randomised_evidence_is_unbiased_and_its_error_honest():
-    """Forty independent runs on a linear network of known evidence: z-scores have mean 0 and square 1 within chance (1e-6)."""
+    """Eq. (importance-evidence), forty independent runs: z-scores have mean 0 and square 1.4 within chance."""
     target = cubature.collapse(regression((1, 1, 1)))
     exact = cubature.units(target, 1e-9).log_evidence.value
     runs = [cubature.sobol(target, 256, 8, np.random.default_rng(seed), 1.0) for seed in range(40)]
@@ -439,6 +442,7 @@ def test_randomised_evidence_is_unbiased_and_its_error_honest():
 
 
 def test_randomised_answers_are_those_of_the_grid_within_their_standard_errors(one_unit):
+    """Eq. (jackknife)."""
     posterior, exact = one_unit
     found = cubature.sobol(cubature.collapse(posterior), 2**10, 16, np.random.default_rng(10), 1e-2)
     for name in ("outputs", "targets"):

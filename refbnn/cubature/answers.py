@@ -59,19 +59,19 @@ class Answers(ABC):
         return self._moments("outputs", lambda at: _raw(*at.outputs(X_new)), within)
 
     def targets(self, X_new: NewInputs, within: float) -> Integral:
-        """Mean (m k) and covariance (m k k) of new targets, noise included: value and error are Moments. Eq. (total-variance)."""
+        """Mean (m k) and covariance (m k k) of new targets: value and error are Moments. Eq. (total-variance)."""
         X_new = self._inputs(X_new)
         return self._moments("targets", lambda at: _raw(*at.targets(X_new)), within)
 
     def density(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
-        """p(y_new|x_new, y), all outputs of a datum at once: (m). A probability for discrete targets. Eq (predictive-mixture)."""
+        """p(y_new|x_new, y), all outputs of a datum at once: (m). A probability for discrete targets. Eq. (predictive-mixture)."""
         X_new = self._inputs(X_new)
         p = lambda at: (np.exp(at.log_density(X_new, y_new)),)
         value, error = self._settle("density", lambda mean: mean(p), within)
         return Integral(value[0], error[0])
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
-        """P(target <= y_new|x_new, y), output by output: (m k). Eq (predictive-mixture). Gaussian noise only."""
+        """P(target <= y_new|x_new, y), output by output: (m k). Eq. (predictive-mixture). Gaussian noise only."""
         X_new = self._inputs(X_new)
         cdf = lambda at: at.distribution(X_new, y_new)[:1]
         value, error = self._settle("distribution", lambda mean: mean(cdf), within)

@@ -1,7 +1,7 @@
 """The output layer of a network with Gaussian noise, integrated out: a posterior over the hidden weights alone.
 
 f = ΦW with Φ = [φ(z), 1] (n K), φ(z) the last hidden layer, is linear in the output weights W (K k). Under a Gaussian prior and
-Gaussian noise they integrate out in closed form, Eq (collapsed-likelihood), and what is left is a target for any sampler or
+Gaussian noise they integrate out in closed form, Eq. (collapsed-likelihood), and what is left is a target for any sampler or
 quadrature: num_params, prior, log_likelihood, log_prob, value_and_gradient, batched over draws. `given` has the law of the
 output layer, so that full draws and predictions follow.
 """
@@ -57,7 +57,7 @@ class Collapsed:
         return Features.of(self.net)
 
     def log_likelihood(self, theta: Parameters) -> Values:
-        """log p(y|u), Eq (collapsed-likelihood): (*s)."""
+        """log p(y|u), Eq. (collapsed-likelihood): (*s)."""
         return self._marginal(self.given(theta))
 
     def log_prob(self, theta: Parameters) -> Values:
@@ -65,7 +65,7 @@ class Collapsed:
         return self.log_likelihood(theta) + self.prior.log_prob(theta)
 
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
-        """log p(y, u) (*s) and its gradient (*s p): Eq (collapsed-gradient), then once through the hidden layers."""
+        """log p(y, u) (*s) and its gradient (*s p): Eq. (collapsed-gradient), then once through the hidden layers."""
         at = self.given(theta)
         M, weight = at.mean, -2 * self.noise.slope(at.misfit, self.num_targets)[..., None, None]
         fit = weight * (self.y - at.Phi @ M) @ np.swapaxes(M, -1, -2)
@@ -73,7 +73,7 @@ class Collapsed:
         return self._marginal(at) + self.prior.log_prob(theta), gradient + self.prior.gradient(theta)
 
     def given(self, theta: Parameters) -> OutputLayer:
-        """The law of the output layer once the hidden weights (*s p) are known, Eq (output-layer-posterior)."""
+        """The law of the output layer once the hidden weights (*s p) are known, Eq. (output-layer-posterior)."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         return OutputLayer.at(self.features, self.output, self.noise, theta, self.X, self.y)
 

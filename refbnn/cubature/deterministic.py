@@ -3,7 +3,7 @@
 A rule has `num_nodes`, `round_off` (of a log weight), `blocks()`, pairs of something and an array of log weights, and
 `chosen(something, mask)`, the points of a block that a mask of that shape is true for. The value is that of the finest rule; the
 error estimate its largest distance to a rule with fewer points and to one with a smaller domain, plus round-off,
-Eq (refinement-error).
+Eq. (refinement-error).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The output weights that fit vary with the hidden ones, and sharply so: a fixed b
 noise is expanded about the best constant output; under it the output layer given the hidden weights is N(M, S), smooth in them.
 In w = M + S^½ z,
 
-    p(y) = Σ over hidden weights of p̃(t, u) E_{z ~ N(0, I)}[p(y|f) / p̃(t|f)],   Eq (stand-in),
+    p(y) = Σ over hidden weights of p̃(t, u) E_{z ~ N(0, I)}[p(y|f) / p̃(t|f)],   Eq. (stand-in),
 
 where p̃(t|f) is the stand-in's likelihood of its targets t. The identity holds for every stand-in; a good one needs fewer points.
 """
@@ -74,7 +74,7 @@ class LayeredGrid:
 
 
 def layered(posterior: Posterior, within: float, largest: int = LARGEST) -> Deterministic:
-    """A network with one hidden layer and at most three output weights, any likelihood, Eq (stand-in).
+    """A network with one hidden layer and at most three output weights, any likelihood, Eq. (stand-in).
 
     `within` is the absolute error of the log evidence. Raises ValueError as `collapse` and `unit_grid` for other networks and
     priors, NotConverged where `within` is not reached with `largest` nodes.
@@ -90,7 +90,7 @@ def layered(posterior: Posterior, within: float, largest: int = LARGEST) -> Dete
 
 
 def _inner(shape: tuple[int, int], points: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """z (j k K) on a ball and the log weights of the trapezoidal rule for N(0, I), Eq (trapezoid-rule)."""
+    """z (j k K) on a ball and the log weights of the trapezoidal rule for N(0, I), Eq. (trapezoid-rule)."""
     half, dim = math.ceil(INNER_SHARE * points / 2), math.prod(shape)
     step = INNER_REACH * reach / half
     axes = [step * np.arange(-half, half + 1)] * dim

@@ -86,7 +86,7 @@ class KnownNoise:
         return self.variance
 
     def log_marginal(self, Q: Values, count: int) -> Values:
-        """count·log_peak − Q/2σ², Eq (collapsed-likelihood)."""
+        """count·log_peak − Q/2σ², Eq. (collapsed-likelihood)."""
         return count * self.log_peak - 0.5 * Q / self.variance
 
     def slope(self, Q: Values, count: int) -> Values:
@@ -103,7 +103,7 @@ class InverseGammaNoise:
     """σ² ~ InverseGamma(shape a, scale b), density bᵃ/Γ(a) σ^(−2a−2) e^(−b/σ²); y|f, σ² ~ N(f, σ²).
 
     Conjugate when the prior of the output weights scales with the noise, w|σ² ~ N(m, σ²Λ⁻¹): then y is a multivariate
-    Student t, Eq (collapsed-student). Raises ValueError unless both are positive.
+    Student t, Eq. (collapsed-student). Raises ValueError unless both are positive.
     """
 
     shape: float

@@ -79,7 +79,7 @@ class OutputPrior:
 
 @dataclass(frozen=True, eq=False)
 class OutputLayer:
-    """w_k | u, y ~ N(M_k, σ² S_k), S_k = (Λ_k + ΦᵀΦ)⁻¹, Eq (output-layer-posterior); σ² by `law`. Leading axes are those of u.
+    """w_k | u, y ~ N(M_k, σ² S_k), S_k = (Λ_k + ΦᵀΦ)⁻¹, Eq. (output-layer-posterior); σ² by `law`. Leading axes are those of u.
 
     `mean` M (*s K k), `covariance` S (*s k K K) or (*s 1 K K), `misfit` Q (*s), `log_det` Σ_k log|Λ_k + ΦᵀΦ| − log|Λ_k| (*s).
     """

@@ -56,7 +56,7 @@ class ProductGrid:
         return self.target.prior.from_normals(z[mask])
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """z (c p) and log weights (c), Eq (trapezoid-rule)."""
+        """z (c p) and log weights (c), Eq. (trapezoid-rule)."""
         size = max(1, BLOCK // self.target.width)
         cell = np.log(self.step).sum() - 0.5 * self.num_params * math.log(2 * math.pi)
         for start in range(0, self.num_nodes, size):
@@ -66,7 +66,7 @@ class ProductGrid:
 
 
 def product(posterior: Posterior, within: float, largest: int = LARGEST) -> Deterministic:
-    """The posterior of at most four parameters by trapezoidal product rules, Eq (trapezoid-rule); `net` may be Linearised.
+    """The posterior of at most four parameters by trapezoidal product rules, Eq. (trapezoid-rule); `net` may be Linearised.
 
     Convergence is geometric for activations that are analytic. Raises ValueError for more parameters or a prior that is not
     Gaussian, NotConverged where `within`, the absolute error of the log evidence, is not reached with `largest` nodes.

@@ -51,7 +51,7 @@ class Replicates(Answers):
     symmetries: Sequence[Callable] = ()
 
     def _settle(self, name: str, estimate: Estimate, within: float) -> tuple[Arrays, Arrays]:
-        """Over all scramblings, then with each of them left out: ratios of sums, Eq (jackknife)."""
+        """Over all scramblings, then with each of them left out: ratios of sums, Eq. (jackknife)."""
         value, errors = self._estimate(estimate)
         refuse_beyond(within, name, errors, self.record)
         return value, errors
@@ -92,7 +92,7 @@ def _jackknife(left_out: np.ndarray) -> np.ndarray:
 
 
 def sobol(target: object, num_points: int, num_replicates: int, rng: np.random.Generator, within: float) -> Replicates:
-    """`num_replicates` scramblings of 2ᵐ = `num_points` points of the prior, Eq (importance-evidence).
+    """`num_replicates` scramblings of 2ᵐ = `num_points` points of the prior, Eq. (importance-evidence).
 
     `target` is a Collapsed, or AllWeights of a posterior with a Gaussian prior. `within` is the standard error of the log
     evidence that is asked for. Raises NotConverged, with the record, where the standard error is larger or the weights are worth

@@ -1,8 +1,8 @@
 """One hidden layer, its output layer integrated out: every unit runs over one and the same grid of weights.
 
 On such a grid log p(y|u) needs nothing but inner products between the features of two units at two points of the grid, and all
-of them are one matrix product. A unit that is fixed adds to the covariance of the targets, Eq (unit-whitening), so that any
-number of units is a loop around pairs. Two symmetries cut the work, Eq (folded-sum): the sign of a unit (half of the grid) and
+of them are one matrix product. A unit that is fixed adds to the covariance of the targets, Eq. (unit-whitening), so that any
+number of units is a loop around pairs. Two symmetries cut the work, Eq. (folded-sum): the sign of a unit (half of the grid) and
 the exchange of units (pairs in one order only).
 """
 
@@ -55,7 +55,7 @@ class Channel:
         return len(self.targets)
 
     def given(self, direction: np.ndarray, precision: float, points: slice) -> Channel:
-        """N(0, 1/precision)·direction is added to the noise: I + ddᵀ/precision is whitened. Eq (unit-whitening)."""
+        """N(0, 1/precision)·direction is added to the noise: I + ddᵀ/precision is whitened. Eq. (unit-whitening)."""
         square = direction @ direction
         log_det = np.log1p(square / precision)
         shrink = -np.expm1(-0.5 * log_det) / square if square > 0 else 0.0
@@ -99,7 +99,7 @@ class UnitGrid:
         return self.target.features.inner.layout.flatten([(W, b)])
 
     def blocks(self) -> Iterator[Block]:
-        """Every combination of points, in blocks, with its folded log weight, Eq (folded-sum)."""
+        """Every combination of points, in blocks, with its folded log weight, Eq. (folded-sum)."""
         return self._blocks(self.channels, self.log_weights, self.num_units)
 
     def _blocks(self, channels: tuple[Channel, ...], weights: np.ndarray, num_free: int) -> Iterator[Block]:
@@ -150,7 +150,7 @@ def _log_norms(channels: tuple[Channel, ...]) -> np.ndarray:
 
 
 def _pair(channel: Channel, I: slice, J: slice) -> tuple[np.ndarray, np.ndarray]:
-    """What two units explain of the targets, and log(1 − C²) of their scaled inner products C, Eq (pair-of-units): (i j)."""
+    """What two units explain of the targets, and log(1 − C²) of their scaled inner products C, Eq. (pair-of-units): (i j)."""
     C = channel.scaled[I] @ channel.scaled[J].T
     free = 1 - C * C
     explained = 0.0
@@ -194,7 +194,7 @@ def folded_symmetries(target: Collapsed) -> list[symmetry.Symmetry]:
 def unit_grid(target: Collapsed, num_points: int, reach: float) -> UnitGrid:
     """An odd `num_points` for each weight of a unit, on the ball of `reach` standard deviations of its prior.
 
-    The grid is even in s, z = c sinh s the weight in standard deviations of its prior, Eq (sinh-rule). Where a unit does next
+    The grid is even in s, z = c sinh s the weight in standard deviations of its prior, Eq. (sinh-rule). Where a unit does next
     to nothing, λ + |φ|² is small and its zeros, where log p(y|u) is singular, come near the real axis; that is at z = 0 only,
     and there the points stand close. Raises ValueError unless there is one hidden layer, units are alike and independent under
     the prior, and output weights are independent with mean zero and one precision an output.
