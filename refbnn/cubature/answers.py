@@ -64,7 +64,7 @@ class Answers(ABC):
         return self._moments("targets", lambda at: _raw(*at.targets(X_new)), within)
 
     def density(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
-        """p(y_new|x_new, y), all outputs of a datum at once: (m). A probability for discrete targets. Eq. (predictive-mixture)."""
+        """p(y_new|x_new, y), all outputs of a datum at once, or a probability: (m). Eq. (predictive-mixture)."""
         X_new = self._inputs(X_new)
         p = lambda at: (np.exp(at.log_density(X_new, y_new)),)
         value, error = self._settle("density", lambda mean: mean(p), within)
