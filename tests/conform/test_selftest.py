@@ -25,7 +25,7 @@ def test_every_verdict_that_step_one_gives_is_shown():
 
 
 @pytest.mark.parametrize("attribute, broken", [
-    ("compare", lambda *args: type("Sleepy", (), {"verdict": Verdict.PASS})()), ("explain", lambda *args: [])])
+    ("compare", lambda *args: type("Sleepy", (), {"verdict": Verdict.PASS, "message": ""})()), ("explain", lambda *args: [])])
 def test_a_kit_that_notices_nothing_is_noticed(monkeypatch, attribute, broken):
     monkeypatch.setattr(selftest, attribute, broken)
     monkeypatch.setattr(selftest, "running", lambda case: iter(()))
