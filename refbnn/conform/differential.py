@@ -229,13 +229,13 @@ class _Lazy(Mapping):
         return sum(1 for _ in self)
 
     def _computed(self, quantity: Quantity) -> Reference | None:
-        """None where the quantity does not exist: an indefinite H + P₀, another likelihood."""
+        """None where there is no value: an indefinite H + P₀, another likelihood, an integral that no grid holds."""
         if not quantity.exists_for(self.problem.likelihood):
             return None
         function = getattr(reference, quantity.function_name)
         try:
             value, *moved = (np.asarray(function(state), float) for state in self._states)
-        except linalg.NotPositiveDefinite:
+        except (linalg.NotPositiveDefinite, reference._TooManyNodes):
             return None
         size = float(np.linalg.norm(value)) or 1.0
         largest = max(float(np.linalg.norm(other - value)) for other in moved)

@@ -80,6 +80,11 @@ def test_condition_numbers_are_at_least_one_and_grow_with_cancellation(problem):
     assert len(values) == len(set(values))
 
 
+def test_an_integral_that_no_grid_holds_has_no_reference():
+    values = LocalCase(random_problem(1, "categorical", [2, 3, 5], "tanh", 7, True)).values
+    assert "predictive.probit.multiclass" in values and "predictive.exact" not in values
+
+
 def test_perturbations_are_seeded_small_and_leave_labels_alone():
     counts = random_problem(3, "poisson")
     first, again = ([p.theta for p in perturbed(counts, seed)] for seed in (0, 0))

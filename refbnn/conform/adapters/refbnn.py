@@ -545,9 +545,16 @@ def predictive_exact(s):
     return _EXPECTATIONS[s.problem.likelihood](s.functions(s.ggn))
 
 
+class _TooManyNodes(ValueError):
+    """Four classes or more, or very wide logits: no grid for them."""
+
+
 def _rule(f, dim):
     """A trapezoidal rule with as many nodes as wide logits need."""
-    return quadrature.trapezoid(dim, 2 * int(20 * np.sqrt(max(1.0, f.variance.max()))) + 61)
+    count = 2 * int(20 * np.sqrt(max(1.0, f.variance.max()))) + 61
+    if float(count) ** dim > 2e6:
+        raise _TooManyNodes(f"{count} nodes in {dim} dimensions")
+    return quadrature.trapezoid(dim, count)
 
 
 _EXPECTATIONS = {
