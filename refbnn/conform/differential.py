@@ -229,8 +229,9 @@ class _Lazy(Mapping):
         return sum(1 for _ in self)
 
     def _computed(self, quantity: Quantity) -> Reference | None:
-        """None where there is no value: an indefinite H + P₀, another likelihood, an integral that no grid holds."""
-        if not quantity.exists_for(self.problem.likelihood):
+        """None where there is no value: H + P₀ indefinite, another likelihood, nothing chosen, an integral that no grid holds."""
+        nothing_chosen = ".subset" in quantity.name and not len(self.problem.subset)
+        if nothing_chosen or not quantity.exists_for(self.problem.likelihood):
             return None
         function = getattr(reference, quantity.function_name)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -83,6 +85,13 @@ def test_condition_numbers_are_at_least_one_and_grow_with_cancellation(problem):
 def test_an_integral_that_no_grid_holds_has_no_reference():
     values = LocalCase(random_problem(1, "categorical", [2, 3, 5], "tanh", 7, True)).values
     assert "predictive.probit.multiclass" in values and "predictive.exact" not in values
+
+
+def test_where_no_parameter_is_chosen_there_is_no_subset():
+    problem = replace(random_problem(1), vector=-np.abs(random_problem(1).vector))
+    values = LocalCase(problem).values
+    assert "laplace.covariance" in values
+    assert not {"ggn.subset", "laplace.subset.covariance", "laplace.subset.log_evidence"} & set(values)
 
 
 def test_perturbations_are_seeded_small_and_leave_labels_alone():
