@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import refbnn
-from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior, activations, blocks, cubature, duals, evidence, expansion, gp
-from refbnn import hyper, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, quadrature, samplers, third, vi
+from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior, activations, audit, blocks, cubature, duals, evidence, expansion
+from refbnn import gp, hyper, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, quadrature, samplers, third
+from refbnn import vi
 from refbnn.precision import Dense, Diagonal
 from refbnn.subnetwork import Subnetwork, layer
 from tests import oracles
@@ -79,6 +80,7 @@ ELSEWHERE = {
         "output_layer.OutputLayer", "weights.AllWeights", "weights.Known")},
     **{f"vi.{name}": "test_priors_over_its_layers_are_those_over_the_layers_of_the_network" for name in (
         "diagnosis.rescaling", "diagnosis.units", "families.independent.kronecker", "families.independent.per_layer")},
+    **{f"audit.{name}": "test_its_draws_are_audited_by_the_laws_of_any_density" for name in ("audit", "scaling", "shifts")},
 }
 ABOUT_WEIGHTS = {"symmetry", "mixture"}  # permutations and signs of hidden units
 ABOUT_DRAWS = {"diagnostics"}  # `posterior` names arrays of draws there
@@ -349,6 +351,16 @@ def test_chains_on_it_keep_the_exact_posterior(kernel):
     z = exact.q.precision.scale_transposed_matvec(exact.q.precision.matvec(chains.draws[:, -1] - exact.q.mean))  # C⁻¹(θ − mean)
     mean_agrees(np.concatenate([z, z**2], axis=1), np.repeat([0.0, 1.0], 4), smallest_effect=0.4)
     assert np.abs(chains.draws[:, -1] - start).max() > 0.1
+
+
+def test_its_draws_are_audited_by_the_laws_of_any_density():
+    """Scaling of units and shifts of outputs are laws of weights, which a linearised network does not have."""
+    exact = Regression.made()
+    draws = exact.q.sample(np.random.default_rng(5), (4, 1000))
+    found = audit.audit(exact.post, draws)
+    assert found.passed and {law.name for law in found.laws} == set(audit.virial(exact.post, draws))
+    wide = exact.q.mean + 1.2 * (draws - exact.q.mean)
+    assert any(law.name.startswith("virial") for law in audit.audit(exact.post, wide).broken)
 
 
 # -- completeness -----------------------------------------------------------------------------------------------------------
