@@ -10,9 +10,10 @@ from numpy.polynomial import chebyshev
 from scipy.integrate import quad, quad_vec
 
 from refbnn import Linearised, Mlp, Posterior, activations, gp, hyper, kronecker, likelihoods, linearised, mlp, optimize, priors
-from refbnn.hyper import alternating, marginal
+from refbnn.hyper import alternating, marginal, maximum
 from refbnn.hyper import point as point_module
 from refbnn.hyper.likelihoods import NoiseVariance
+from refbnn.precision import Dense
 from refbnn.pullback import Pullback
 from refbnn.hyper.point import Evidence
 from refbnn.hyper.precisions import Precisions
@@ -314,6 +315,68 @@ def test_a_search_that_cannot_reach_its_tolerance_says_so():
     assert not best.converged and best.gradient_norm > 1e-300
 
 
+def temperature_without_a_prior():
+    """Labels, one precision and a temperature: the evidence grows with both, without end, Eq. (temperature-monotone)."""
+    X = np.random.default_rng(7).normal(size=(19, 2))
+    labels = (np.random.default_rng(8).random((19, 1)) < 0.5).astype(float)
+    return hyper.Family(Mlp((2, 1), ()), hyper.Temperature(likelihoods.Bernoulli()), hyper.one(3), X, labels)
+
+
+def one_relevant_input():
+    """A linear model with a precision for each weight, the last two of which the data switch off, Eq. (automatic-relevance)."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(29, 3))
+    y = X[:, :1] + 0.3 * rng.normal(size=(29, 1))
+    y -= X[:, 1:] @ np.linalg.lstsq(X, y, rcond=None)[0][1:]  # least squares gives them 0, less than a standard error
+    return hyper.Family(Mlp((3, 1), (), bias=False), hyper.Fixed(likelihoods.Normal(0.09)), hyper.per_parameter(3), X, y)
+
+
+RUNAWAYS = {"temperature": (temperature_without_a_prior, [0, 1]), "irrelevant inputs": (one_relevant_input, [1, 2])}
+
+
+@pytest.mark.parametrize("name, start", [("temperature", 0.0), ("temperature", 45.0), ("irrelevant inputs", 0.0),
+                                         ("irrelevant inputs", 25.0)])
+def test_an_optimum_at_infinity_is_not_called_a_maximum_and_the_newton_step_says_who_runs_off(name, start):
+    """The gradient vanishes there: only because the function is flat. From a start far out it vanishes at once."""
+    (make, runaways), eta = RUNAWAYS[name], np.zeros(2 if name == "temperature" else 3)
+    eta[runaways[-1]] = start
+    best = hyper.maximize(make(), hyper.ggn, eta, np.zeros(3))
+    assert best.gradient_norm < 1e-6 and not best.converged
+    assert np.abs(best.newton_step).max() > 0.9
+    if start == 0.0:
+        assert np.flatnonzero(np.abs(best.newton_step) > 0.1).tolist() == runaways
+        assert np.abs(np.abs(best.newton_step[runaways]) - 1).max() < 1e-3, "c/λ has one unit of log for a Newton step"
+
+
+def test_newtons_step_along_a_direction_without_curvature_is_a_whole_unit():
+    """There the second differences are round-off, of either sign, and would make any step of the gradient's round-off."""
+    axes, gradient = np.linalg.qr(np.random.default_rng(6).normal(size=(3, 3)))[0], [-0.04, 1e-16, -1e-16]
+    for round_off in (1e-13, -1e-13, 0.0):
+        curvature = axes @ np.diag([2.0, round_off, -round_off]) @ axes.T
+        found = maximum._newton_step(axes @ gradient, 0.5 * (curvature + curvature.T))
+        agree(found @ axes[:, 0], -0.02, terms=3, condition=100)
+        agree(np.linalg.norm(found), np.sqrt(2 + 0.02**2), terms=3, condition=100)
+
+
+def test_mackays_iteration_to_an_infinite_precision_says_which_it_is():
+    with pytest.raises(ValueError, match="hyper-parameter [12] moved most.* may be at infinity|finite precision"):
+        hyper.iterate(hyper.mackay, one_relevant_input(), hyper.ggn, np.zeros(3), np.zeros(3))
+    pinned = hyper.Family(Mlp((3, 1), (), bias=False), hyper.Fixed(likelihoods.Normal(0.09)), hyper.one(3),
+                          np.random.default_rng(4).normal(size=(29, 3)), np.zeros((29, 1)))
+    with pytest.raises(ValueError, match="finite precision"):
+        hyper.iterate(hyper.mackay, pinned, hyper.ggn, np.zeros(1), np.zeros(3))
+
+
+def test_the_second_derivative_at_a_maximum_is_that_of_the_gaussian_process():
+    made = linear_family()
+    best = hyper.maximize(made, hyper.ggn, np.zeros(3), np.zeros(8))
+    steps = 1e-4 * np.eye(3)
+    expected = [(closed_form(made, best.point.eta - h)[1] - closed_form(made, best.point.eta + h)[1]) / 2e-4 for h in steps]
+    assert np.abs(best.negative_second_derivative - expected).max() < 1e-5 * np.abs(expected).max()
+    newton = np.linalg.solve(expected, best.point.total_gradient)
+    assert np.abs(best.newton_step - newton).max() < 1e-4 * np.linalg.norm(newton) + 1e-12
+
+
 # -- the linear model's own evidence (H12, H13) -----------------------------------------------------------------------------
 
 
@@ -387,6 +450,16 @@ def test_in_the_linear_model_the_online_scheme_is_coordinate_ascent_to_the_maxim
     assert len(values) == 61 and (np.diff(values) > -1e-12 * abs(values[0])).all()
     assert run.theta_gradient_norm < 1e-4 and run.direct_gradient_norm < 1e-4
     assert np.abs(closed_form(made, run.points[-1].eta)[1]).max() < 1e-4
+
+
+def test_in_the_linear_model_one_step_of_the_online_scheme_in_theta_lands_on_the_mode():
+    """Gauss-Newton is exact there: with any other matrix than G + P₀ the step would end elsewhere."""
+    made, eta = linear_family(), np.array([0.3, -0.5, -1.0])
+    after = hyper.online(made, hyper.ggn, eta, np.ones(8), 1).points[1].theta
+    J = made.net.jacobian(np.zeros(8), made.X).reshape(22, 8)
+    A = J.T @ J * np.exp(1.0) + np.diag(np.exp(eta[:2])[made.precisions.groups])
+    agree(after, 0.2 + np.linalg.solve(A, J.T @ (made.y.ravel() - J @ np.full(8, 0.2)) * np.exp(1.0)), terms=22,
+          condition=np.linalg.cond(A))
 
 
 def test_in_a_network_the_online_scheme_rests_where_mackays_rule_does():
@@ -469,6 +542,35 @@ def test_a_coarser_or_shorter_rule_says_that_it_is_worse():
         hyper.marginalise(*arguments, spacing=2.0, half_width=6)
 
 
+SPACINGS = (0.5, 0.25, 0.125, 0.0625)
+
+
+def test_the_error_estimate_of_the_marginal_covers_what_lies_beyond_the_grid_at_every_spacing():
+    """A wide prior over log λ and targets of zero: at six standard deviations the tail still holds 0.8 per cent."""
+    X = np.random.default_rng(4).normal(size=(30, 3))
+    net, fixed = Mlp((3, 1), (), bias=False), hyper.Fixed(likelihoods.Normal(0.09))
+    made = hyper.Family(net, fixed, hyper.one(3), X, np.zeros((30, 1)))
+    spectrum = np.concatenate([np.linalg.svd(X, compute_uv=False)**2, np.zeros(27)])
+
+    def density(eta):
+        value = -0.5 * np.log(2 * np.pi * (spectrum * np.exp(-eta) + 0.09)).sum()
+        return np.exp(value - 0.005 * eta**2 + 0.5 * np.log(0.01 / (2 * np.pi)))
+
+    exact = np.log(quad(density, -80, 80, points=[-10, 0, 10], epsabs=0, epsrel=1e-10, limit=400)[0])
+    for spacing in SPACINGS:
+        rule = hyper.marginalise(made, hyper.ggn, priors.isotropic(1, 0.01), [0.0], np.zeros(3), spacing=spacing)
+        off = abs(rule.log_evidence - exact)
+        assert 5e-3 < off <= rule.error < 2 * off, spacing
+
+
+def test_the_mass_beyond_a_grid_is_that_of_geometric_tails_corners_included():
+    nodes, factors = np.array([(i, j) for i in range(-4, 5) for j in range(-4, 5)]), np.array([0.7, 0.4])
+    log_weights = np.abs(nodes) @ np.log(factors)
+    inside, whole = np.exp(log_weights).sum(), np.prod((1 + factors) / (1 - factors))
+    agree(marginal._beyond(log_weights - np.log(inside), nodes, 4), whole / inside - 1, terms=81, condition=100)
+    assert marginal._beyond(0.1 * nodes[:, 0], nodes, 4) == np.inf, "a tail that does not fall has no bound"
+
+
 def test_the_marginal_over_two_hyper_parameters_is_the_double_sum_within_its_error_estimate():
     made, hyper_prior = linear_family(noise=False), priors.per_parameter([0.5, 1.0], mean=[0.3, -0.2])
     found = hyper.marginalise(made, hyper.ggn, hyper_prior, np.zeros(2), np.zeros(8), spacing=1.0, half_width=4)
@@ -524,6 +626,11 @@ def tempered_point():
     (lambda: linear_family().at(np.zeros(2)), "eta"),
     (lambda: linear_family().at([0.0, np.nan, 0.0]), "eta"),
     (lambda: hyper.maximize(linear_family(), hyper.ggn, np.zeros(3), np.zeros(8), tolerance=0.0), "tolerance"),
+    (lambda: hyper.at(linear_family(), hyper.ggn, [800.0, 0.0, 0.0], np.zeros(8)), r"eta: .*between -300 and 300, got \[800"),
+    (lambda: hyper.at(linear_family(), hyper.ggn, [0.0, 0.0, -301.0], np.zeros(8)), r"eta: .*got \[-301.0\] at positions \[2\]"),
+    (lambda: linear_family().precisions.prior([0.0, 800.0]), "eta: "),
+    (lambda: NoiseVariance().likelihood([800.0]), "eta: "),
+    (lambda: hyper.Temperature(likelihoods.Bernoulli()).likelihood([-800.0]), "eta: "),
     (lambda: hyper.mackay(tempered_point()), "mackay"),
     (lambda: hyper.em(tempered_point()), "em"),
 ])
@@ -549,6 +656,12 @@ def row(test, *arguments):
 def prop(function):
     """A property in the place of a cached one."""
     return property(function)
+
+
+def step_with_twice_the_prior(posterior, theta):
+    """Goes up and comes to rest at the mode, as every positive-definite matrix would make it."""
+    matrix = posterior.loss.ggn(theta) + 2 * posterior.prior.negative_hessian(theta)
+    return theta + Dense(matrix).solve(posterior.value_and_gradient(theta)[1])
 
 
 TOTAL = {name: row(test_the_total_gradient_is_the_derivative_of_the_re_optimised_evidence, "categorical, per layer", name)
@@ -612,6 +725,21 @@ FAULTS = {
     "any step of θ accepted": (
         alternating, "_backtrack", lambda function, value, slope, size: size if function(size) else size,
         test_every_block_of_the_online_scheme_goes_up_its_own_function),
+    "P₀ twice in the step of θ": (
+        alternating, "_step_in_theta", step_with_twice_the_prior,
+        test_in_the_linear_model_one_step_of_the_online_scheme_in_theta_lands_on_the_mode),
+    "a small gradient taken for a maximum": (
+        maximum, "SETTLED", np.inf,
+        row(test_an_optimum_at_infinity_is_not_called_a_maximum_and_the_newton_step_says_who_runs_off, "temperature", 0.0)),
+    "a flat function taken for a maximum": (
+        maximum, "FLAT", np.finfo(float).tiny,
+        test_newtons_step_along_a_direction_without_curvature_is_a_whole_unit),
+    "the border for what is beyond it": (
+        marginal, "_beyond", lambda logs, nodes, count: np.exp(logs[(np.abs(nodes) == count).any(-1)]).sum(),
+        test_the_error_estimate_of_the_marginal_covers_what_lies_beyond_the_grid_at_every_spacing),
+    "the last layer counted as beyond": (
+        marginal, "_tail", lambda last, before: np.exp(np.logaddexp.reduce(last)),
+        test_the_mass_beyond_a_grid_is_that_of_geometric_tails_corners_included),
     "no steps in η": (
         alternating, "_step_in_eta", lambda point, size: (point, size),
         test_in_the_linear_model_the_online_scheme_is_coordinate_ascent_to_the_maximum),

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refbnn.hyper.arrays import Hyper
+from refbnn.hyper.arrays import Hyper, as_logarithms
 from refbnn.hyper.precisions import Precisions
 from refbnn.linearised import Linearised
 from refbnn.posterior import Posterior
-from refbnn.shapes import Inputs, Targets, Vector, as_array, as_own_array, expect_methods
+from refbnn.shapes import Inputs, Targets, Vector, as_own_array, expect_methods
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Family:
 
     def split(self, eta: Hyper) -> tuple[np.ndarray, np.ndarray]:
         """Those of the prior, and those of the likelihood."""
-        eta = as_array("eta", eta, "h", h=self.num_hyper)
+        eta = as_logarithms(eta, self.num_hyper)
         return eta[:self.precisions.num_hyper], eta[self.precisions.num_hyper:]
 
     def at(self, eta: Hyper) -> Posterior:

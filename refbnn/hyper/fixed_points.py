@@ -11,6 +11,7 @@ from refbnn.hyper.arrays import Hyper
 from refbnn.hyper.family import Family
 from refbnn.hyper.curvatures import Curvature
 from refbnn.hyper.point import Evidence, at
+from refbnn.optimize import NotAMode
 from refbnn.shapes import Vector, as_count, as_positive, expect_methods
 
 
@@ -61,17 +62,32 @@ def iterate(
     tolerance: float = 1e-9,
     max_iterations: int = 500,
 ) -> FixedPoint:
-    """`update` (mackay or em) and a new mode, in turn, until max |Δη| < tolerance. The result says whether it came to that."""
+    """`update` (mackay or em) and a new mode, in turn, until max |Δη| < tolerance. The result says whether it came to that.
+
+    Raises NotAMode where the new η has no mode that arithmetic can find, as when the optimum of a precision is at infinity.
+    """
     tolerance, point = as_positive("tolerance", tolerance), at(family, curvature, eta, start)
     log_evidences, change = [point.log_evidence], np.inf
     for _ in range(as_count("max_iterations", max_iterations)):
         following = update(point)
         change = float(np.abs(following - point.eta).max())
-        point = at(family, curvature, following, point.theta)
+        point = _moved(point, following)
         log_evidences.append(point.log_evidence)
         if change < tolerance:
             break
     return FixedPoint(point, log_evidences, change, change < tolerance)
+
+
+def _moved(point, following):
+    """The evidence at the next η; where there is none, the hyper-parameter that moved most is named."""
+    try:
+        return at(point.family, point.curvature, following, point.theta)
+    except ValueError as cause:
+        j = int(np.abs(following - point.eta).argmax())
+        raise NotAMode(
+            f"iterate: no mode at the next eta = {following.tolist()}; hyper-parameter {j} moved most, from {point.eta[j]:.4g} "
+            f"to {following[j]:.4g}: its optimum may be at infinity, then leave it out or give it a prior ({cause})"
+        ) from cause
 
 
 def _split(point, rule):

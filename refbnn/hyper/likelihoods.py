@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.hyper.arrays import Hyper, HyperMatrices, HyperOutputs, HyperValues
+from refbnn.hyper.arrays import Hyper, HyperMatrices, HyperOutputs, HyperValues, as_logarithms
 from refbnn.likelihoods import Normal
 from refbnn.likelihoods.tempered import Tempered
 from refbnn.shapes import Outputs, Targets, as_array, expect_methods
@@ -60,7 +60,7 @@ class NoiseVariance:
 
     def likelihood(self, eta: Hyper) -> Normal:
         """Normal(exp η)."""
-        return Normal(np.exp(as_array("eta", eta, "h", h=1)[0]))
+        return Normal(np.exp(as_logarithms(eta, 1)[0]))
 
     def log_prob_derivatives(self, eta: Hyper, f: Outputs, y: Targets) -> HyperValues:
         """∂ log p/∂log σ² = Σ_k e²/(2σ²) − ½, Eq. (evidence-gradient-noise): (1 n)."""
@@ -101,7 +101,7 @@ class Temperature:
 
     def likelihood(self, eta: Hyper) -> Tempered:
         """Tempered(member, exp η)."""
-        return Tempered(self.member, np.exp(as_array("eta", eta, "h", h=1)[0]))
+        return Tempered(self.member, np.exp(as_logarithms(eta, 1)[0]))
 
     def log_prob_derivatives(self, eta: Hyper, f: Outputs, y: Targets) -> HyperValues:
         """∂ log p/∂log T = −log p: (1 n)."""

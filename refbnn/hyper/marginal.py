@@ -14,12 +14,9 @@ from refbnn.hyper.maximum import ascend
 from refbnn.hyper.curvatures import Curvature
 from refbnn.hyper.point import Evidence, at
 from refbnn.gaussian import Gaussian
-from refbnn.linalg import symmetric_part
 from refbnn.mixture import Mixture
 from refbnn.precision import Dense
 from refbnn.shapes import Vector, as_count, as_positive
-
-DIFFERENCE = 1e-3  # of η, for the second derivative that only sets the scale of the grid
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,10 @@ class Marginal:
     """log ∫ exp E(η) p(η) dη, Eq. (hyper-marginal), and what the integral is a sum of: `points` with `weights` that sum to 1.
 
     `error` estimates the absolute error of `log_evidence` that comes from the rule: |rule − rule with every second node| plus the
-    share of the nodes on the border. It says nothing of the error of the Laplace evidence itself.
+    mass beyond the grid, Π_j (1 + t_j) − 1. t_j sums w r/(1 − r) over both faces of axis j, with w the share of the nodes on the
+    face and r the factor by which it is below that of the layer inside: more than what is missing where the tail falls at least
+    as fast as between these two layers, as log-concave ones do, at any spacing; infinite where it does not fall at the border.
+    It says nothing of the error of the Laplace evidence itself.
     """
 
     log_evidence: float
@@ -66,8 +66,9 @@ def marginalise(
         raise ValueError(f"spacing: expected half_width/spacing to be an even number, got {count:g}")
     top = ascend(lambda eta, theta: at(family, curvature, eta, theta), _log_prior(hyper_prior), eta, start, 1e-6)
     if not top.converged:
-        raise ValueError(f"eta: expected a start from which a maximum is found, ended with gradient norm {top.gradient_norm:.3g}")
-    scale = Gaussian(top.point.eta, Dense(_negative_second_derivative(top.point, hyper_prior))).scale()
+        raise ValueError(f"eta: expected a start from which a maximum is found, ended with gradient norm {top.gradient_norm:.3g} "
+                         f"and a Newton step of {top.newton_step.tolist()}")
+    scale = Gaussian(top.point.eta, Dense(top.negative_second_derivative)).scale()
     axis = range(-int(count), int(count) + 1)
     nodes = sorted(itertools.product(axis, repeat=family.num_hyper), key=lambda node: sum(i * i for i in node))
     points = _along_branches(top.point, nodes, lambda node: top.point.eta + spacing * scale @ np.array(node))
@@ -78,16 +79,6 @@ def marginalise(
 
 def _log_prior(hyper_prior: Gaussian) -> Callable:
     return lambda eta: (float(hyper_prior.log_prob(eta)), hyper_prior.gradient(eta))
-
-
-def _negative_second_derivative(point: Evidence, hyper_prior: Gaussian) -> np.ndarray:
-    """−∂²(E + log p(η))/∂η² by central differences of the total gradient: (h h)."""
-    def gradient(eta):
-        return at(point.family, point.curvature, eta, point.theta).total_gradient + hyper_prior.gradient(eta)
-
-    steps = DIFFERENCE * np.eye(len(point.eta))
-    rows = [gradient(point.eta - step) - gradient(point.eta + step) for step in steps]
-    return symmetric_part(np.array(rows) / (2 * DIFFERENCE))
 
 
 def _along_branches(centre: Evidence, nodes: list[tuple], eta_of: Callable) -> list[Evidence]:
@@ -102,7 +93,19 @@ def _along_branches(centre: Evidence, nodes: list[tuple], eta_of: Callable) -> l
 
 def _summed(points: list[Evidence], logs: np.ndarray, nodes: np.ndarray, count: int) -> Marginal:
     total, coarse = np.logaddexp.reduce(logs), (nodes % 2 == 0).all(-1)
-    weights = np.exp(logs - total)
     half = np.logaddexp.reduce(logs[coarse]) + nodes.shape[1] * np.log(2)
-    border = weights[(np.abs(nodes) == count).any(-1)].sum()
-    return Marginal(float(total), float(abs(total - half) + border), points, logs)
+    return Marginal(float(total), float(abs(total - half) + _beyond(logs - total, nodes, count)), points, logs)
+
+
+def _beyond(log_weights: np.ndarray, nodes: np.ndarray, count: int) -> float:
+    """The mass beyond the grid, in units of the mass inside, every face continued by the geometric series of its last layers."""
+    tails = [_tail(log_weights[steps == count], log_weights[steps == count - 1]) +
+             _tail(log_weights[steps == -count], log_weights[steps == 1 - count]) for steps in nodes.T]
+    return float(np.prod(1 + np.array(tails)) - 1)
+
+
+def _tail(last: np.ndarray, before: np.ndarray) -> float:
+    """w r + w r² + ... = w r/(1 − r), from the logarithms of what w, the last layer, and w/r, that before it, are sums of."""
+    log_mass = np.logaddexp.reduce(last)
+    log_factor = log_mass - np.logaddexp.reduce(before)
+    return np.exp(log_mass + log_factor) / -np.expm1(log_factor) if log_factor < 0 else np.inf

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn import priors
-from refbnn.hyper.arrays import Hyper, HyperGradients
+from refbnn.hyper.arrays import Hyper, HyperGradients, as_logarithms
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import Vector, as_array, as_count, as_own_array
 
@@ -67,12 +67,15 @@ class Precisions:
     def mackay(self, eta: Hyper, theta: Vector, variances: Vector) -> Hyper:
         """The next log λ_g = log γ_g/‖θ_g − μ_g‖², γ_g = p_g − λ_g tr S_gg (MacKay 1992): (h).
 
-        Raises ValueError where γ_g is not positive, as it can be with an indefinite Hessian.
+        Raises ValueError where γ_g is not positive, as it can be with an indefinite Hessian, and where θ_g = μ_g, λ_g infinite.
         """
         effective = self.sizes - self.traces(eta, variances)
         if not (effective > 0).all():
             raise ValueError(f"mackay: expected positive numbers γ of well-determined parameters, got {effective.tolist()}")
-        return np.log(effective / self.sums((theta - self.mean) ** 2))
+        squares = self.sums((theta - self.mean) ** 2)
+        if not (squares > 0).all():
+            raise ValueError(f"mackay: expected ‖θ_g − μ_g‖² > 0 for a finite precision, got {squares.tolist()}")
+        return np.log(effective / squares)
 
     def em(self, eta: Hyper, theta: Vector, variances: Vector) -> Hyper:
         """The next log λ_g = log p_g/(‖θ_g − μ_g‖² + tr S_gg), the maximum of E_q[log p(θ)]: (h)."""
@@ -84,7 +87,7 @@ class Precisions:
         return np.bincount(self.groups, weights=values, minlength=self.num_hyper)
 
     def _hyper(self, eta):
-        return as_array("eta", eta, "h", h=self.num_hyper)
+        return as_logarithms(eta, self.num_hyper)
 
 
 def one(num_params: int, mean: float | Vector = 0.0) -> Precisions:
