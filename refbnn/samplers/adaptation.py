@@ -14,7 +14,7 @@ import numpy as np
 
 from refbnn.precision import Dense, Diagonal
 from refbnn.samplers.leapfrog import Point, energy, leapfrog
-from refbnn.samplers.streams import Streams
+from refbnn.samplers.streams import Streams, as_chains
 from refbnn.shapes import Draws, Parameters, as_array, as_count, expect_methods
 
 SHRINKAGE, OFFSET, DECAY = 0.05, 10.0, 0.75  # γ, t₀ and κ of Hoffman and Gelman
@@ -78,10 +78,14 @@ def adapt(
     Raises ValueError for bad arguments.
     """
     expect_methods("kernel", kernel, "init", "step", "adapted", "step_size", "metric")
-    start, num_updates = as_array("start", start, "c p", p=target.num_params), as_count("num_updates", num_updates)
+    start, num_updates = as_chains(start, target.num_params), as_count("num_updates", num_updates)
+    first, ends = windows(num_updates)
+    if (ends[0] - first) * len(start) < 2:
+        raise ValueError(f"num_updates: expected enough for a window of 2 draws, got {num_updates} of {len(start)} chains")
+    if not 0 < as_array("acceptance", acceptance, "") < 1:
+        raise ValueError(f"acceptance: expected a number between 0 and 1, got {acceptance}")
     state, streams = kernel.init(target, start), Streams.spawn(seed, len(start), stage=(0,))
     kernel, averaging = _restarted(kernel, target, state, streams, acceptance)
-    first, ends = windows(num_updates)
     window, step_sizes = [], []
     for update in range(1, num_updates + 1):
         step_sizes.append(kernel.step_size)

@@ -8,7 +8,6 @@ another number of threads may be rounded differently.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from os import PathLike
 
 import numpy as np
 
-from refbnn.samplers.checkpoint import Folder
-from refbnn.samplers.streams import Streams
-from refbnn.shapes import Parameters, as_array, as_count, expect_methods
+from refbnn.samplers.checkpoint import Folder, described, digest
+from refbnn.samplers.streams import Streams, as_chains, as_seed
+from refbnn.shapes import Parameters, as_count, expect_methods
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,18 @@ def run(
     and for a folder that belongs to another run.
     """
     expect_methods("kernel", kernel, "init", "step")
-    start = as_array("start", start, "c p", p=target.num_params)
+    executor = _Here() if executor is None else executor
+    expect_methods("executor", executor, "submit")
+    start, seed = as_chains(start, target.num_params), as_seed(seed)
     num_draws, round_length, width = (as_count(name, value) for name, value in (
         ("num_draws", num_draws), ("round_length", round_length), ("width", width)))
     shards = [_shard(kernel, target, start[first:first + width], seed, first) for first in range(0, len(start), width)]
-    settings = {"seed": seed, "num_draws": num_draws, "round_length": round_length, "width": width, "start": _digest([start])}
-    folder = None if checkpoint is None else Folder(checkpoint, {**settings, "kernel or target": _first_update(shards[0])})
+    settings = {"seed": seed, "num_draws": num_draws, "round_length": round_length, "width": width, "start": digest([start])}
+    folder = None if checkpoint is None else Folder(checkpoint, {**settings, **_identity(shards[0])})
     lengths = [min(round_length, num_draws - done) for done in range(0, num_draws, round_length)]
     drawn, interrupted = [], False
     try:
-        for each in _rounds(shards, lengths, executor or _Here(), folder):
+        for each in _rounds(shards, lengths, executor, folder):
             drawn.append({name: np.concatenate([part[name] for part in each]) for name in each[0]})
             _show(drawn, len(lengths))
     except KeyboardInterrupt:
@@ -124,17 +125,13 @@ def _rounds(shards: list[Shard], lengths: list[int], executor, folder: Folder | 
         yield drawn
 
 
-def _first_update(shard: Shard) -> str:
-    """A digest of where one update leads: whatever kernel, target or build differs, this does."""
-    after, drawn = shard.advanced(1)
-    return _digest(drawn.values())
+def _identity(shard: Shard) -> dict[str, str]:
+    """The kernel's description and where one update leads, which shows another target or another build of NumPy.
 
-
-def _digest(arrays) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    The update alone would not do: two kernels may take the same first step and differ later, in a depth not yet reached.
+    """
+    _, drawn = shard.advanced(1)
+    return {**described("kernel", shard.kernel), "target, or build of NumPy (the first update)": digest(drawn.values())}
 
 
 def _show(drawn: list[dict[str, np.ndarray]], num_rounds: int) -> None:

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
 
 SETTINGS = "settings.json"
+
+
+def digest(arrays: Iterable) -> str:
+    """Of the bytes of arrays, their shapes included."""
+    found = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        found.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def described(name: str, value: object) -> dict[str, str]:
+    """What a dataclass is, name by name: its class and every field; other objects by class and the arrays that they hold."""
+    if is_dataclass(value):
+        inside = {f"{name}.{field.name}": getattr(value, field.name) for field in fields(value)}
+        return {name: _class(value), **_all_described(inside)}
+    if type(value) in (tuple, list):
+        return {name: f"{len(value)} entries", **_all_described({f"{name}[{i}]": each for i, each in enumerate(value)})}
+    if np.isscalar(value) or value is None:
+        return {name: repr(value)}
+    held = {"": value, **getattr(value, "__dict__", {})}
+    arrays = [held[key] for key in sorted(held) if hasattr(held[key], "__array__")]
+    return {name: f"{getattr(value, '__qualname__', _class(value))} {digest(arrays)}"}
+
+
+def _all_described(values: dict) -> dict[str, str]:
+    return {key: text for name, value in values.items() for key, text in described(name, value).items()}
+
+
+def _class(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 class Folder:
@@ -25,11 +58,12 @@ class Folder:
         for left_over in self._path.glob("*.partial"):
             left_over.unlink()
         known = self._path / SETTINGS
+        settings = json.loads(json.dumps(settings))  # as it is read: a tuple is a list
         if not known.exists():
             self._write(SETTINGS, json.dumps(settings).encode())
         there = json.loads(known.read_text(encoding="utf-8"))
         if there != settings:
-            changed = ", ".join(name for name in settings if there.get(name) != settings[name])
+            changed = ", ".join(name for name in {**settings, **there} if there.get(name) != settings.get(name))
             raise ValueError(f"checkpoint: expected a new folder or one of the same run, got one in which {changed} differed")
 
     def load(self, name: str) -> dict[str, np.ndarray] | None:

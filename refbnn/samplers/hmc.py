@@ -58,8 +58,8 @@ class Hmc:
             raise ValueError(f"jitter: expected a number in [0, 1), got {self.jitter}")
 
     def init(self, target: object, theta: Parameters) -> State:
-        """Chains that start at θ (c p). Raises ValueError where the density vanishes or has no gradient."""
-        return State(*start(target, theta))
+        """Chains that start at θ (c p). Raises ValueError where the density vanishes or has no gradient, for another size."""
+        return State(*start(target, theta, self.metric))
 
     def step(self, target: object, state: State, streams: Streams) -> tuple[State, Info]:
         """One update of every chain."""

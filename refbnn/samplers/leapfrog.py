@@ -50,9 +50,14 @@ class Point:
         return ~((size < FAR) & np.isfinite(self.log_prob))
 
 
-def start(target: object, theta: Parameters) -> tuple[Parameters, Values, Parameters]:
-    """θ (c p), log p(θ) and its gradient where chains start. Raises ValueError where the density vanishes or has no gradient."""
+def start(target: object, theta: Parameters, metric: object) -> tuple[Parameters, Values, Parameters]:
+    """θ (c p), log p(θ) and its gradient where chains start.
+
+    Raises ValueError where the density vanishes or has no gradient, and for a metric of another size than the target's.
+    """
     expect_methods("target", target, "num_params", "value_and_gradient")
+    if metric.num_params != target.num_params:
+        raise ValueError(f"metric: expected {target.num_params} parameters as the target has, got {metric.num_params}")
     theta = as_array("theta", theta, "c p", p=target.num_params)
     log_prob, gradient = target.value_and_gradient(theta)
     bad = ~(np.isfinite(log_prob) & np.isfinite(gradient).all(-1))

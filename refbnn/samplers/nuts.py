@@ -46,8 +46,8 @@ class Nuts:
         object.__setattr__(self, "max_depth", as_count("max_depth", self.max_depth))
 
     def init(self, target: object, theta: Parameters) -> State:
-        """Chains that start at θ (c p). Raises ValueError where the density vanishes or has no gradient."""
-        return State(*start(target, theta))
+        """Chains that start at θ (c p). Raises ValueError where the density vanishes or has no gradient, for another size."""
+        return State(*start(target, theta, self.metric))
 
     def step(self, target: object, state: State, streams: Streams) -> tuple[State, Info]:
         """One update of every chain."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.shapes import Values, as_count
+from refbnn.shapes import Parameters, Values, as_array, as_count
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Streams:
     @classmethod
     def spawn(cls, seed: int | Sequence[int], num_chains: int, first: int = 0, stage: tuple[int, ...] = ()) -> Streams:
         """Streams first, ..., first + num_chains − 1 of those that SeedSequence(seed) spawns; with `stage` a child of each."""
-        keys = range(first, first + as_count("num_chains", num_chains))
+        seed, keys = as_seed(seed), range(first, first + as_count("num_chains", num_chains))
         return cls(tuple(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key, *stage))) for key in keys))
 
     @property
@@ -66,3 +66,18 @@ class Streams:
             bits.state = state
             made.append(np.random.Generator(bits))
         return cls(tuple(made))
+
+
+def as_seed(seed: object) -> int | list[int]:
+    """An integer >= 0 or a list of such; raises ValueError for anything else."""
+    if hasattr(seed, "__len__"):
+        return [as_count("seed", part, 0) for part in seed]
+    return as_count("seed", seed, 0)
+
+
+def as_chains(start: object, num_params: int) -> Parameters:
+    """Where chains start, (c p), at least one; raises ValueError otherwise."""
+    start = as_array("start", start, "c p", p=num_params)
+    if not len(start):
+        raise ValueError(f"start: expected at least one chain, got shape {start.shape}")
+    return start

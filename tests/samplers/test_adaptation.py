@@ -85,6 +85,25 @@ def test_kernels_without_a_step_size_are_refused():
         adapt(WithMoves(Nuts(0.1, Diagonal(np.ones(3))), lambda theta, streams: theta), TARGET, np.zeros((3, 3)), 10, 1)
 
 
+@pytest.mark.parametrize("chains, num_updates, changes, message", [
+    (1, 1, {}, "num_updates: expected enough for a window of 2 draws, got 1 of 1 chains"),
+    (1, 2, {}, "num_updates: expected enough for a window of 2 draws"), (0, 10, {}, "start: expected at least one chain"),
+    (3, 10, {"acceptance": 2.0}, "acceptance: expected a number between 0 and 1, got 2.0"),
+    (3, 10, {"acceptance": 0.0}, "acceptance: expected a number between 0 and 1"),
+    (3, 10, {"seed": -1}, "seed: expected an integer >= 0"),
+    (3, 10, {"kernel": Nuts(0.1, Diagonal(np.ones(2)))}, "metric: expected 3 parameters as the target has, got 2")])
+def test_warm_ups_that_cannot_be_are_refused(chains, num_updates, changes, message):
+    arguments = {"kernel": Nuts(0.1, Diagonal(np.ones(3))), "seed": 1, **changes}
+    with pytest.raises(ValueError, match=message):
+        adapt(target=TARGET, start=np.zeros((chains, 3)), num_updates=num_updates, **arguments)
+
+
+@pytest.mark.parametrize("chains, num_updates", [(1, 3), (2, 1)])
+def test_the_shortest_warm_ups_give_a_metric(chains, num_updates):
+    found = adapt(Nuts(0.1, Diagonal(np.ones(3))), TARGET, np.ones((chains, 3)), num_updates, 1)
+    assert (found.kernel.metric.diagonal() > 0).all()
+
+
 def test_adaptation_that_is_never_frozen_is_caught():
     """A step size that follows the state of its own chain: long steps where it is flat, so that chains linger elsewhere.
 

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from refbnn.precision import Diagonal
+from refbnn.precision import Dense, Diagonal
 from refbnn.samplers import EllipticalSlice, Hmc, Nuts, WithMoves, chains, hidden_units, run
+from refbnn.samplers.checkpoint import Folder, described
 from refbnn.symmetry import of_posterior
 from tests.samplers.targets import dense_normal
 from tests.zoo import Spec
@@ -128,6 +130,56 @@ def test_a_folder_of_another_run_is_refused(tmp_path, changes):
         a_run(checkpoint=tmp_path, **changes)
 
 
+NUTS = KERNELS["nuts"]
+SPREAD = np.eye(P) + 0.1
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Settings of all sorts, such as a user's kernel may have."""
+
+    table: np.ndarray
+    pairs: tuple
+    name: str
+
+
+@pytest.mark.parametrize("kernel, other, differs", [
+    (Nuts(0.9, Diagonal(np.ones(P)), max_depth=2), Nuts(0.9, Diagonal(np.ones(P)), max_depth=10), "kernel.max_depth"),
+    (replace(NUTS, metric=Dense(SPREAD)), replace(NUTS, metric=Dense(SPREAD * (1 + 1e-15))), "kernel.metric"),
+    (HMC, replace(HMC, jitter=np.nextafter(0.2, 1)), "kernel.jitter"), (HMC, NUTS, "kernel"),
+    (WithMoves(HMC, np.copy), WithMoves(replace(HMC, num_steps=6), np.copy), "kernel.kernel.num_steps"),
+    (WithMoves(HMC, np.copy), WithMoves(HMC, np.sort), "kernel.move"),
+    (Settled(np.eye(2), (1, 2), "a"), Settled(np.ones((2, 2)), (1, 2), "a"), "kernel.table"),
+    (Settled(np.eye(2), (1, 2), "a"), Settled(np.eye(2), (1, 3), "a"), r"kernel.pairs\[1\]"),
+    (Settled(np.eye(2), (1, 2), "a"), Settled(np.eye(2), (1, 2), "b"), "kernel.name")])
+def test_a_kernel_is_known_by_every_one_of_its_settings(tmp_path, kernel, other, differs):
+    """However alike the draws: a depth that no trajectory has reached yet, a metric that differs in its last digits."""
+    Folder(tmp_path, described("kernel", kernel))
+    Folder(tmp_path, described("kernel", replace(kernel)))
+    with pytest.raises(ValueError, match=f"got one in which (kernel.*, )?{differs}(, kernel.*)? differed"):
+        Folder(tmp_path, described("kernel", other))
+
+
+def test_a_kernel_that_differs_only_after_the_first_update_is_refused(tmp_path):
+    """A limit on trajectories that the first one keeps: by its draws alone the folder would be taken for the same run."""
+    target, start = dense_normal(P, 1.0), np.zeros((3, P))
+    shallow, deep = (Nuts(0.9, Diagonal(np.ones(P)), max_depth=depth) for depth in (9, 10))
+    run(shallow, target, start, 3, 5, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="in which kernel.max_depth differed"):
+        run(deep, target, start, 3, 5, checkpoint=tmp_path)
+
+
+def test_another_target_is_refused(tmp_path):
+    run(HMC, dense_normal(P, 2.0), START, 3, 5, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="in which target, or build of NumPy"):
+        run(HMC, dense_normal(P, 3.0), START, 3, 5, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("seed", [(3, 5), np.int64(3)])
+def test_any_seed_finds_its_folder_again(tmp_path, seed):
+    assert same(a_run(seed=seed, checkpoint=tmp_path), a_run(seed=seed, checkpoint=tmp_path))
+
+
 def test_half_a_file_is_thrown_away(tmp_path):
     whole = a_run(checkpoint=tmp_path)
     last = tmp_path / "round-000004-shard-0002.npz"
@@ -214,7 +266,12 @@ def test_divergences_are_counted():
 @pytest.mark.parametrize("changes, message", [
     ({"num_draws": 0}, "num_draws: expected"), ({"width": 1.5}, "width: expected"),
     ({"round_length": -1}, "round_length: expected"),
-    ({"kernel": object()}, "kernel: expected an object with init, step")])
+    ({"kernel": object()}, "kernel: expected an object with init, step"),
+    ({"executor": 3}, "executor: expected an object with submit"), ({"executor": 0}, "executor: expected an object with submit"),
+    ({"seed": -1}, "seed: expected an integer >= 0, got -1"), ({"seed": 1.5}, "seed: expected an integer >= 0, got 1.5"),
+    ({"seed": None}, "seed: expected an integer >= 0, got None"), ({"seed": (3, -1)}, "seed: expected an integer >= 0, got -1"),
+    ({"kernel": Hmc(0.1, 5, Diagonal(np.ones(5)))}, f"metric: expected {P} parameters as the target has, got 5"),
+    ({"kernel": Nuts(0.1, Dense(np.eye(5)))}, f"metric: expected {P} parameters as the target has, got 5")])
 def test_bad_arguments_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         a_run(**changes)
@@ -223,6 +280,11 @@ def test_bad_arguments_are_refused(changes, message):
 def test_starts_of_another_length_are_refused():
     with pytest.raises(ValueError, match="start: expected shape"):
         run(HMC, POSTERIOR, START[:, 1:], 5, 1)
+
+
+def test_no_chains_at_all_are_refused():
+    with pytest.raises(ValueError, match=r"start: expected at least one chain, got shape \(0, "):
+        run(HMC, POSTERIOR, START[:0], 5, 1)
 
 
 # -- planted faults ---------------------------------------------------------------------------------------------------------

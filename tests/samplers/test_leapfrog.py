@@ -171,7 +171,7 @@ def test_a_metric_is_a_change_of_coordinates():
     (np.zeros((2, P + 1)), "theta: expected shape"), (np.zeros(P), "theta: expected shape"), (np.full((2, P), np.nan), "finite")])
 def test_starts_are_checked(theta, message):
     with pytest.raises(ValueError, match=message):
-        start(CASE.posterior, theta)
+        start(CASE.posterior, theta, a_metric())
 
 
 def test_a_start_without_density_is_refused():
@@ -182,4 +182,4 @@ def test_a_start_without_density_is_refused():
             return np.where(theta[:, 0] > 0, -theta[:, 0], -np.inf), np.zeros_like(theta)
 
     with pytest.raises(ValueError, match="chain 1"):
-        start(Half(), np.array([[1.0, 0.0], [-1.0, 0.0]]))
+        start(Half(), np.array([[1.0, 0.0], [-1.0, 0.0]]), Diagonal(np.ones(2)))
