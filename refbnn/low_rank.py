@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 
 from refbnn.duals import gram_dual
+from refbnn.linalg import NotPositiveDefinite
 from refbnn.precision import Dense, Diagonal
 from refbnn.pullback import Pullback
 from refbnn.rows import Rows
@@ -58,7 +59,8 @@ class LowRank:
     def plus(self, prior: Diagonal) -> LowRankPlusDiagonal:
         """U Uᵀ + D for a diagonal prior precision D. Raises ValueError for any other: add its matrix to `matrix()` instead."""
         if not isinstance(prior, Diagonal):
-            raise ValueError(f"prior: expected a Diagonal precision, got {prior!r}; Dense(self.matrix() + P0) takes any P0")
+            found = f"a {type(prior).__name__}" + (f" of shape {prior.shape}" if isinstance(prior, np.ndarray) else "")
+            raise ValueError(f"prior: expected a Diagonal precision, got {found}; Dense(self.matrix() + P0) takes any P0")
         return LowRankPlusDiagonal(self.U, prior.diagonal())
 
 
@@ -128,24 +130,22 @@ class LowRankPlusDiagonal:
 
 @singledispatch
 def leading(pullback: Pullback, rank: int) -> LowRank:
-    """The `rank` largest eigenpairs of a curvature, Eq. (low-rank); no other matrix of that rank is nearer (Eckart & Young 1936).
+    """The `rank` eigenpairs of a curvature of largest size, Eq. (low-rank); with all p it is the curvature itself.
 
-    Eigenvalues that are not positive are left out (only a Hessian has negative ones), and with few data there are at most c·n:
-    the result may have fewer columns than asked for; with all of them it is the curvature itself. For a GGN or Fisher matrix
-    with few data they come from the Gram dual, Eq. (gram-dual): if (μ, e) is a pair of RᵀR, then R e = √μ v for the pair
-    (μ, v) of R Rᵀ. Of Rows they are singular triples. Raises ValueError for a rank below 1 or above p.
+    No other matrix of that rank is nearer (Eckart & Young 1936). Raises NotPositiveDefinite where one of them is negative, which
+    a Hessian's can be, and a GGN's where Λ is indefinite: U Uᵀ has no such part, and a precision without it would be that of
+    another model. `positive_part` leaves it out in the open. What is smaller than the pairs kept is left out whatever its sign.
+
+    Eigenvalues that are zero are no columns, and with few data there are at most c·n: the result may have fewer than asked for.
+    For a GGN or Fisher matrix with few data they come from the Gram dual, Eq. (gram-dual): if (μ, e) is a pair of RᵀR, then
+    R e = √μ v for the pair (μ, v) of R Rᵀ. Of Rows they are singular triples. Raises ValueError for a rank below 1 or above p.
     """
-    p = _checked(rank, pullback.num_params)
-    columns = p if pullback.v is not None or pullback.root is None else pullback.num_columns * pullback.signals.num_data
-    size = min(columns, p)
-    start = np.ones(p)  # Lanczos needs one that is not mapped to 0
-    if size > DENSE_EIGENPROBLEM and 4 * rank < size and pullback.matvec(start).any():
-        from scipy.sparse.linalg import eigsh  # here, not above: it would slow down `import refbnn`
-
-        return _from_pairs(*eigsh(pullback.linear_operator(), k=rank, which="LA", v0=start), rank)
-    if columns < p:
+    p, size = _checked(rank, pullback.num_params), _dual_size(pullback)
+    if size < p and not _lanczos_is_cheaper(pullback, rank):
         return _from_dual(pullback, rank)
-    return _from_pairs(*np.linalg.eigh(pullback.full()), rank)
+    values, vectors = _pairs(pullback, rank, "LM")
+    _refuse_negative(values, rank, p)
+    return _from_pairs(values, vectors, rank)
 
 
 @leading.register
@@ -154,6 +154,51 @@ def _(rows: Rows, rank: int) -> LowRank:
     _, s, right = scipy.linalg.svd(rows.R, full_matrices=False)
     kept = (s > 0)[:rank]
     return LowRank((s[:rank, None] * right[:rank])[kept].T.copy())
+
+
+def positive_part(pullback: Pullback, rank: int) -> LowRank:
+    """The `rank` largest of the positive eigenpairs, whatever negative ones there are; at most as many as there are.
+
+    With all of them it is Σ_i max(μ_i, 0) v_i v_iᵀ, the nearest matrix that is positive semi-definite (Higham 1988), and not the
+    curvature: along eigenvectors with μ_i < 0 a Laplace approximation made of it has the prior's precision. laplace-torch's low
+    rank does this to a Hessian. Where there are no negative ones it is `leading`. Raises ValueError as that does.
+    """
+    if _dual_size(pullback) < pullback.num_params:
+        return leading(pullback, rank)
+    _checked(rank, pullback.num_params)
+    return _from_pairs(*_pairs(pullback, rank, "LA"), rank)
+
+
+def _dual_size(pullback: Pullback) -> int:
+    """c·n, the number of columns of R with R Rᵀ the curvature, or p where no R is known."""
+    if pullback.v is not None or pullback.root is None:
+        return pullback.num_params
+    return pullback.num_columns * pullback.signals.num_data
+
+
+def _lanczos_is_cheaper(pullback: Pullback, rank: int) -> bool:
+    """Whether the problem is large, the pairs few and the curvature not zero, of which Lanczos finds none."""
+    size = min(_dual_size(pullback), pullback.num_params)
+    return size > DENSE_EIGENPROBLEM and 4 * rank < size and bool(pullback.matvec(np.ones(pullback.num_params)).any())
+
+
+def _pairs(pullback: Pullback, rank: int, which: str) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and vectors: all of them, or for a large problem `rank`, by ARPACK's name of those wanted."""
+    if not _lanczos_is_cheaper(pullback, rank):
+        return np.linalg.eigh(pullback.full())
+    from scipy.sparse.linalg import eigsh  # here, not above: it would slow down `import refbnn`
+
+    return eigsh(pullback.linear_operator(), k=rank, which=which, v0=np.ones(pullback.num_params))  # v0 is not mapped to 0
+
+
+def _refuse_negative(values: np.ndarray, rank: int, p: int) -> None:
+    """Raise NotPositiveDefinite for a negative eigenvalue among the `rank` of largest size, beyond round-off 30·p·u·max|μ|."""
+    largest = values[np.argsort(-np.abs(values))[:rank]]
+    if largest.min() < -15 * p * np.finfo(float).eps * np.abs(largest).max():
+        raise NotPositiveDefinite(
+            f"curvature: expected no negative eigenvalue among the {rank} of largest size, got {largest.min():.6g}; "
+            "low_rank.positive_part leaves negative ones out, Dense(curvature.full() + P0) keeps them"
+        )
 
 
 def _checked(rank: int, p: int) -> int:

@@ -282,7 +282,7 @@ def low_rank_structure(rank):
     def build(pullback, prior):
         values, vectors = np.linalg.eigh(pullback.full())
         kept = np.where((values > 0) & (np.arange(len(values)) >= len(values) - rank), values, 0.0)
-        return low_rank.leading(pullback, rank).plus(prior.precision), (vectors * kept) @ vectors.T
+        return low_rank.positive_part(pullback, rank).plus(prior.precision), (vectors * kept) @ vectors.T
     return build
 
 

@@ -42,6 +42,7 @@ CURVATURES = {
     "kronecker.ekfac": lambda C: kronecker.ekfac(C).matrix(),
     "kronecker.nearest_kronecker": lambda C: kronecker.nearest_kronecker(C).matrix(),
     "low_rank.leading": lambda C: low_rank.leading(C, 1).eigenvalues,
+    "low_rank.positive_part": lambda C: low_rank.positive_part(C, 1).eigenvalues,
     "duals.gram_dual": lambda C: duals.gram_dual(C),
 }
 ELSEWHERE = {

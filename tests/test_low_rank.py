@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Loss, Mlp, activations, likelihoods, low_rank
+from refbnn import Gaussian, Loss, Mlp, activations, laplace, likelihoods, low_rank
 from refbnn.gaussian import kl
+from refbnn.linalg import NotPositiveDefinite
 from refbnn.low_rank import LowRank, LowRankPlusDiagonal
 from refbnn.precision import Dense, Diagonal
 from refbnn.pullback import Pullback
@@ -70,13 +71,13 @@ def test_with_all_pairs_it_is_the_curvature(spec):
 
 
 @law()
-def test_a_hessian_keeps_its_positive_part(spec):
+def test_the_positive_part_of_a_hessian_is_asked_for_by_name(spec):
     case = spec.build()
     pullback = case.loss.at(case.theta).hessian
     H = pullback.full()
     values, vectors = np.linalg.eigh(H)
     expected = (vectors * np.maximum(values, 0)) @ vectors.T
-    agree(low_rank.leading(pullback, case.net.num_params).matrix(), expected, terms=case.terms, scale=norm_or_one(H))
+    agree(low_rank.positive_part(pullback, case.net.num_params).matrix(), expected, terms=case.terms, scale=norm_or_one(H))
 
 
 @pytest.mark.parametrize("name", ["ggn", "empirical_fisher", "hessian"])
@@ -86,9 +87,10 @@ def test_the_three_routes_to_the_leading_pairs_agree(name, monkeypatch):
     values, vectors = np.linalg.eigh(pullback.full())
     kappa = values[-1] / (values[-2] - values[-3])  # how far the pairs turn when the matrix moves
     expected = low_rank._from_pairs(values, vectors, rank).matrix()
-    agree(low_rank.leading(pullback, rank).matrix(), expected, terms=case.terms, condition=kappa)
+    route = low_rank.positive_part if name == "hessian" else low_rank.leading
+    agree(route(pullback, rank).matrix(), expected, terms=case.terms, condition=kappa)
     monkeypatch.setattr(low_rank, "DENSE_EIGENPROBLEM", 1)
-    lanczos = low_rank.leading(pullback, rank)
+    lanczos = route(pullback, rank)
     agree(lanczos.matrix(), expected, terms=case.terms, condition=kappa)
     assert (np.diff(lanczos.eigenvalues) < 0).all()
 
@@ -245,12 +247,64 @@ def test_a_large_curvature_that_is_zero_has_rank_zero():
     assert low_rank.leading(at.empirical_fisher, 3).rank == 0
 
 
-def test_of_an_indefinite_matrix_the_largest_pairs_are_kept_not_those_of_largest_size():
+def indefinite_hessian():
+    """A Hessian of 673 parameters whose largest eigenvalue in size is negative, and its eigenvalues."""
     net = Mlp((12, 48, 1), activations.tanh)
     rng = np.random.default_rng(2)
     theta, X = rng.normal(size=net.num_params), rng.normal(size=(30, 12))
     hessian = Loss(net, likelihoods.Normal(1.0), X, net.forward(theta, X) + 30).at(theta).hessian
     values = np.linalg.eigvalsh(hessian.full())
     assert -values[0] > values[-1], "otherwise the two orders agree"
-    got = low_rank.leading(hessian, 5).eigenvalues
-    np.testing.assert_allclose(got, values[:-6:-1], rtol=1e-9)
+    return hessian, values
+
+
+def test_of_the_positive_part_the_largest_pairs_are_kept_whatever_the_size_of_negative_ones():
+    hessian, values = indefinite_hessian()
+    np.testing.assert_allclose(low_rank.positive_part(hessian, 5).eigenvalues, values[:-6:-1], rtol=1e-9)
+
+
+def test_a_negative_pair_among_the_largest_is_refused_by_lanczos_too():
+    hessian, values = indefinite_hessian()
+    with pytest.raises(NotPositiveDefinite, match=rf"among the 3 of largest size, got {values[0]:.4g}"):
+        low_rank.leading(hessian, 3)
+
+
+def heteroscedastic_ggn():
+    """A GGN that is indefinite because Λ is: the mean and the log variance of a normal law, not yet fitted."""
+    net = Mlp((1, 3, 2), activations.tanh)
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(11, 1)), rng.normal(size=(11, 1))
+    return Loss(net, likelihoods.Heteroscedastic(), X, y).at(2 * rng.normal(size=net.num_params)).ggn
+
+
+def test_negative_curvature_of_a_ggn_is_not_dropped_in_silence():
+    """P0 + G has a negative eigenvalue, so no rank may give a Gaussian unless the pair left out is the smaller."""
+    ggn = heteroscedastic_ggn()
+    G = ggn.full()
+    values, p = np.linalg.eigvalsh(G), len(G)
+    assert values[0] < -1, "otherwise the prior precision 1 makes it definite"
+    with pytest.raises(NotPositiveDefinite):
+        laplace.at(np.zeros(p), Dense(G + np.eye(p)))
+    before = int((values > -values[0]).sum())  # as many are larger in size than the most negative one
+    for rank in range(before + 1, p + 1):
+        with pytest.raises(NotPositiveDefinite, match="curvature: expected no negative eigenvalue.*positive_part"):
+            low_rank.leading(ggn, rank)
+    for rank in range(1, before + 1):
+        kept = low_rank.leading(ggn, rank).matrix()
+        agree(np.linalg.norm(G - kept), np.sqrt((np.sort(np.abs(values))[:-rank]**2).sum()), terms=p, scale=norm_or_one(G))
+
+
+def test_the_positive_part_of_a_ggn_is_asked_for_by_name():
+    ggn = heteroscedastic_ggn()
+    values, vectors = np.linalg.eigh(ggn.full())
+    expected = (vectors * np.maximum(values, 0)) @ vectors.T
+    agree(low_rank.positive_part(ggn, len(values)).matrix(), expected, terms=11 * len(values), scale=norm_or_one(expected))
+
+
+@pytest.mark.parametrize("prior, found", [
+    (np.eye(17) + 0.1, r"a ndarray of shape \(17, 17\)"), (Dense(np.eye(17) + 0.1), "a Dense"), (1.0, "a float"),
+])
+def test_the_refusal_of_another_prior_says_its_type_and_prints_no_array(prior, found):
+    case = Spec((2, 3, 2)).build()
+    with pytest.raises(ValueError, match=f"^prior: expected a Diagonal precision, got {found};"):
+        low_rank.leading(case.loss.at(case.theta).ggn, 2).plus(prior)

@@ -314,6 +314,13 @@ EVERY_RULE = [make(1, n) for make, sizes in ((quadrature.gauss_hermite, (4, 8, 1
               for n in sizes]
 
 
+def worst_of_steps(rule, std):
+    """The largest error over its estimate of E σ(m + sz), for means up to ten standard deviations away."""
+    mean = std * np.linspace(-10, 10, 41)
+    found = rule.integrate(lambda z: expit(mean + std * z))
+    return (np.abs(found.value - logistic_normal(mean, np.full(41, std))) / (found.error + 1e-13)).max()
+
+
 def worst_of_bumps(rule, std):
     """The largest error over its estimate, for both bumps and means up to four standard deviations away."""
     worst = 0.0
@@ -335,6 +342,29 @@ def test_what_the_points_resolve_has_an_honest_error_estimate():
         std = quadrature.BUMP / rule.gap
         quadrature.expect_resolved(rule, 0.999 * std)
         assert worst_of_bumps(rule, std) < 1 and worst_of_bumps(rule, 1.15 * std) < 1
+        assert worst_of_steps(rule, std) < 1 and worst_of_steps(rule, 0.3 * std) < 1
+
+
+@pytest.mark.parametrize("dim, level", [(1, 4), (1, 6), (2, 3), (2, 4), (2, 6), (2, 9), (3, 3), (3, 5), (3, 8), (5, 4), (5, 6)])
+def test_what_a_sparse_rule_resolves_has_an_honest_error_estimate(dim, level):
+    """E σ(m + a·z) with every |a_i| as large as is allowed, signs and smaller entries at random."""
+    rule, rng = quadrature.smolyak(dim, level), np.random.default_rng(3)
+    reach = 0.999 * quadrature.BUMP / rule.gap
+    a = reach * np.concatenate([np.ones((1, dim)), rng.choice([-1.0, 1.0], (5, dim)), rng.uniform(-1, 1, (11, dim))])
+    std = np.linalg.norm(a, axis=1)
+    quadrature.expect_resolved(rule, reach)
+    for far in np.linspace(-6, 0, 7):
+        found = rule.integrate(lambda z: expit(far * std + z @ a.T))
+        assert (np.abs(found.value - logistic_normal(far * std, std)) <= found.error + 1e-13).all()
+
+
+def test_a_sparse_rule_that_steep_functions_fool_is_refused():
+    """Three levels see the same far from their points, and the estimate says nothing; so expect_resolved says it."""
+    rule, a = quadrature.smolyak(2, 4), np.array([8.0, 8.0])
+    found = rule.integrate(lambda z: expit(-40 + z @ a))
+    assert abs(found.value - logistic_normal(np.array([-40.0]), np.array([8 * np.sqrt(2)]))[0]) > 100 * found.error
+    with pytest.raises(ValueError, match="rule: expected points at most"):
+        quadrature.expect_resolved(rule, 8.0)
 
 
 def test_what_lies_between_the_points_is_refused_because_no_estimate_sees_it():

@@ -6,16 +6,21 @@ import numpy as np
 from scipy.special import expit, ndtr
 
 from refbnn.predict.functions import Means, Moments
-from refbnn.quadrature import Integral, Replicated, Rule
+from refbnn.quadrature import Integral, Replicated, Rule, expect_resolved
 
 SLOPE = np.pi / 8  # λ² for which Φ(λx) has the slope of the logistic function at zero: λ φ(0) = 1/4
 
 
 def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
-    """E σ(f), Eq. (logistic-normal), by a rule of one dimension: value and error (m k). Raises ValueError for other rules."""
+    """E σ(f), Eq. (logistic-normal), by a rule of one dimension: value and error (m k).
+
+    Raises ValueError for other rules, and where the points are too far apart for their error estimate to mean anything
+    (quadrature.expect_resolved).
+    """
     if rule.dim != 1:
         raise ValueError(f"rule: expected one of dimension 1, got {rule.dim}")
     mean, std = moments.mean, np.sqrt(moments.variance)
+    expect_resolved(rule, std.max(initial=0.0))
     return rule.integrate(lambda z: expit(mean + std * z[:, :, None]))
 
 

@@ -3,7 +3,7 @@
 MacKay (1998) for the change of basis, Hobbhahn, Kristiadi and Hennig (2022) for its use in networks. The Gaussian lives on
 logits that sum to zero. How the logits of a network come to sum to zero is a choice, made in the open:
 `dirichlet(classes.zero_sum(moments))` keeps the law of the contrasts, `dirichlet(classes.conditioned(moments))` is the
-published way.
+published way, whose answer changes when a constant is added to all logits, although softmax does not see it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 softmax does not see a constant added to all outputs, so the exact answer depends on contrasts alone. Of the approximations, mf0
 and mf1 do see its variance, the extended probit its mean too. `zero_sum` removes it and leaves the exact answer alone;
-`conditioned` removes it and changes the exact answer. Neither is applied behind your back.
+`conditioned` changes the exact answer with its variance and, unless S1 is a multiple of 1, with its mean: the published Laplace
+bridge, which is made of it, sees a constant added to all logits. Neither is applied behind your back.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from scipy.special import softmax
 from refbnn.linalg import symmetric_root
 from refbnn.predict.binary import shrinkage
 from refbnn.predict.functions import Means, Moments
-from refbnn.quadrature import Integral, Replicated, Rule
+from refbnn.quadrature import Integral, Replicated, Rule, expect_resolved
 from refbnn.shapes import as_count
 
 
 def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
     """E softmax(f), Eq. (softmax-normal), by a rule over the k − 1 contrasts: value and error (m k).
 
-    Raises ValueError when the rule has another dimension, NotPositiveDefinite for an indefinite covariance.
+    Raises ValueError when the rule has another dimension, and where its points are too far apart for its error estimate to mean
+    anything (quadrature.expect_resolved); NotPositiveDefinite for an indefinite covariance.
     """
-    draws = contrast_draws(moments, rule)
+    draws = resolved_draws(moments, rule)
     parts = [rule.integrate(lambda z, one=one: softmax(one(z), axis=-1)) for one in draws]
     return Integral(np.stack([part.value for part in parts]), np.stack([part.error for part in parts]))
 
@@ -36,6 +38,15 @@ def contrast_draws(moments: Moments, rule: Rule | Replicated) -> list:
         raise ValueError(f"rule: expected one over {B.shape[1]} contrasts of {B.shape[0]} classes, got dimension {rule.dim}")
     roots = symmetric_root("covariance", B.T @ moments.covariance @ B)
     return [lambda z, mean=mean, root=root: (mean @ B + z @ root) @ B.T for mean, root in zip(moments.mean, roots)]
+
+
+def resolved_draws(moments: Moments, rule: Rule | Replicated) -> list:
+    """`contrast_draws`, or ValueError where differences of outputs move too far between the points of the rule."""
+    draws = contrast_draws(moments, rule)
+    for draw in draws:
+        moves = draw(np.eye(rule.dim)) - draw(np.zeros((1, rule.dim)))
+        expect_resolved(rule, np.ptp(moves, axis=-1).max())
+    return draws
 
 
 def contrasts(num_classes: int) -> np.ndarray:
@@ -81,7 +92,8 @@ def zero_sum(moments: Moments) -> Moments:
 def conditioned(moments: Moments) -> Moments:
     """The law of f *given* Σ f = 0, Eq. (conditioned): m − S1 (1ᵀm)/(1ᵀS1) and S − S11ᵀS/(1ᵀS1), as in Hobbhahn et al. (2022).
 
-    Another law than that of `zero_sum` unless S1 is a multiple of 1: E softmax(f) changes. Raises ValueError where 1ᵀS1 = 0.
+    Another law than that of `zero_sum` unless S1 is a multiple of 1: E softmax(f) changes, and a constant c added to all logits
+    moves the contrasts of the mean by those of −c k S1/(1ᵀS1). Raises ValueError where 1ᵀS1 = 0.
     """
     moments.expect_semidefinite()
     row = moments.covariance.sum(-1)  # S1

@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 from scipy.special import softmax, xlogy
 
-from refbnn.predict.classes import contrast_draws
+from refbnn.predict.classes import resolved_draws
 from refbnn.predict.functions import Moments
-from refbnn.quadrature import Integral, Replicated, Rule, expect_resolved
+from refbnn.quadrature import Integral, Replicated, Rule
 from refbnn.shapes import as_array
 
 Entropies = Annotated[np.ndarray, "m"]
@@ -47,14 +47,9 @@ def of_draws(probabilities: ClassDraws) -> Information:
 def under(moments: Moments, rule: Rule | Replicated) -> Integral:
     """For softmax(f), f ~ N(m, S), by a rule over the k − 1 contrasts: value and error Information.
 
-    Raises as `classes.probabilities` does, and ValueError where the rule's points are too far apart to see where labels are
-    uncertain (quadrature.expect_resolved).
+    Raises as `classes.probabilities` does.
     """
-    draws = contrast_draws(moments, rule)
-    for draw in draws:
-        moves = draw(np.eye(rule.dim)) - draw(np.zeros((1, rule.dim)))
-        expect_resolved(rule, np.ptp(moves, axis=-1).max())
-    parts = [_one_input(rule, draw) for draw in draws]
+    parts = [_one_input(rule, draw) for draw in resolved_draws(moments, rule)]
     values, errors = (Information(*(np.array(part) for part in zip(*side))) for side in zip(*parts))
     return Integral(values, errors)
 
