@@ -429,6 +429,7 @@ def call_structures(pullback, rng):
     rows = Rows(pullback.layout, rng.normal(size=(N, pullback.num_params)))
     call_matrix(kronecker.refit(kronecker.ekfac(pullback), rows), rng)
     leading = low_rank.leading(pullback, 3)
+    low_rank.positive_part(pullback, 3)
     for matrix in (leading, leading.plus(Diagonal(np.ones(pullback.num_params)))):
         call_matrix(matrix, rng)
 
