@@ -455,7 +455,7 @@ BLOCKS = {
          "test_predict_classes::test_as_the_covariance_vanishes_every_prediction_becomes_the_plug_in",
          "test_predict_classes::test_the_bridge_does_not_become_the_plug_in_as_the_covariance_vanishes"),
         ("a shift of all logits changes nothing (but in the extended probit and the published Laplace bridge)",
-         "test_predict_classes::test_a_shift_of_all_logits_changes_nothing_except_in_the_extended_probit_and_the_published_bridge",
+         "test_predict_classes::test_a_shift_of_all_logits_changes_nothing_except_in_two_formulas",
          "here: logits not shifted back"),
         ("a random shift changes nothing where only contrasts count; projected or exact",
          "test_predict_classes::test_a_random_shift_of_all_logits_changes_nothing_where_only_contrasts_count",
@@ -507,8 +507,8 @@ NOT_TESTED = [  # statements that are false, that are none of this package's, or
     ("Σ → 0: every class prediction becomes the plug-in",
      "false for the Laplace bridge, whose probabilities do not react to the size of Σ; a test holds that"),
     ("A constant added to all logits changes no prediction",
-     "false for the extended probit, whose factor is each logit's own, and for the published Laplace bridge, which conditions on a "
-     "zero sum and so moves the mean by S1; a test holds that"),
+     "false for the extended probit, whose factor is each logit's own, and for the published Laplace bridge, which conditions on "
+     "a zero sum and so moves the mean by S1; a test holds that"),
     ("The stabiliser of a point is a product over layers",
      "false: one permutation can need another in the next layer; the whole group is searched, and counting layers apart is a "
      "planted fault"),

@@ -263,7 +263,7 @@ PLANTED = {
         test_predict_targets.test_the_averaged_density_is_the_quadrature_of_the_density),
     "logits not shifted back": (
         of_approximations("mf2", lambda moments: bridge.probabilities(np.exp(moments.mean - moments.mean.min() / 2) + 1)),
-        call(test_predict_classes.test_a_shift_of_all_logits_changes_nothing_except_in_the_extended_probit_and_the_published_bridge, "mf2")),
+        call(test_predict_classes.test_a_shift_of_all_logits_changes_nothing_except_in_two_formulas, "mf2")),
     "mean field without covariances": (
         of_approximations("mf2", classes.mean_field_1),
         call(test_predict_classes.test_a_random_shift_of_all_logits_changes_nothing_where_only_contrasts_count, "mf2")),

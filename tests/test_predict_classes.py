@@ -177,7 +177,7 @@ def test_class_probabilities_are_probabilities(name, seed):
 
 
 @pytest.mark.parametrize("name", APPROXIMATIONS)
-def test_a_shift_of_all_logits_changes_nothing_except_in_the_extended_probit_and_the_published_bridge(name):
+def test_a_shift_of_all_logits_changes_nothing_except_in_two_formulas(name):
     """Identity L19. The extended probit shrinks each logit by its own factor, and with it the constant.
 
     The published bridge takes S1 (1ᵀm)/(1ᵀS1) from the mean, whose contrasts the constant moves.
