@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from refbnn import Mlp, Posterior, evidence, laplace, likelihoods, optimize, priors, quadrature
-from refbnn.evidence import annealing, bidirectional, bridge_sampling
+from refbnn.evidence import annealing, bidirectional, bridge_sampling, thermodynamic_integration
 from refbnn.samplers import Hmc, Streams
 from refbnn.precision import Diagonal
 from refbnn.testing import taylor_order
@@ -45,7 +46,7 @@ def by_annealing(post):
 
 def by_integration(post):
     path = evidence.Path(post, prior())
-    return evidence.thermodynamic(path, evidence.gauss_legendre(8), leaping, Streams.spawn(5, 60), 25, num_warmup=8).estimate
+    return evidence.thermodynamic(path, evidence.gauss_legendre(12), leaping, Streams.spawn(5, 60), 70, num_warmup=8).estimate
 
 
 def by_particles(post):
@@ -90,15 +91,34 @@ def test_the_standard_error_of_an_average_of_weights_is_what_repetitions_show():
     assert abs(np.mean(np.square(scores)) - 1) < SIGMAS * np.sqrt(2 / 300)
 
 
-def test_the_standard_error_of_the_bridge_counts_the_autocorrelation_of_its_draws():
-    """Draws that are each repeated ten times: 200 scores with the error of a tenth as many draws."""
+@pytest.mark.parametrize("num_draws, num_proposals", [(30, 2000), (75, 60)])
+def test_the_standard_error_of_the_bridge_counts_the_autocorrelation_of_its_draws(num_draws, num_proposals):
+    """Draws that are each repeated ten times: 200 scores with the error of a tenth as many draws.
+
+    With many proposals their weight matters, with few the error of the draws' own mean.
+    """
     post = classification()
-    q, truth, every = both_modes(post), exact(post)[0], exact_draws(post, np.random.default_rng(0), 200 * 120)
+    q, truth, every = both_modes(post), exact(post)[0], exact_draws(post, np.random.default_rng(0), 200 * 4 * num_draws)
     scores = []
-    for seed, draws in enumerate(every.reshape(200, 4, 30, 2)):
-        found = evidence.bridge(post, q, np.repeat(draws, 10, axis=1), np.random.default_rng(seed), 2000)
+    for seed, draws in enumerate(every.reshape(200, 4, num_draws, 2)):
+        found = evidence.bridge(post, q, np.repeat(draws, 10, axis=1), np.random.default_rng(seed), num_proposals)
         scores.append((found.log_evidence - truth) / found.standard_error)
     assert abs(np.mean(np.square(scores)) - 1) < SIGMAS * np.sqrt(2 / 200)
+
+
+def integration_law():
+    """Autoregressive log ratios, correlated 0.9, at five β: 200 scores of the draws' part of the error."""
+    rule, rng, scores = evidence.gauss_legendre(5), np.random.default_rng(9), []
+    for _ in range(200):
+        log_ratios = lfilter([np.sqrt(1 - 0.9**2)], [1.0, -0.9], rng.normal(size=(5, 4, 700)), axis=-1)[..., 100:]
+        found = evidence.integrate(log_ratios, rule).estimate
+        scores.append(found.log_evidence / (found.standard_error - found.rule_error))
+    assert abs(np.mean(np.square(scores)) - 1) < SIGMAS * np.sqrt(2 / 200)
+
+
+def test_the_standard_error_of_an_integral_counts_the_autocorrelation_of_its_draws():
+    """Taken for independent they would score 19 = (1 + 0.9)/(1 − 0.9) instead of 1."""
+    integration_law()
 
 
 # -- what holds exactly -----------------------------------------------------------------------------------------------------
@@ -145,11 +165,78 @@ def test_the_thermodynamic_integral_is_the_evidence():
 
 
 def test_integrate_is_the_rule_applied_to_means_with_their_errors():
-    rule, draws = evidence.gauss_legendre(3), np.random.default_rng(0).normal(size=(3, 5, 40)) + np.arange(3)[:, None, None]
+    rule, draws = evidence.gauss_legendre(5), np.random.default_rng(0).normal(size=(5, 5, 40)) + np.arange(5)[:, None, None]
     found = evidence.integrate(draws, rule)
     assert np.allclose(found.means, draws.mean((1, 2))) and np.allclose(found.variances, draws.var((1, 2), ddof=1))
     assert abs(found.estimate.log_evidence - rule.weights @ draws.mean((1, 2))) < 1e-13
-    assert abs(found.estimate.standard_error / np.linalg.norm(rule.weights * found.errors) - 1) < 1e-13
+    of_draws = found.estimate.standard_error - found.estimate.rule_error
+    assert abs(of_draws / np.linalg.norm(rule.weights * found.errors) - 1) < 1e-11
+
+
+def linear_means(seed, p, n, noise):
+    """u(β) of a linear model with prior N(0, I) as a function, and log p(y), both in closed form."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    y = X @ rng.normal(size=p) + noise * rng.normal(size=n)
+
+    def mean(beta):
+        covariance = np.linalg.inv(np.eye(p) + beta * X.T @ X / noise**2)
+        residual = y - X @ covariance @ X.T @ y * beta / noise**2
+        return -0.5 * (n * np.log(2 * np.pi * noise**2) + (residual @ residual + np.trace(X @ covariance @ X.T)) / noise**2)
+
+    C = X @ X.T + noise**2 * np.eye(n)
+    return mean, -0.5 * (n * np.log(2 * np.pi) + np.linalg.slogdet(C)[1] + y @ np.linalg.solve(C, y))
+
+
+LINEAR = [(0, 3, 7, 0.3), (0, 3, 41, 0.1), (1, 11, 61, 0.1), (2, 5, 31, 0.02), (3, 19, 53, 0.1), (4, 3, 7, 1.0), (5, 2, 5, 0.01)]
+
+
+def rule_law(left_out):
+    for count in (5, 8, 12, 20):
+        for case in LINEAR:
+            mean, truth = linear_means(*case)
+            rule = evidence.gauss_legendre(count)
+            means = np.array([mean(beta) for beta in rule.betas])
+            assert abs(rule.weights @ means - truth) <= left_out(rule, means)
+
+
+def test_what_a_rule_leaves_out_is_below_what_it_states():
+    """Conjugate linear models with exact means, from one that hardly needs a path to one whose u falls to −10⁵ at β = 0."""
+    rule_law(evidence.Rule.left_out)
+
+
+@pytest.mark.parametrize("fault", [
+    lambda rule, means: 0.0, lambda rule, means: 0.1 * rule.left_out(means)],
+    ids=["the draws' error alone", "a tenth of it"])
+def test_an_error_that_leaves_out_a_rule_is_found_out(fault):
+    with pytest.raises(AssertionError):
+        rule_law(fault)
+
+
+@pytest.mark.parametrize("count", [4, 5, 8, 13])
+def test_lower_rules_are_exact_for_polynomials_through_their_points(count):
+    """∫ g(s) ds over (0, 1) of s^d is 1/(d + 1), up to the degree that half of the points allow and not beyond."""
+    rule = evidence.gauss_legendre(count, 2.0)
+    s = np.sqrt(rule.betas)
+    for row, size in zip(rule.lower, ((count + 1) // 2, count // 2)):
+        assert np.count_nonzero(row) == size
+        for degree in range(size):
+            assert abs(row @ (s**degree / (2 * s)) - 1 / (degree + 1)) < 1e-13
+        assert np.abs(np.diff((rule.lower / (2 * s)) @ s[:, None]**np.arange(2 * size), axis=0)).max() > 1e-6
+
+
+def test_an_integral_whose_rule_leaves_out_most_is_refused():
+    """The same draws, exact ones: five points are refused, and twenty are not."""
+    mean, truth = linear_means(*LINEAR[1])
+    noise = 5 * np.random.default_rng(0).normal(size=(20, 4, 500))
+    few, many = (evidence.integrate(np.array([mean(beta) for beta in rule.betas])[:, None, None] + noise[:len(rule.betas)], rule)
+                 for rule in map(evidence.gauss_legendre, (5, 20)))
+    assert many.estimate.supported() is many.estimate and agrees(many.estimate, truth)
+    with pytest.raises(evidence.Refused, match="a rule's error up to 5 of the draws'"):
+        few.estimate.supported()
+    assert abs(few.estimate.log_evidence - truth) <= few.estimate.standard_error
+    with pytest.raises(evidence.Refused):
+        evidence.integrate(noise, evidence.Rule(many.betas, evidence.gauss_legendre(20).weights)).estimate.supported()
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -437,7 +524,26 @@ def test_draws_that_are_not_the_posteriors_break_the_upper_bound(monkeypatch):
         sandwich_law()
 
 
-def test_an_error_that_takes_dependent_draws_for_independent_is_found_out(monkeypatch):
-    monkeypatch.setattr(bridge_sampling, "_size", lambda chains: chains.size)
+class SizeOfIntegrandOnly:
+    """The number of draws in the error alone: the first call of three is that of the weights of the bridge."""
+
+    def __init__(self):
+        self.calls, self.true = 0, bridge_sampling._size
+
+    def __call__(self, chains):
+        self.calls += 1
+        return self.true(chains) if self.calls % 3 == 1 else chains.size
+
+
+@pytest.mark.parametrize("fault, sizes", [(lambda: np.size, (30, 2000)), (SizeOfIntegrandOnly, (75, 60))],
+                         ids=["everywhere", "in the error only"])
+def test_an_error_that_takes_dependent_draws_for_independent_is_found_out(fault, sizes, monkeypatch):
+    monkeypatch.setattr(bridge_sampling, "_size", fault())
     with pytest.raises(AssertionError):
-        test_the_standard_error_of_the_bridge_counts_the_autocorrelation_of_its_draws()
+        test_the_standard_error_of_the_bridge_counts_the_autocorrelation_of_its_draws(*sizes)
+
+
+def test_an_integral_that_takes_dependent_draws_for_independent_is_found_out(monkeypatch):
+    monkeypatch.setattr(thermodynamic_integration, "mcse_mean", lambda x: x.std((0, 1)) / np.sqrt(x[..., 0].size))
+    with pytest.raises(AssertionError):
+        integration_law()

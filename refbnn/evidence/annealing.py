@@ -43,8 +43,9 @@ def reverse_annealed(path: Path, betas: np.ndarray, kernel: Callable[[float], ob
                      num_updates: int = 1) -> Annealed:
     """The same way back from *exact* draws θ (c p) of the posterior: log w = Σ_i (β_i − β_{i−1}) log ratio(θ_i), i downwards.
 
-    E[1/w] = 1/p(y), so that E[log w] >= log p(y), Eq. (reverse-ais): θ_i has been moved by updates that leave p_{β_i} as it is,
-    which have to be reversible (as those of all kernels of refbnn.samplers are).
+    E[1/w] = 1/p(y), so that E[log w] >= log p(y), Eq. (reverse-ais): this is annealing from the posterior to the start, so any
+    updates that leave p_{β_i} as it is will do, reversible or not (several updates in a row, or WithMoves, are not in general).
+    The reversed chain, which Neal weighs `annealed` with, uses their time reversals, and nobody has to know these.
     """
     betas, num_updates = as_ladder(betas), as_count("num_updates", num_updates)
     theta = as_array("theta", theta, "c p", p=path.num_params, c=len(streams.generators))

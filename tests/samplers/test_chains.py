@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from refbnn.precision import Dense, Diagonal
+from refbnn.priors import isotropic
 from refbnn.samplers import EllipticalSlice, Hmc, Nuts, WithMoves, chains, hidden_units, run
 from refbnn.samplers.checkpoint import Folder, described
 from refbnn.symmetry import of_posterior
@@ -244,6 +245,51 @@ def test_a_run_killed_at_random_moments_is_the_unbroken_run(tmp_path):
 def test_twenty_kills_change_nothing(tmp_path, workers):
     drawn, hit = killed_and_resumed(tmp_path / "run", 20, workers, np.random.default_rng(workers))
     assert hit == 20 and drawn == unbroken()
+
+
+# -- random symmetries ------------------------------------------------------------------------------------------------------
+
+
+def images_law(move=None):
+    """3!·2³·2!·2² images of a point, and 7680 chains: one is missing with probability 384 e⁻²⁰ < 10⁻⁶; χ² within 6.5σ."""
+    case = Spec((2, 3, 2, 1), "tanh", "normal", num_data=5).build()
+    post = replace(case.posterior, prior=isotropic(case.net.num_params, 0.6))
+    group = of_posterior(post)
+    theta = np.tile(np.random.default_rng(0).normal(size=post.num_params), (7680, 1))
+    moved = (move or hidden_units)(group)(theta, chains.Streams.spawn(1, 7680))
+    np.testing.assert_allclose(post.log_prob(moved), post.log_prob(theta), rtol=1e-11)
+    counts = np.unique(moved, axis=0, return_counts=True)[1]
+    assert len(counts) == 384
+    assert ((counts - 20) ** 2 / 20).sum() < 383 + 6.5 * np.sqrt(2 * 383)
+
+
+def test_moves_draw_every_image_of_a_point_equally_often():
+    """All orders and signs of the units of both hidden layers."""
+    images_law()
+
+
+class Still:
+    """Streams with one kind of number replaced by what does nothing."""
+
+    def __init__(self, streams, **instead):
+        self.num_chains, self.permutations, self.uniforms = streams.num_chains, streams.permutations, streams.uniforms
+        vars(self).update(instead)
+
+
+FAULTS = {
+    "signs only": lambda streams: {"permutations": lambda size: np.tile(np.arange(size), (streams.num_chains, 1))},
+    "permutations only": lambda streams: {"uniforms": lambda size: np.ones((streams.num_chains, size))},
+    "one sign for all units": lambda streams: {"uniforms": lambda size: np.tile(streams.uniforms(1), (1, size))},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_moves_that_miss_images_are_found_out(fault):
+    def move(group):
+        return lambda theta, streams: hidden_units(group)(theta, Still(streams, **FAULTS[fault](streams)))
+
+    with pytest.raises(AssertionError):
+        images_law(move)
 
 
 # -- what a user sees -------------------------------------------------------------------------------------------------------
