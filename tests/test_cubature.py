@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import gammaln
+from scipy.special import gammaincc, gammaln
 
 from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, cubature, laplace, likelihoods, optimize, priors
-from refbnn.cubature import deterministic
+from refbnn.cubature import deterministic, replicates
+from refbnn.cubature.deterministic import log_sum
+from refbnn.cubature.tails import PriorTail
 from refbnn.cubature.unit_grid import unit_grid
 from refbnn.likelihoods.tempered import Tempered
 from tests.judge import agree
@@ -252,6 +255,116 @@ def test_deep_linear_networks_have_honest_error_estimates(sizes, bias):
         assert abs(found.log_evidence.value - fine.log_evidence.value) <= found.log_evidence.error <= within
 
 
+# -- what a domain leaves out -----------------------------------------------------------------------------------------------
+
+
+def far_away(frequency, noise):
+    """sin(w x) on sixty-one data that only a weight of `frequency` prior standard deviations explains."""
+    inputs = np.linspace(-3, 3, 61)[:, None]
+    targets = np.sin(frequency * inputs) + noise * np.random.default_rng(0).standard_normal(inputs.shape)
+    net = Mlp((1, 1, 1), activations.sin, bias=False)
+    return cubature.collapse(Posterior(net, likelihoods.Normal(noise**2), priors.isotropic(2, 1.0), inputs, targets))
+
+
+def plain_evidence(target, reach=40.0, count=32001):
+    """Of one weight, by a uniform rule that steps over no mode."""
+    w = np.linspace(-reach, reach, count)[:, None]
+    return log_sum(target.log_prob(w)) + np.log(2 * reach / (count - 1))
+
+
+@pytest.mark.parametrize("frequency", [10.0, 12.0, 20.0])
+def test_a_mode_beyond_the_first_domain_is_found(frequency):
+    """Eq. (left-out): twelve standard deviations out, behind a valley of a thousand nats."""
+    target = far_away(frequency, 0.1)
+    found = cubature.units(target, 1e-8)
+    assert abs(found.log_evidence.value - plain_evidence(target)) <= found.log_evidence.error + 1e-9
+    square = found.outputs(np.array([[0.1]]), 1e-4).value.covariance
+    assert square < 0.02  # ±w and ±v are folded: the function is known
+
+
+def test_the_bound_of_what_is_left_out_is_one():
+    """Eq. (left-out) covers the mass outside, of one unit or of two, and the first reach that meets it is taken."""
+    for units, dim, reach in ((1, 1, 3.0), (2, 3, 4.0), (3, 2, 9.5)):
+        tail = PriorTail(units, dim, peak=2.0, least=1.0)
+        exact = -np.expm1(units * np.log1p(-gammaincc(dim / 2, reach**2 / 2))) * np.exp(2.0 + 5.0)
+        assert exact <= tail.error(reach, -5.0) < 1000 * exact
+        wanted = tail.reach(-5.0, 1e-9)
+        assert tail.error(wanted, -5.0) <= 1e-9 < tail.error(wanted - 0.5, -5.0)
+    assert tail.reach(-1000.0, 1e-9) > 40 and PriorTail(1, 1, 0.0, 9.0).reach(0.0, 1e-3) == 9.0
+
+
+@pytest.mark.parametrize("noise", [cubature.InverseGammaNoise(1.7, 0.4), None], ids=["noise with a prior", "known noise"])
+def test_no_hidden_weights_beat_the_peak_that_the_bound_takes(noise):
+    """Wild weights, features that fit: log p(y|u) stays below its value at a misfit of zero."""
+    posterior = regression((1, 4, 1), variance=0.01)
+    target = cubature.collapse(posterior) if noise is None else cubature.collapse_noise(
+        posterior.net, noise, posterior.prior, X, Y)
+    wild = 9 * np.random.default_rng(12).normal(size=(20000, target.num_params))
+    assert target.log_likelihood(wild).max() <= target.noise.log_marginal(np.array(0.0), target.num_targets)
+
+
+class Beyond:
+    """A rule with mass 1 and, from a reach of 4 on, with as much at 4: what a domain of seven eighths lacks."""
+
+    round_off = 0.0
+
+    def __init__(self, points, reach):
+        self.points, self.reach, self.num_nodes = points, reach, 2
+
+    def blocks(self):
+        theta = np.array([[0.0], [4.0]])
+        yield theta, np.where(theta[:, 0] < self.reach, 0.0, -np.inf)
+
+    def chosen(self, theta, mask):
+        return theta[mask]
+
+
+class Itself:
+    """A target that knows its parameters, and a network without kinks."""
+
+    net = Mlp((1, 1), ())
+
+    def given(self, theta):
+        return theta
+
+
+def test_an_answer_that_a_smaller_domain_changes_is_refused():
+    """Moments have a check of their own: the log evidence may agree by chance where they do not."""
+    rules = tuple((Beyond(points, 4.2), np.log(2)) for points in (5, 7, 9))
+    found = deterministic.Deterministic(Itself(), rules, lambda rule: Beyond(rule.points, 3.5), None, "no record", [],
+                                        deterministic.ANALYTIC)
+    with pytest.raises(cubature.NotConverged, match="mean"):
+        found._settle("mean", lambda mean: mean(lambda at: (at,)), 1e-3)
+    wide = replace(found, narrow=lambda rule: rule)
+    assert wide._settle("mean", lambda mean: mean(lambda at: (at,)), 1e-3)[0][0] == 2.0
+
+
+@pytest.mark.parametrize("method, withins", [
+    (cubature.product, (0.3, 0.1)), (lambda post, within: cubature.units(cubature.collapse(post), within), (0.1, 1e-2, 1e-3))],
+    ids=["product", "units"])
+def test_error_estimates_cover_kinks(method, withins):
+    """ReLU: rules converge as the square of the step, and two may agree by chance."""
+    for seed in range(7):
+        rng = np.random.default_rng(seed)
+        inputs = rng.normal(size=(7, 1))
+        targets = np.sin(2 * inputs) + 0.3 * rng.normal(size=inputs.shape)
+        net = Mlp((1, 1, 1), activations.relu, bias=False)
+        posterior = Posterior(net, likelihoods.Normal(0.05), priors.isotropic(2, 1.0), inputs, targets)
+        exact = plain_evidence(cubature.collapse(posterior), 10.0, 40001)
+        for within in withins:
+            found = method(posterior, within).log_evidence
+            assert abs(found.value - exact) <= found.error <= within
+
+
+def test_caution_takes_the_largest_of_several_distances():
+    kinked, values = deterministic.KINKED, [(np.array([1.0, 2.0]),), (np.array([1.5, 2.1]),), (np.array([1.1, 2.0]),)]
+    assert np.isinf(kinked.apart(values[0], values[:2])[0]).all()
+    np.testing.assert_allclose(kinked.apart((np.array([1.0, 2.0]),), values)[0], [2.0, 0.4])
+    np.testing.assert_allclose(deterministic.ANALYTIC.apart((np.array([1.0, 2.0]),), values)[0], [0.1, 0.0], atol=1e-15)
+    assert deterministic.caution_for(Mlp((1, 2, 1), activations.relu)) is kinked
+    assert deterministic.caution_for(Mlp((1, 2, 1), activations.tanh)) is deterministic.ANALYTIC
+
+
 # -- answers ----------------------------------------------------------------------------------------------------------------
 
 
@@ -457,6 +570,27 @@ def test_randomised_points_refuse_when_few_carry_the_weight():
     target = cubature.collapse(regression((1, 3, 1), variance=1e-4))
     with pytest.raises(cubature.NotConverged, match="effective size"):
         cubature.sobol(target, 256, 8, np.random.default_rng(11), 1.0)
+
+
+def test_randomised_points_refuse_below_the_floor_whatever_the_tail_says(monkeypatch):
+    """Pareto k is fine and the spread small, but points are worth fewer than FEWEST."""
+    target = cubature.collapse(regression((1, 1, 1)))
+    draw = lambda: cubature.sobol(target, 64, 8, np.random.default_rng(13), 1.0)
+    monkeypatch.setattr(replicates, "FEWEST", 0.0)
+    record = draw().record
+    assert record.effective_size < 400.0
+    monkeypatch.undo()
+    with pytest.raises(cubature.NotConverged, match="at least 400 points"):
+        draw()
+
+
+def test_randomised_points_do_not_see_a_mode_that_none_of_them_met():
+    """What no estimate from the points can say, `units` does: the statement of `sobol`, and the check that it names."""
+    target = far_away(8.0, 0.3)
+    met = cubature.sobol(target, 2**12, 16, np.random.default_rng(1), 1.0).log_evidence
+    exact = cubature.units(target, 1e-8).log_evidence
+    assert abs(exact.value - plain_evidence(target)) <= exact.error + 1e-9
+    assert met.value < exact.value - 5 and met.error < 0.1
 
 
 # -- refusals and doors -----------------------------------------------------------------------------------------------------

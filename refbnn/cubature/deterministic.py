@@ -2,14 +2,14 @@
 
 A rule has `num_nodes`, `round_off` (of a log weight), `blocks()`, pairs of something and an array of log weights, and
 `chosen(something, mask)`, the points of a block that a mask of that shape is true for. The value is that of the finest rule; the
-error estimate its largest distance to a rule with fewer points and to one with a smaller domain, plus round-off,
-Eq. (refinement-error).
+error estimate its largest distance to rules with fewer points and to one with a smaller domain, plus round-off,
+Eq. (refinement-error), and what the domain may leave out, where that is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,34 @@ NEGLIGIBLE = 1e-6  # of `within`: what these weigh together; answers may be a th
 MakeRule = Callable[[int, float], object]  # points a weight, reach
 
 
+@dataclass(frozen=True)
+class Caution:
+    """How far a rule may be from the truth: `factor` times its largest distance to the `count` rules before it."""
+
+    count: int
+    factor: float
+
+    def apart(self, found: Arrays, before: Sequence[Arrays]) -> list[np.ndarray]:
+        """Array by array; infinite while there are fewer rules."""
+        if len(before) < self.count:
+            return [np.full(np.shape(value), np.inf) for value in found]
+        return [self.factor * np.max([np.abs(value - other) for other in others], axis=0)
+                for value, others in zip(found, zip(*before[-self.count:]))]
+
+    def narrowed(self, found: Arrays, smaller: Arrays) -> list[np.ndarray]:
+        """The same for one rule on a smaller domain."""
+        return [self.factor * np.abs(value - other) for value, other in zip(found, smaller)]
+
+
+ANALYTIC = Caution(1, 1.0)  # geometric convergence: the distance is the error of the coarser rule
+KINKED = Caution(3, 4.0)  # algebraic and erratic: two rules may agree by chance
+
+
+def caution_for(net: object) -> Caution:
+    """KINKED where an activation of `net` is not analytic."""
+    return ANALYTIC if all(phi.smooth for phi in getattr(net, "activation", ())) else KINKED
+
+
 @dataclass(frozen=True, eq=False)
 class Deterministic(Answers):
     """Answers from rules with more and more points a weight, each with its log evidence; `narrow` makes the smaller domain."""
@@ -38,19 +66,21 @@ class Deterministic(Answers):
     log_evidence: Integral
     record: Record
     symmetries: Sequence[Callable]
+    caution: Caution
 
     def _settle(self, name: str, estimate: Estimate, within: float) -> tuple[Arrays, Arrays]:
         """Rule after rule until two agree, then the smaller domain: an answer needs fewer points than the log evidence has."""
-        negligible, before = NEGLIGIBLE * as_positive("within", within), None
+        negligible, before = NEGLIGIBLE * as_positive("within", within), []
         for rule, log_z in self.rules:
             found = estimate(lambda given: self._mean(rule, log_z, negligible, given))
-            if before is not None and _largest(_apart(found, before)) <= within:
+            apart = self.caution.apart(found, before)
+            if _largest(apart) <= within:
                 smaller = estimate(lambda given: self._mean(self.narrow(rule), log_z, negligible, given))
                 errors = [np.maximum(a, b) + rule.round_off * (np.abs(v) + np.abs(v).max()) + LEFT_OUT * within
-                          for a, b, v in zip(_apart(found, before), _apart(found, smaller), found)]
+                          for a, b, v in zip(apart, self.caution.narrowed(found, smaller), found)]
                 if _largest(errors) <= within:
                     return found, tuple(errors)
-            before = found
+            before.append(found)
         raise NotConverged(f"{name}: expected an error within {within:.3g}, which the rules do not support", self.record)
 
     def _mean(self, rule: object, log_z: float, negligible: float, given: Given) -> Arrays:
@@ -63,10 +93,6 @@ class Deterministic(Answers):
             sums = parts if sums is None else [before + part for before, part in zip(sums, parts)]
             total += weights.sum()
         return tuple(part / total for part in sums)
-
-
-def _apart(values: Arrays, others: Arrays) -> list[np.ndarray]:
-    return [np.abs(value - other) for value, other in zip(values, others)]
 
 
 def _largest(errors: Sequence[np.ndarray]) -> float:
@@ -100,26 +126,29 @@ def chunked(atoms: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np
         yield tuple(np.concatenate(parts) for parts in zip(*held))
 
 
-def refine(target: object, make: MakeRule, start: int, reach: float, largest: int, within: float,
+def refine(target: object, make: MakeRule, start: int, tail: object, largest: int, within: float,
            symmetries: Sequence[Callable]) -> Deterministic:
-    """More points until two rules agree within `within`, then a smaller domain; a larger one where that disagrees.
+    """More points until rules agree within `within`, then a smaller domain; a larger one where that disagrees.
 
-    Raises NotConverged, with the record, once a rule would have more than `largest` nodes, or where round-off alone is too much.
+    The domain reaches as far as `tail` demands for the evidence found so far. Raises NotConverged, with the record, once a rule
+    would have more than `largest` nodes, or where round-off alone is too much.
     """
-    search = _Search(make, largest, as_positive("within", within), [], {})
-    points, before = start, search.value(start, reach)
+    search, caution, points = _Search(make, largest, as_positive("within", within), [], {}), caution_for(target.net), start
+    reach, before = search.on(tail, points, tail.reach(np.inf, within))
     while True:
         points = _odd(points * GROWTH)
         value = search.value(points, reach)
-        apart = abs(value - before) + search.made[points, reach].round_off
+        apart = float(caution.apart((value,), before)[0]) + search.made[points, reach].round_off
+        before = [*before, (value,)]
         if apart <= within:
-            error = max(apart, abs(search.value(points, SHARE * reach) - value))
+            smaller = search.value(points, SHARE * reach)
+            error = max(apart, float(caution.narrowed((value,), (smaller,))[0])) + tail.error(reach, value)
             if error <= within:
-                total = Integral(value, error)
-                return Deterministic(target, search.rules(reach), search.narrow, total, search.record, symmetries)
-            reach /= SHARE
-            value = search.value(points, reach)
-        before = value
+                rules = search.rules(reach)
+                return Deterministic(target, rules, search.narrow, Integral(value, error), search.record, symmetries, caution)
+            tail = replace(tail, least=reach / SHARE)
+        if tail.reach(value, LEFT_OUT * within) != reach:
+            reach, before = search.on(tail, points, tail.reach(value, LEFT_OUT * within))
 
 
 @dataclass(frozen=True)
@@ -137,7 +166,11 @@ class _Search:
         return Record(tuple(self.rows))
 
     def value(self, points: int, reach: float) -> float:
-        """The log evidence of one more rule."""
+        """The log evidence of one more rule, or of one that was made before."""
+        known = [row.log_evidence for row in self.rows if (row.num_points, row.reach) == (points, reach)]
+        return known[0] if known else self._more(points, reach)
+
+    def _more(self, points: int, reach: float) -> float:
         rule = self.make(points, reach)
         if rule.num_nodes > self.largest:
             raise NotConverged(f"log evidence: expected an error within {self.within:.3g} from at most {self.largest} nodes; the "
@@ -150,9 +183,19 @@ class _Search:
         self.made[points, reach] = rule
         return value
 
+    def on(self, tail: object, points: int, reach: float) -> tuple[float, list[Arrays]]:
+        """A domain, at least `reach`, that is large enough for the evidence found on it, and that log evidence."""
+        while True:
+            value = self.value(points, reach)
+            wanted = tail.reach(value, LEFT_OUT * self.within)
+            if wanted <= reach:
+                return reach, [(value,)]
+            reach = wanted
+
     def rules(self, reach: float) -> tuple[tuple[object, float], ...]:
-        """Those of one domain, with their log evidences."""
-        return tuple((self.made[row.num_points, reach], row.log_evidence) for row in self.rows if row.reach == reach)
+        """Those of one domain, with their log evidences, the finest last."""
+        return tuple((self.made[row.num_points, reach], row.log_evidence)
+                     for row in sorted(self.rows, key=lambda row: row.num_points) if row.reach == reach)
 
     def narrow(self, rule: object) -> object:
         """The rule with the step of `rule` on a smaller domain."""

@@ -20,6 +20,7 @@ import numpy as np
 from refbnn.cubature.collapsing import collapse
 from refbnn.cubature.deterministic import Deterministic, atoms, refine
 from refbnn.cubature.output_layer import OutputLayer
+from refbnn.cubature.tails import NoBound
 from refbnn.cubature.unit_grid import REACH, UnitGrid, folded_symmetries, unit_grid
 from refbnn.cubature.weights import AllWeights
 from refbnn.likelihoods.normal import Normal
@@ -76,8 +77,10 @@ class LayeredGrid:
 def layered(posterior: Posterior, within: float, largest: int = LARGEST) -> Deterministic:
     """A network with one hidden layer and at most three output weights, any likelihood, Eq. (stand-in).
 
-    `within` is the absolute error of the log evidence. Raises ValueError as `collapse` and `unit_grid` for other networks and
-    priors, NotConverged where `within` is not reached with `largest` nodes.
+    `within` is the absolute error of the log evidence. The largest value of the likelihood is not known here, and what is beyond
+    the domain not bounded: it reaches REACH standard deviations of the prior of hidden weights, and further only where a
+    domain of seven eighths disagrees. A mode beyond that is not seen. Raises ValueError as `collapse` and `unit_grid` for other
+    networks and priors, NotConverged where `within` is not reached with `largest` nodes.
     """
     expect_methods("posterior", posterior, "net", "likelihood", "prior", "loss")
     target, stand_in = AllWeights(posterior), collapse(_stand_in(posterior))
@@ -86,7 +89,7 @@ def layered(posterior: Posterior, within: float, largest: int = LARGEST) -> Dete
         raise ValueError(f"posterior: expected at most {MAX_OUTPUT} output weights, got {num_outer}; use sobol")
     shape = stand_in.output.mean.T.shape
     make = lambda points, reach: LayeredGrid(target, unit_grid(stand_in, points, reach), *_inner(shape, points, reach))
-    return refine(target, make, 21, REACH, largest, within, folded_symmetries(stand_in))
+    return refine(target, make, 21, NoBound(REACH), largest, within, folded_symmetries(stand_in))
 
 
 def _inner(shape: tuple[int, int], points: int, reach: float) -> tuple[np.ndarray, np.ndarray]:

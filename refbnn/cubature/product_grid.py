@@ -1,7 +1,7 @@
 """Product grids over all weights, for any likelihood and up to four of them.
 
 In z, θ = mean + C z with the prior's scale C, the prior is a standard normal. A first grid covers all of it; where the log joint
-is far below its largest value the next ones do not go, so that no mode is lost that the first grid can see.
+is far below its largest value the next ones do not go, so that no mode is lost that the first grid can see. Others are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.cubature.deterministic import Deterministic, refine
+from refbnn.cubature.tails import NoBound
 from refbnn.cubature.weights import AllWeights
 from refbnn.posterior import Posterior
 from refbnn.shapes import Parameters
@@ -68,8 +69,10 @@ class ProductGrid:
 def product(posterior: Posterior, within: float, largest: int = LARGEST) -> Deterministic:
     """The posterior of at most four parameters by trapezoidal product rules, Eq. (trapezoid-rule); `net` may be Linearised.
 
-    Convergence is geometric for activations that are analytic. Raises ValueError for more parameters or a prior that is not
-    Gaussian, NotConverged where `within`, the absolute error of the log evidence, is not reached with `largest` nodes.
+    Convergence is geometric for activations that are analytic; for others the error estimate has a factor of four. A mode beyond
+    COVER standard deviations of the prior, or one between the points of the first grid, is not seen. Raises ValueError for more
+    parameters or a prior that is not Gaussian, NotConverged where `within`, the absolute error of the log evidence, is not
+    reached with `largest` nodes.
     """
     target = AllWeights(posterior)
     if target.num_params > MAX_PARAMS:
@@ -77,7 +80,7 @@ def product(posterior: Posterior, within: float, largest: int = LARGEST) -> Dete
     lower, upper = _extent(target)
     centre, half = 0.5 * (lower + upper), 0.5 * (upper - lower)
     make = lambda points, reach: _grid(target, centre - reach * half, centre + reach * half, points)
-    return refine(target, make, 13, 1.0, largest, within, [lambda theta: theta])
+    return refine(target, make, 13, NoBound(1.0), largest, within, [lambda theta: theta])
 
 
 def _grid(target: AllWeights, lower: np.ndarray, upper: np.ndarray, points: int) -> ProductGrid:

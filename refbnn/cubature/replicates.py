@@ -1,8 +1,9 @@
 """Randomised quasi-Monte Carlo: points of the prior by scrambled Sobol sequences, weighted by the likelihood.
 
 Every scrambling by itself gives an unbiased estimate of the evidence (not of its logarithm), with no Markov chain behind it;
-their spread is its standard error. The prior must not be too far from the posterior: what the weights are worth is said by
-their effective size, and below a floor the result is refused.
+their spread is its standard error. The prior must not be too far from the posterior: where few of the points that were met carry
+the weight, effective size and Pareto k say so, and the result is refused. A mode that no point met leaves no trace in any of the
+three: compare with many more points, with `units`, or with `evidence.sequential`, whose tempered particles can climb to it.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def sobol(target: object, num_points: int, num_replicates: int, rng: np.random.G
 
     `target` is a Collapsed, or AllWeights of a posterior with a Gaussian prior. `within` is the standard error of the log
     evidence that is asked for. Raises NotConverged, with the record, where the standard error is larger or the weights are worth
-    less than FEWEST points, or their tail is too heavy (Vehtari et al. 2024).
+    less than FEWEST points, or their tail is too heavy (Vehtari et al. 2024). All three speak of what the points met, and of no
+    mode that they missed: see the head of this module for what to compare with.
     """
     expect_methods("target", target, "prior", "log_likelihood", "given")
     normals = quadrature.sobol(target.num_params, num_points, num_replicates, rng).points

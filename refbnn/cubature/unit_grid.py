@@ -18,11 +18,12 @@ import numpy as np
 from refbnn import symmetry
 from refbnn.cubature.collapsed import Collapsed
 from refbnn.cubature.deterministic import Deterministic, refine
+from refbnn.cubature.tails import PriorTail
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import Parameters
 
 LARGEST = 4 * 10**9  # combinations of points
-REACH = 9.0  # standard deviations of the prior of a weight: P(|z| > 9) = 2e-19
+REACH = 9.0  # standard deviations of the prior of a weight, at least: P(|z| > 9) = 2e-19
 BEND = 4.0
 TINY = 1e-3  # keeps c finite where a weight has no influence on the data
 SIDE = 192  # of a block of pairs: some ten arrays of SIDE² float64, 3 MB, at a time
@@ -175,11 +176,15 @@ def _fixed(channel: Channel, i: int, times: int) -> Channel:
 def units(target: Collapsed, within: float, largest: int = LARGEST) -> Deterministic:
     """A collapsed target with one hidden layer, every unit on one grid of its weights.
 
-    `within` is the absolute error of the log evidence. Raises ValueError as `unit_grid`, NotConverged where `within` is not
-    reached with `largest` combinations of points.
+    `within` is the absolute error of the log evidence. The domain reaches as far as the bound of what it leaves out demands,
+    Eq. (left-out), at least REACH. Within the domain a mode counts once points meet it: where a unit
+    oscillates (sin), coarse rules can agree on what lies between two modes, so ask for a small `within` there. Raises ValueError
+    as `unit_grid`, NotConverged where `within` is not reached with `largest` combinations of points.
     """
     make = lambda points, reach: unit_grid(target, points, reach)
-    return refine(target, make, 21, REACH, largest, within, folded_symmetries(target))
+    peak = float(target.noise.log_marginal(np.array(0.0), target.num_targets))  # Q >= 0, and determinants are at least 1
+    tail = PriorTail(target.net.sizes[1], _unit_prior(target).num_params, peak, REACH)
+    return refine(target, make, 21, tail, largest, within, folded_symmetries(target))
 
 
 def folded_symmetries(target: Collapsed) -> list[symmetry.Symmetry]:
