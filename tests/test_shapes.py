@@ -191,7 +191,7 @@ def call_evidence(rng):
     evidence.riemann([0.0, 0.5, 1.0], [1.0, 2.0, 3.0])
     assert evidence.Estimate(-3.0, 0.1, 30.0).supported().pareto_k == -np.inf
     still = Hmc(0.4, 2, Diagonal(np.ones(net.num_params)))
-    evidence.thermodynamic(path, evidence.gauss_legendre(3), lambda beta: still, streams, 5)
+    evidence.thermodynamic(path, evidence.gauss_legendre(12), lambda beta: still, streams, 5)
     forward = evidence.annealed(path, evidence.ladder(3), lambda beta: still, streams)
     evidence.reverse_annealed(path, evidence.ladder(3), lambda beta: still, forward.theta, streams)
     evidence.bracket(forward.log_weights, forward.log_weights)
