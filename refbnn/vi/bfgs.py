@@ -8,7 +8,7 @@ from refbnn.gaussian import Gaussian
 from refbnn.shapes import as_count, as_positive, expect_methods
 from refbnn.vi.families.arrays import Free
 from refbnn.vi.objective import Elbo, elbo
-from refbnn.vi.optimum import Optimum, describe, mean_residual, virial_residual
+from refbnn.vi.optimum import Optimum, describe, expect_fitting, mean_residual, virial_residual
 
 RESTARTS = 8  # a fresh quadratic model each time; what is left after the first is its round-off
 
@@ -21,15 +21,19 @@ def quasi_newton(
     tolerance: float = 1e-7,
     max_iterations: int = 2000,
 ) -> Optimum:
-    """A maximum of the bound over φ near `start` by BFGS, with the gradient by hand, Eq. (pull-back).
+    """A stationary point of the bound over φ near `start` by BFGS, with the gradient by hand, Eq. (pull-back).
 
     The rule in `how` stays fixed, so that the bound is a smooth function (with draws: a sample-average approximation) and its
-    gradient exact, and only first derivatives are used. The residual is that of mean and virial law at that rule. A trial step
-    at which the rule meets no finite value counts as −∞. Raises what the bound raises at the start.
+    gradient that of the sum itself, and only first derivatives are used. The residual is that of mean and virial law at that
+    rule. A start where the gradient is zero can be a saddle: Optimum.converged says that a maximum was reached. The bound is
+    fitted to the points of the rule and its error is in-sample: Optimum.held_out has the value at others. A trial step
+    at which the rule meets no finite value counts as −∞. Raises ValueError for a start or family of another size, and what the
+    bound raises at the start.
     """
     from scipy.optimize import minimize  # here, not above: it would double the time of `import refbnn`
 
-    expect_methods("family", family, "gaussian", "free", "pull_back", "along")
+    expect_methods("family", family, "gaussian", "free", "pull_back", "along", "num_params")
+    expect_fitting(posterior, family, start)
     tolerance, left = as_positive("tolerance", tolerance), as_count("max_iterations", max_iterations)
     phi, taken = family.free(start), 0
     elbo(posterior, family.gaussian(phi), how).value
@@ -44,7 +48,7 @@ def quasi_newton(
         residual = max(mean_residual(at), virial_residual(family, at))
         if residual <= tolerance or found.nit == 0 or taken >= left:
             break
-    return describe(family, at, residual, tolerance, taken)
+    return describe(family, phi, at, residual, tolerance, taken)
 
 
 def gradient(family: object, phi: Free, at: Elbo) -> Free:

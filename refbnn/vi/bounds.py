@@ -25,11 +25,13 @@ def iwae(posterior: object, q: Gaussian, normals: np.ndarray) -> Integral:
     """E log (1/k) Σ_i w_i over k independent draws, Eq. (importance-weighted-bound) (Burda et al. 2016).
 
     A lower bound that rises with k from the ELBO (k = 1) to log p(y). normals (t k p): t independent estimates, of which the
-    mean and its standard error are returned.
+    mean and its standard error are returned. Raises ValueError for t < 2 or k = 0.
     """
     normals = as_array("normals", normals, "t k p", p=q.num_params)
     if len(normals) < 2:
         raise ValueError(f"normals: expected at least two estimates, which a standard error needs, got {len(normals)}")
+    if normals.shape[1] < 1:
+        raise ValueError(f"normals: expected at least one draw an estimate, got shape {normals.shape}")
     estimates = logsumexp(log_weights(posterior, q, normals), axis=1) - np.log(normals.shape[1])
     return Integral(float(estimates.mean()), float(estimates.std(ddof=1) / np.sqrt(len(estimates))))
 

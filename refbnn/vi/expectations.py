@@ -31,6 +31,7 @@ class Expected:
     gradient_error: Vector
     cross: Matrix
     hessian: Matrix
+    hessian_error: Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,8 @@ class OverParameters:
 class OverOutputs:
     """Sums over a rule for the k outputs of each datum, which are Gaussian under q: for networks affine in θ, of any size.
 
-    Needed are E r_n (k) and E Λ_n (k k) alone, Eq. (output-expectations); E ∇ℓ zᵀ is (E H) C, Eq. (price).
+    Needed are E r_n (k) and E Λ_n (k k), Eq. (output-expectations). E ∇ℓ zᵀ is the derivative of the sum itself, from r alone:
+    with one output Σ Jᵀ (E[r z]/s) J C for f = f̄ + s z, which by Stein's lemma is (E H) C up to the error of the rule.
     """
 
     rule: Rule | Replicated
@@ -86,12 +88,18 @@ class OverOutputs:
         def terms(z):
             f = mean + np.einsum("jl,nkl->jnk", z, root)
             y, likelihood = loss.y, loss.likelihood
-            parts = (-likelihood.log_prob(f, y).sum(1)[:, None], likelihood.residual(f, y), likelihood.curvature(f, y))
+            r = likelihood.residual(f, y)
+            rz = r[..., None] * z[:, None, None, :]
+            parts = (-likelihood.log_prob(f, y).sum(1)[:, None], r, likelihood.curvature(f, y), rz)
             return np.concatenate([part.reshape(len(z), -1) for part in parts], axis=1)
 
         sums = self.rule.integrate(terms)
-        (r, r_error), curvature = (part[1:1 + n * k].reshape(n, k) for part in (sums.value, sums.error)), sums.value[1 + n * k:]
-        return OutputExpectations(float(sums.value[0]), float(sums.error[0]), r, r_error, curvature.reshape(n, k, k))
+        (r, r_error), (curvature, curvature_error), (rz, _) = (
+            tuple(part[own].reshape(shape) for part in (sums.value, sums.error)) for own, shape in (
+                (slice(1, 1 + n * k), (n, k)), (slice(1 + n * k, 1 + n * k + n * k * k), (n, k, k)),
+                (slice(1 + n * k + n * k * k, None), (n, k, k))))
+        return OutputExpectations(
+            float(sums.value[0]), float(sums.error[0]), r, r_error, curvature, curvature_error, _by_stein(rz, root))
 
 
 @dataclass(frozen=True)
@@ -114,18 +122,22 @@ class ClosedForm:
         curvature = loss.likelihood.curvature(mean, loss.y)
         value = -loss.likelihood.log_prob(mean, loss.y).sum() + 0.5 * (curvature * covariance).sum()
         r, round_off = loss.likelihood.residual(mean, loss.y), 30 * np.finfo(float).eps
-        return OutputExpectations(float(value), (mean.size + 1) * round_off * abs(value), r, round_off * np.abs(r), curvature)
+        return OutputExpectations(
+            float(value), (mean.size + 1) * round_off * abs(value), r, round_off * np.abs(r),
+            curvature, round_off * np.abs(curvature), curvature)
 
 
 @dataclass(frozen=True, eq=False)
 class OutputExpectations:
-    """Σ_n E ℓ_n and E r (n k) with estimated errors, and E Λ (n k k)."""
+    """Σ_n E ℓ_n, E r (n k) and E Λ (n k k) with estimated errors, and E Λ (n k k) once more, from r alone by Stein's lemma."""
 
     value: float
     error: float
     residual: np.ndarray
     residual_error: np.ndarray
     curvature: np.ndarray
+    curvature_error: np.ndarray
+    by_stein: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +171,12 @@ class LossOverOutputs:
     @cached_property
     def hessian(self) -> Matrix:
         """Σ_n J_nᵀ (E Λ_n) J_n: (p p)."""
-        weighted = self.outputs.curvature @ self.J
-        p = self.J.shape[-1]
-        return linalg.symmetric_part(self.J.reshape(-1, p).T @ weighted.reshape(-1, p))
+        return _sandwich(self.J, self.outputs.curvature)
+
+    @property
+    def hessian_error(self) -> Matrix:
+        """The estimated error of `hessian`: (p p)."""
+        return _sandwich(np.abs(self.J), self.outputs.curvature_error)
 
     @property
     def ggn(self) -> Matrix:
@@ -170,8 +185,8 @@ class LossOverOutputs:
 
     @property
     def cross(self) -> Matrix:
-        """E ∇ℓ zᵀ = (E H) C: (p p)."""
-        return self.hessian @ self.scale
+        """The derivative of `value` in C, Σ_n J_nᵀ (E Λ_n) J_n C with E Λ from first derivatives, Eq. (stein): (p p)."""
+        return _sandwich(self.J, self.outputs.by_stein) @ self.scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,17 +241,26 @@ class LossOverParameters(_OverParameters):
     @cached_property
     def hessian(self) -> Matrix:
         """E H, with the true Hessian: (p p)."""
-        return self._second_order(lambda likelihood, f, y: likelihood.residual(f, y))
+        return linalg.symmetric_part(self._hessian.value)
+
+    @property
+    def hessian_error(self) -> Matrix:
+        """The estimated error of `hessian`: (p p)."""
+        return self._hessian.error
 
     @cached_property
     def ggn(self) -> Matrix:
         """E G: (p p). E H − E G is the expected residual part, Eq. (expected-split)."""
-        return self._second_order(lambda likelihood, f, y: None)
+        return linalg.symmetric_part(self._second_order(lambda likelihood, f, y: None).value)
+
+    @cached_property
+    def _hessian(self) -> Integral:
+        return self._second_order(lambda likelihood, f, y: likelihood.residual(f, y))
 
     def _value_and_gradient(self, theta):
         return self.of.value_and_gradient(theta)
 
-    def _second_order(self, weights) -> Matrix:
+    def _second_order(self, weights) -> Integral:
         """E of Σ JᵀΛJ + Σ v ∇²f with v = weights(likelihood, f, y): products with all unit vectors, many θ at once."""
         p, likelihood, y = self.q.num_params, self.of.likelihood, self.of.y
 
@@ -248,19 +272,26 @@ class LossOverParameters(_OverParameters):
         def in_pieces(z):
             return np.concatenate([matrices(part) for part in np.array_split(z, 1 + z.shape[0] * p * p // AT_ONCE)])
 
-        return linalg.symmetric_part(self.rule.integrate(in_pieces).value)
+        return self.rule.integrate(in_pieces)
 
 
 @dataclass(frozen=True, eq=False)
 class PriorOverParameters(_OverParameters):
     """E_q[−log p(θ)] for a prior that is not Gaussian."""
 
-    @cached_property
+    @property
     def hessian(self) -> Matrix:
         """E of −∇² log p(θ): (p p)."""
-        return self.rule.integrate(
-            lambda z: np.array([self.of.negative_hessian(theta) for theta in self.q.from_normals(z)])
-        ).value
+        return self._hessian.value
+
+    @property
+    def hessian_error(self) -> Matrix:
+        """The estimated error of `hessian`: (p p)."""
+        return self._hessian.error
+
+    @cached_property
+    def _hessian(self) -> Integral:
+        return self.rule.integrate(lambda z: np.array([self.of.negative_hessian(theta) for theta in self.q.from_normals(z)]))
 
     def _value_and_gradient(self, theta):
         return -self.of.log_prob(theta), -self.of.gradient(theta)
@@ -275,7 +306,8 @@ def gaussian_prior(prior: Gaussian, q: Gaussian) -> Expected:
     gradient = prior.precision.matvec(shift)
     quadratic = shift @ gradient + (cross * scale).sum()
     value = 0.5 * (quadratic - prior.precision.log_det() + q.num_params * np.log(2 * np.pi))
-    return Expected(float(value), 0.0, gradient, np.zeros(q.num_params), cross, prior.precision.matrix())
+    return Expected(float(value), 0.0, gradient, np.zeros(q.num_params), cross, prior.precision.matrix(),
+                    np.zeros(2 * (q.num_params,)))
 
 
 def refuse_nonlinear(net: object) -> None:
@@ -293,3 +325,20 @@ def _over_outputs(how, loss: Loss, q: Gaussian) -> LossOverOutputs:
     half = q.precision.scale_transposed_matvec(J)
     outputs = how.of_outputs(loss, loss.net.forward(q.mean, loss.X), half @ np.swapaxes(half, -1, -2))
     return LossOverOutputs(outputs, J, q.scale())
+
+
+def _sandwich(J: np.ndarray, middle: np.ndarray) -> Matrix:
+    """Σ_n J_nᵀ M_n J_n: (p p)."""
+    p = J.shape[-1]
+    return linalg.symmetric_part(J.reshape(-1, p).T @ (middle @ J).reshape(-1, p))
+
+
+def _by_stein(rz: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Twice the derivative of E ℓ(f̄ + R z) in S = R², from E[r zᵀ] and R (n k k): 2 Γ with R Γ + Γ R = sym E[r zᵀ].
+
+    For one output E[r z]/s. In directions without variance, which J C does not have either, Γ is zero.
+    """
+    s, W = np.linalg.eigh(root)
+    inside = np.swapaxes(W, -1, -2) @ linalg.symmetric_part(rz) @ W
+    sums = s[..., :, None] + s[..., None, :]
+    return 2 * W @ np.divide(inside, sums, out=np.zeros_like(inside), where=sums > 0) @ np.swapaxes(W, -1, -2)

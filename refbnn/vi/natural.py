@@ -8,7 +8,7 @@ from refbnn.gaussian import Gaussian
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.shapes import Matrix, as_count, as_positive, expect_methods
 from refbnn.vi.objective import Elbo, elbo
-from refbnn.vi.optimum import Optimum, describe, mean_residual, precision_residual
+from refbnn.vi.optimum import Optimum, describe, expect_fitting, mean_residual, precision_residual
 
 Curvature = Callable[[Elbo], Matrix]
 
@@ -40,17 +40,19 @@ def natural_gradient(
 
     For `family` with a natural step (Full, MeanField, Independent blocks of those), from the member with the mean and the blocks
     of the precision of `start`. ρ = 1 on a quadratic energy is Newton's step and ends at once. Stops when the residual is below
-    the tolerance; Optimum.converged says whether it did. Raises NotPositiveDefinite where a step leaves the positive definite
-    matrices, as an indefinite E_q H can make it: take a smaller step, or `ggn`.
+    the tolerance; Optimum.converged says whether it did, at a maximum. Raises NotPositiveDefinite where a step leaves the
+    positive definite matrices, as an indefinite E_q H can make it: take a smaller step, or `ggn`; ValueError for a start or a
+    family of another size.
     """
-    expect_methods("family", family, "natural", "along", "num_params")
+    expect_methods("family", family, "natural", "gaussian", "free", "pull_back", "along", "num_params")
+    expect_fitting(posterior, family, start)
     step, max_iterations = as_positive("step", step), as_count("max_iterations", max_iterations)
     at = elbo(posterior, Gaussian(start.mean, family.natural(start.precision.matrix())), how)
     for iteration in range(max_iterations + 1):
         matrix = curvature(at)
         residual = max(mean_residual(at), precision_residual(family, at, matrix))
         if residual <= tolerance or iteration == max_iterations:
-            return describe(family, at, residual, tolerance, iteration)
+            return describe(family, family.free(at.q), at, residual, tolerance, iteration)
         at = elbo(posterior, _moved(family, at, matrix, step), how)
 
 

@@ -56,6 +56,11 @@ class Elbo:
         return self.loss.gradient_error + self.prior.gradient_error
 
     @property
+    def hessian_error(self) -> Matrix:
+        """The estimated error of `energy_hessian`, that of the rule: (p p)."""
+        return self.loss.hessian_error + self.prior.hessian_error
+
+    @property
     def energy_cross(self) -> Matrix:
         """E_q[∇U zᵀ] for θ = mean + C z: (p p). By Stein's lemma E[∇²U] C, up to the error of the rule, Eq. (stein)."""
         return self.loss.cross + self.prior.cross

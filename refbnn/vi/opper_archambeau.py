@@ -89,7 +89,8 @@ def fixed_point(
             break
         sites = sites.moved(expected, step)
     q = _over_weights(prior, evaluation.jacobian(), sites)
-    return describe(Full(posterior.num_params), elbo(posterior, q, how), residual, tolerance, iteration)
+    family = Full(posterior.num_params)
+    return describe(family, family.free(q), elbo(posterior, q, how), residual, tolerance, iteration)
 
 
 def _over_weights(prior: Gaussian, J: np.ndarray, sites: _Sites) -> Gaussian:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from refbnn.gaussian import Gaussian
-from refbnn.shapes import Matrix
-from refbnn.vi.objective import Elbo
+from refbnn.shapes import Matrix, expect_methods
+from refbnn.vi.families.arrays import Free
+from refbnn.vi.objective import Elbo, elbo
+
+STEPS = 64  # products with the Hessian: all of it where φ is no longer than that
+DIFFERENCE = np.finfo(float).eps ** (1 / 3)  # of a central difference of first derivatives
+FLAT = 1e-6  # what such differences leave of a zero, of the largest curvature
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,22 +24,27 @@ class Optimum:
 
     `mean_residual` is ‖Cᵀ E ∇U‖. `precision_residual` is that of Σ⁻¹ = E ∇²U, taken as E[∇²U] Σ = I, `virial_residual` that of
     E[∂_iU (θ − m)_j] = δ_ij, from first derivatives alone: both in the entries that the family frees, Eqs. (fixed-point),
-    (virial), in standard deviations of q. Where the rule is exact they agree; their difference is an error of the rule.
-    `rule_error` is how far, in standard deviations and to first order, the rule's error of E ∇U moves the mean (a standard error,
-    where the rule is random). What its error in the covariance adds to that is not in it, and shows in that difference.
+    (virial), in standard deviations of q. Where the rule is exact they agree; their difference is an error of the rule. Two
+    parts are in both alike: a Gaussian prior, and with ClosedForm the loss as well, so that the two are one number there.
+    `rule_error` is how far, in standard deviations and to first order, the rule's error of E ∇U moves the mean, or its error
+    of E ∇²U (over outputs: of E Λ) the covariance, the larger of the two (a standard error, where the rule is random).
 
-    `residual` is that of the equations which the solver itself solves (of the GGN, for a solver with the GGN), and
-    `converged` says whether it came below the tolerance that was asked for, in `num_iterations`.
+    `residual` is that of the equations which the solver itself solves (of the GGN, for a solver with the GGN). `converged` says
+    that it came below `tolerance`, in `num_iterations`, and that this is no saddle: `is_maximum`, from `largest_curvature`.
+
+    `elbo` is in-sample: a solver that maximised over the points of a rule has fitted those points, and elbo.error, which they
+    estimate too, does not know it. With few draws the value can be far too high: `held_out` is the honest one.
     """
 
     family: object
+    phi: Free
     elbo: Elbo
     mean_residual: float
     precision_residual: float
     virial_residual: float
     rule_error: float
     residual: float
-    converged: bool
+    tolerance: float
     num_iterations: int
 
     @property
@@ -41,18 +52,55 @@ class Optimum:
         """The approximation."""
         return self.elbo.q
 
+    @property
+    def converged(self) -> bool:
+        """Whether the solver's equations hold to its tolerance, at a maximum."""
+        return self.residual <= self.tolerance and self.is_maximum
 
-def describe(family: object, at: Elbo, residual: float, tolerance: float, num_iterations: int) -> Optimum:
-    """The Optimum at q."""
+    @property
+    def is_maximum(self) -> bool:
+        """Whether the bound bends upwards in no direction, but by what differences and the residual leave of a flat one."""
+        values = self._curvatures
+        return bool(values[-1] <= (FLAT + self.residual) * np.abs(values).max())
+
+    @property
+    def largest_curvature(self) -> float:
+        """The largest eigenvalue of ∂²ELBO/∂φ²: positive at a saddle. Of up to 64 numbers φ by the whole Hessian.
+
+        It has central differences of the gradient by hand. For longer φ it is a lower bound, by Krylov's space of 64 products.
+        """
+        return float(self._curvatures[-1])
+
+    def held_out(self, how: object) -> Elbo:
+        """The bound at q over points not seen by the solver: found.held_out(OverParameters(sobol(p, 512, 8, rng))).value."""
+        return elbo(self.elbo.posterior, self.q, how)
+
+    @cached_property
+    def _curvatures(self) -> np.ndarray:
+        """Eigenvalues of the Hessian in φ, or of its part in a Krylov space, rising."""
+        def gradient(phi):
+            at = elbo(self.elbo.posterior, self.family.gaussian(phi), self.elbo.how)
+            return self.family.pull_back(phi, at.mean_gradient, at.scale_gradient)
+
+        def product(v):
+            return (gradient(self.phi + DIFFERENCE * v) - gradient(self.phi - DIFFERENCE * v)) / (2 * DIFFERENCE)
+
+        size = len(self.phi)
+        return _ritz_values(product, np.eye(size)) if size <= STEPS else _krylov(product, size)
+
+
+def describe(family: object, phi: Free, at: Elbo, residual: float, tolerance: float, num_iterations: int) -> Optimum:
+    """The Optimum at q, the member φ of the family."""
     return Optimum(
         family=family,
+        phi=phi,
         elbo=at,
         mean_residual=mean_residual(at),
         precision_residual=precision_residual(family, at, at.energy_hessian),
         virial_residual=virial_residual(family, at),
-        rule_error=float(np.linalg.norm(np.abs(at.q.scale()).T @ at.gradient_error)),
+        rule_error=rule_error(family, at),
         residual=float(residual),
-        converged=bool(residual <= tolerance),
+        tolerance=float(tolerance),
         num_iterations=num_iterations,
     )
 
@@ -72,18 +120,62 @@ def virial_residual(family: object, at: Elbo) -> float:
     return _residual(family, at, at.energy_cross @ at.q.scale().T)
 
 
-def multi_start(solve: Callable[[Gaussian], Optimum], starts: Iterable[Gaussian]) -> tuple[Optimum, ...]:
-    """What `solve` reached from every start: those that converged first, and of those the highest bound first.
+def rule_error(family: object, at: Elbo) -> float:
+    """‖|C|ᵀ δ‖ for the error δ of E ∇U, or half of ‖|C|ᵀ Δ |C|‖ for that of E ∇²U, Δ, if larger: in standard deviations."""
+    C = np.abs(at.q.scale())
+    of_precision = family.along(C.T @ at.hessian_error @ C)
+    return float(max(np.linalg.norm(C.T @ at.gradient_error), 0.5 * np.linalg.norm(of_precision)))
 
-    The bound of a network has many optima, copies under its symmetries among them. Raises ValueError for no start.
+
+def expect_fitting(posterior: object, family: object, start: object) -> None:
+    """Raise ValueError unless family and start are Gaussians over the parameters of the posterior."""
+    expect_methods("start", start, "mean", "precision", "covariance", "num_params")
+    expect_methods("posterior", posterior, "loss", "prior", "num_params")
+    for name, given in (("family", family), ("start", start)):
+        if given.num_params != posterior.num_params:
+            raise ValueError(f"{name}: expected {posterior.num_params} parameters as the posterior has, got {given.num_params}")
+
+
+def multi_start(solve: Callable[[Gaussian], Optimum], starts: Iterable[Gaussian]) -> tuple[Optimum, ...]:
+    """What `solve` reached from every start: those that converged first, then maxima, and of those the highest bound first.
+
+    The bound of a network has many optima, copies under its symmetries among them. A start from which `solve` raises ValueError,
+    as NotPositiveDefinite is one, is left out: fewer come back. Raises that error if no start is left, ValueError for no start.
     """
-    found = sorted((solve(start) for start in starts), key=lambda optimum: (not optimum.converged, -optimum.elbo.value))
+    found, refused = [], [ValueError("starts: expected at least one Gaussian, got none")]
+    for start in starts:
+        expect_methods("starts", start, "mean", "precision")
+        try:
+            found.append(solve(start))
+        except ValueError as error:
+            refused.append(error)
     if not found:
-        raise ValueError("starts: expected at least one Gaussian, got none")
-    return tuple(found)
+        raise refused[-1]
+    return tuple(sorted(found, key=lambda one: (not one.converged, not one.is_maximum, -one.elbo.value)))
 
 
 def _residual(family, at: Elbo, law: Matrix) -> float:
     """‖law − I‖ along the family, rows and columns in standard deviations of q."""
     std = np.linalg.norm(at.q.scale(), axis=1)
     return float(np.linalg.norm(family.along(std[:, None] * law / std - np.eye(len(std)))))
+
+
+def _krylov(product: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray:
+    """Ritz values of a symmetric matrix in the space of v, Hv, H²v, ... for one v in no special direction."""
+    basis = np.empty((0, size))
+    v = np.cos(1.0 + np.arange(size))
+    for _ in range(STEPS):
+        basis = np.vstack([basis, v / np.linalg.norm(v)])
+        v = product(basis[-1])
+        length = np.linalg.norm(v)
+        for _ in range(2):  # twice is enough
+            v = v - basis.T @ (basis @ v)
+        if np.linalg.norm(v) <= FLAT * length:  # the space holds all that v knows
+            break
+    return _ritz_values(product, basis)
+
+
+def _ritz_values(product: Callable[[np.ndarray], np.ndarray], basis: np.ndarray) -> np.ndarray:
+    """Eigenvalues of B H Bᵀ, rising."""
+    part = basis @ np.array([product(v) for v in basis]).T
+    return np.linalg.eigvalsh(0.5 * (part + part.T))

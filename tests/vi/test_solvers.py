@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Linearised, Posterior, laplace, likelihoods, optimize, priors, quadrature, vi
+from refbnn import Gaussian, Linearised, Posterior, activations, laplace, likelihoods, optimize, priors, quadrature, vi
 from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.precision import Dense, FromScale
 from refbnn.vi import families
-from refbnn.vi.optimum import virial_residual
+from refbnn.vi.optimum import mean_residual, precision_residual, rule_error, virial_residual
 from tests.judge import agree
 from tests.vi import problems
 from tests.vi.problems import OUTPUTS, RULE
 from tests.vi.test_bound import exact_posterior
 
 TWO = vi.OverParameters(RULE)
+RELU = problems.Mlp((2, 3, 1), activations.relu)
 SADDLE = Gaussian(np.array([0.1, 0.2]), Dense(12.0 * np.eye(2)))  # between the two modes, where E H is indefinite
 
 
@@ -61,11 +65,11 @@ def test_three_solvers_and_two_ways_to_integrate_find_one_optimum():
             lambda how: vi.natural_gradient(post, family, how, post.prior, tolerance=1e-10),
             lambda how: vi.quasi_newton(post, family, how, post.prior, tolerance=1e-8))
     ]
-    for optimum in found:
-        assert optimum.converged and optimum.elbo.error < 1e-6
-        assert max(optimum.mean_residual, optimum.precision_residual, optimum.virial_residual) < 3e-7
-        close(optimum.q, dual.q)
-        assert abs(optimum.elbo.value - dual.elbo.value) < optimum.elbo.error + dual.elbo.error
+    for one in found:
+        assert one.converged and one.elbo.error < 1e-6
+        assert max(one.mean_residual, one.precision_residual, one.virial_residual) < 3e-7
+        close(one.q, dual.q)
+        assert abs(one.elbo.value - dual.elbo.value) < one.elbo.error + dual.elbo.error
 
 
 def test_the_fixed_point_has_one_curvature_a_datum():
@@ -115,7 +119,7 @@ def test_a_damped_step_ends_at_the_same_fixed_point():
 
 @pytest.mark.parametrize("likelihood", ["normal", "bernoulli"])
 def test_the_bound_of_a_linear_model_is_concave_in_mean_and_cholesky_factor(likelihood):
-    """Eq. (concavity) (Challis & Barber 2013): along every segment; not in the logarithms of the diagonal."""
+    """Eq. (concavity) (Challis & Barber 2013): along every segment."""
     post = problems.logistic()
     if likelihood == "normal":
         post = Posterior(post.net, likelihoods.Normal(0.3), post.prior, post.X, post.y)
@@ -177,8 +181,8 @@ def test_first_and_second_derivatives_find_one_optimum_of_a_network(family):
     one = vi.quasi_newton(post, family, TWO, problems.start())
     two = vi.natural_gradient(post, family, TWO, problems.start(), step=0.5, tolerance=1e-9)
     assert one.converged and two.converged
-    for optimum in (one, two):
-        assert max(optimum.mean_residual, optimum.precision_residual, optimum.virial_residual) < 1e-6
+    for found in (one, two):
+        assert max(found.mean_residual, found.precision_residual, found.virial_residual) < 1e-6
     close(one.q, two.q, 1e-6)
 
 
@@ -243,6 +247,142 @@ def test_several_starts_are_ordered_by_their_bound_after_convergence():
     agree(np.abs(found[0].q.mean), np.abs(found[1].q.mean), terms=1, condition=1e9)  # copies under the change of both signs
 
 
+def test_a_saddle_is_not_taken_for_a_maximum():
+    """The gradient is zero at the centre by symmetry, where the bound bends upwards in both means' direction w = v."""
+    post, family = problems.network(), families.MeanField(2)
+    found = vi.quasi_newton(post, family, TWO, post.prior)
+    assert found.residual <= found.tolerance and np.abs(found.q.mean).max() < 1e-6
+    assert not found.is_maximum and not found.converged
+
+    def bound(t):
+        return vi.elbo(post, Gaussian(found.q.mean + t * np.sqrt([0.5, 0.5]), found.q.precision), TWO).value
+
+    assert (bound(0.01) + bound(-0.01) - 2 * bound(0)) / 1e-4 > 1.0 and found.largest_curvature > 1.0
+    best = vi.quasi_newton(post, family, TWO, problems.start())
+    assert best.converged and best.is_maximum and best.largest_curvature < 0
+    assert best.elbo.value > found.elbo.value + 1
+    assert vi.multi_start(lambda q: vi.quasi_newton(post, family, TWO, q), [post.prior, problems.start()])[0].converged
+
+
+def test_the_krylov_space_finds_the_largest_eigenvalue():
+    A = np.random.default_rng(90).normal(size=(97, 97))
+    H = np.diag(np.r_[-np.linspace(1, 20, 96), 3.3])
+    Q = np.linalg.qr(A)[0]
+    values = vi.optimum._krylov(lambda v: Q @ (H @ (Q.T @ v)), 97)
+    assert abs(values[-1] - 3.3) < 1e-6
+
+
+def test_a_start_that_diverges_does_not_lose_the_others():
+    post, family = problems.network(), families.Full(2)
+
+    def solve(start):
+        return vi.natural_gradient(post, family, TWO, start, step=1.0 if start is SADDLE else 0.5)
+
+    with pytest.raises(NotPositiveDefinite):
+        vi.multi_start(solve, [SADDLE])
+    found = vi.multi_start(solve, [SADDLE, problems.start()])
+    assert len(found) == 1 and found[0].converged
+
+
+def test_the_bound_over_fresh_points_is_lower_than_in_sample():
+    """Few draws are fitted: what is gained over them is not there over others."""
+    post = problems.network()
+    few = vi.OverParameters(quadrature.draws(np.random.default_rng(91).normal(size=(5, 2))))
+    found = vi.quasi_newton(post, families.Full(2), few, problems.start(), max_iterations=50)
+    honest = found.held_out(TWO)
+    agree(honest.value, vi.elbo(post, found.q, TWO).value, terms=1)
+    assert honest.value < found.elbo.value - 0.1
+
+
+def test_over_outputs_the_two_residuals_are_two_routes():
+    """Eq. (stein): with few points E Λ and E[r z]/s differ, and so do the two residuals; E Λ has an error."""
+    post = problems.logistic()
+    few = vi.quasi_newton(post, families.Full(2), vi.OverOutputs(quadrature.gauss_hermite(1, 4)), post.prior)
+    assert few.converged and few.virial_residual < 1e-6 < 1e-4 < few.precision_residual
+    assert few.rule_error > 0.1 * few.precision_residual
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_over_outputs_the_gradient_is_that_of_the_sum(outputs):
+    """Eq. (scale-gradient): with few points and a wide q, to second order in the step."""
+    rng = np.random.default_rng(92)
+    net = problems.Mlp((2, outputs), ())
+    likelihood, y = {1: (likelihoods.Bernoulli(), rng.integers(0, 2, (5, 1)).astype(float)),
+                     3: (likelihoods.Categorical(), rng.integers(0, 3, 5))}[outputs]
+    post = Posterior(net, likelihood, priors.isotropic(net.num_params, 0.8), rng.normal(size=(5, 2)), y)
+    how, L = vi.OverOutputs(quadrature.gauss_hermite(outputs, 4)), 3 * np.linalg.cholesky(
+        problems.positive_definite(rng, net.num_params))
+    step, h = np.tril(rng.normal(size=L.shape)), 1e-5
+    at, up, down = (vi.elbo(post, Gaussian(np.zeros(len(L)), FromScale(L + t * step)), how) for t in (0, h, -h))
+    slope = (at.scale_gradient * step).sum()
+    assert abs((up.value - down.value) / (2 * h) - slope) < 1e-7 * max(1, abs(slope))
+
+
+def tiny(mean_gradient=(0.0, 0.0), cross=None, hessian=None):
+    """What the residuals read of a bound, in numbers chosen here: a q with a dense scale."""
+    C = np.array([[2.0, 0.0], [0.6, 0.5]])
+    return SimpleNamespace(q=Gaussian(np.zeros(2), FromScale(C)), energy_gradient=np.array(mean_gradient), energy_cross=cross,
+                           energy_hessian=hessian, gradient_error=np.array([0.3, 0.7]), hessian_error=np.zeros((2, 2)))
+
+
+def test_residuals_are_in_standard_deviations_of_q():
+    """Eqs. (fixed-point), (virial), by hand: ‖Cᵀg‖; ‖std_i law_ij / std_j − δ_ij‖ for a law that is not symmetric."""
+    C = np.array([[2.0, 0.0], [0.6, 0.5]])
+    agree(mean_residual(tiny((0.3, -0.7))), np.hypot(2.0 * 0.3 - 0.6 * 0.7, 0.5 * 0.7), terms=10)
+    law, std = np.array([[1.1, 0.2], [0.7, 0.8]]), np.array([2.0, np.sqrt(0.61)])
+    entries = [0.1, 0.2 * std[0] / std[1], 0.7 * std[1] / std[0], -0.2]
+    agree(virial_residual(families.MeanField(2), tiny(cross=law @ np.linalg.inv(C).T)), np.hypot(0.1, 0.2), terms=100)
+    lower = [entries[0], entries[2], entries[3]]
+    agree(virial_residual(families.Full(2), tiny(cross=law @ np.linalg.inv(C).T)), np.linalg.norm(lower), terms=100)
+    hessian = np.array([[1.3, 0.2], [0.2, 4.0]])
+    law = hessian @ C @ C.T
+    below = [law[0, 0] - 1, law[1, 0] * std[1] / std[0], law[1, 1] - 1]
+    agree(precision_residual(families.Full(2), tiny(), hessian), np.linalg.norm(below), terms=100)
+
+
+def test_the_error_of_the_rule_is_in_standard_deviations_of_q():
+    """‖|C|ᵀ δ‖, or half of ‖|C|ᵀ Δ |C|‖ where that is larger."""
+    at = tiny()
+    agree(rule_error(families.Full(2), at), np.hypot(2.0 * 0.3 + 0.6 * 0.7, 0.5 * 0.7), terms=10)
+    at.gradient_error, at.hessian_error = np.zeros(2), np.diag([0.0, 4.0])
+    agree(rule_error(families.MeanField(2), at), 0.5 * np.hypot(4 * 0.36, 1.0), terms=10)
+
+
+def test_solvers_judge_the_mean_and_the_tolerance_as_asked():
+    """From where the precision law holds already, and the mean is off; and with a tolerance just below the residual."""
+    post = problems.regression()
+    exact, family = exact_posterior(post), families.Full(post.num_params)
+    away = Gaussian(exact.mean + 0.3, exact.precision)
+    for solve in (vi.quasi_newton, vi.natural_gradient):
+        found = solve(post, family, vi.ClosedForm(), away, tolerance=1e-5)
+        assert found.converged and found.mean_residual < 1e-5
+        close(found.q, exact, 1e-4)
+    short = vi.natural_gradient(problems.network(), families.Full(2), TWO, problems.start(), step=0.5, max_iterations=12)
+    assert vi.optimum.describe(short.family, short.phi, short.elbo, 1.0e-3, 1.0e-3, 1).converged
+    assert not vi.optimum.describe(short.family, short.phi, short.elbo, 1.1e-3, 1.0e-3, 1).converged
+
+
+def test_those_that_converged_come_first_whatever_their_bound():
+    post, family = problems.network(), families.Full(2)
+    full = problems.optimum()
+    lower = vi.quasi_newton(post, families.MeanField(2), TWO, problems.start())
+    better = replace(full, tolerance=0.0)  # the higher bound, without convergence
+    chosen = {id(post.prior): better, id(SADDLE): lower}
+    assert better.elbo.value > lower.elbo.value and family == full.family
+    assert vi.multi_start(lambda q: chosen[id(q)], [post.prior, SADDLE]) == (lower, better)
+
+
+def test_errors_and_curvatures_hold_the_prior_too():
+    """A prior that is not Gaussian is summed, with an error of its own; E G gets its second derivatives."""
+    base = problems.network()
+    post = Posterior(base.net, base.likelihood, priors.StudentT(2, 0.9, 5.0), base.X, base.y)
+    at = vi.elbo(post, problems.gaussian(8, 2, 0.5), vi.OverParameters(quadrature.gauss_hermite(2, 5)))
+    assert np.abs(at.prior.gradient_error).max() > 1e-9
+    agree(at.gradient_error, at.loss.gradient_error + at.prior.gradient_error, terms=10)
+    agree(at.energy_ggn, at.loss.ggn + at.prior.hessian, terms=10)
+    assert np.linalg.norm(at.prior.hessian) > 0.1
+
+
 def test_a_solver_that_does_not_converge_says_so():
     post = problems.network()
     for found in (vi.quasi_newton(post, families.Full(2), TWO, problems.start(), max_iterations=2),
@@ -297,6 +437,26 @@ def test_data_counted_twice_are_data_at_half_the_temperature():
     (lambda: vi.natural_gradient(problems.network(), families.Full(2), TWO, problems.start(), step=0.0), ValueError, "step"),
     (lambda: vi.multi_start(None, []), ValueError, "starts: expected at least one"),
     (lambda: vi.iwae(problems.network(), problems.start(), np.zeros((1, 3, 2))), ValueError, "at least two estimates"),
+    (lambda: vi.iwae(problems.network(), problems.start(), np.zeros((3, 0, 2))), ValueError, "at least one draw an estimate"),
+    (lambda: vi.natural_gradient(problems.network(), families.MeanField(1), TWO, problems.start()), ValueError,
+     "family: expected 2 parameters"),
+    (lambda: vi.quasi_newton(problems.network(), families.Full(2), TWO, problems.gaussian(1, 3)), ValueError,
+     "start: expected 2 parameters"),
+    (lambda: vi.quasi_newton(problems.network(), families.Full(2), TWO, np.zeros(2)), ValueError, "start: expected an object"),
+    (lambda: vi.natural_gradient(problems.network(), families.Full(2), TWO, None), ValueError, "start: expected an object"),
+    (lambda: vi.multi_start(None, [None]), ValueError, "starts: expected an object"),
+    (lambda: families.Full(-1), ValueError, "num_params: expected an integer >= 1"),
+    (lambda: families.MeanField(0), ValueError, "num_params: expected an integer >= 1"),
+    (lambda: families.LowRank(3, 1.5), ValueError, "rank: expected an integer"),
+    (lambda: families.MatrixNormal(0, 2, False), ValueError, "units: expected an integer"),
+    (lambda: vi.mean_field_gap(np.array([[2.0, 5.0], [0.0, 2.0]])), ValueError, "matrix: expected a symmetric matrix"),
+    (lambda: vi.rescaling(RELU, -1, 0), ValueError, "layer: expected a hidden one, 0 to 0, got -1"),
+    (lambda: vi.rescaling(RELU, 5, 0), ValueError, "layer: expected a hidden one, 0 to 0, got 5"),
+    (lambda: vi.rescaling(RELU, 0, 3), ValueError, "unit: expected one of hidden layer 0, 0 to 2, got 3"),
+    (lambda: vi.units(RELU, problems.gaussian(1, 17), priors.isotropic(13, 1.0)), ValueError, "q: expected 13 parameters"),
+    (lambda: vi.units(RELU, problems.gaussian(1, 13), priors.StudentT(13, 1.0, 4.0)), ValueError, "prior: expected an object"),
+    (lambda: vi.conservation(problems.gaussian(1, 2), priors.StudentT(2, 1.0, 4.0), np.eye(2)), ValueError,
+     "prior: expected an object"),
 ])
 def test_what_cannot_be_done_is_refused(attempt, error, message):
     with pytest.raises(error, match=message):

@@ -8,7 +8,7 @@ import numpy as np
 
 from refbnn.gaussian import Gaussian
 from refbnn.precision import Dense, FromScale
-from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.shapes import Matrix, Vector, as_array, as_count
 from refbnn.vi.families.arrays import Free
 from refbnn.vi.families.triangular import lower, lower_gradient, lower_part, num_lower, pack_lower
 
@@ -18,6 +18,9 @@ class Full:
     """N(m, L Lᵀ), φ = (m, the lower triangle of L row by row, its diagonal by logarithms). Closed under θ ↦ A θ + b."""
 
     num_params: int
+
+    def __post_init__(self):
+        as_count("num_params", self.num_params)
 
     @property
     def num_free(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from refbnn.gaussian import Gaussian
 from refbnn.low_rank import LowRankPlusDiagonal
-from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.shapes import Matrix, Vector, as_array, as_count
 from refbnn.vi.families.arrays import Free
 
 SMALLEST_START = 0.01  # V = 0 is a stationary point in V: a start keeps away from it
@@ -22,14 +22,15 @@ class LowRank:
     the inverse of low rank plus diagonal is diagonal *minus* low rank. Closed under θ ↦ diag(a) θ + b.
 
     As in factor analysis the best D can have zeros, up to `rank` of them (a Heywood case): log D then runs to −∞, the bound
-    creeps up to its supremum, and a solver ends without convergence, which Optimum says.
+    creeps up to its supremum, and no solver arrives: it ends where the residual, which falls as D does, meets its tolerance, or
+    without convergence.
     """
 
     num_params: int
     rank: int
 
     def __post_init__(self):
-        if not 1 <= self.rank <= self.num_params:
+        if as_count("rank", self.rank) > as_count("num_params", self.num_params):
             raise ValueError(f"rank: expected an integer from 1 to {self.num_params}, got {self.rank}")
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from refbnn import kronecker
 from refbnn.gaussian import Gaussian
-from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.shapes import Matrix, Vector, as_array, as_count
 from refbnn.vi.families.arrays import Free
 from refbnn.vi.families.triangular import lower, lower_gradient, lower_part, num_lower, pack_lower
 
@@ -24,6 +24,10 @@ class MatrixNormal:
     units: int
     inputs: int
     bias: bool
+
+    def __post_init__(self):
+        as_count("units", self.units)
+        as_count("inputs", self.inputs)
 
     @property
     def num_params(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from refbnn.gaussian import Gaussian
 from refbnn.precision import Diagonal
-from refbnn.shapes import Matrix, Vector, as_array
+from refbnn.shapes import Matrix, Vector, as_array, as_count
 from refbnn.vi.families.arrays import Free
 
 
@@ -17,6 +17,9 @@ class MeanField:
     """N(m, diag s²), φ = (m, log s). Closed under θ ↦ diag(a) θ + b."""
 
     num_params: int
+
+    def __post_init__(self):
+        as_count("num_params", self.num_params)
 
     @property
     def num_free(self) -> int:
