@@ -261,7 +261,8 @@ def call_vi(rng):
     for how, target in ((over_outputs, post), (over_parameters, post), (vi.ClosedForm(), normal)):
         how.loss(target.loss, found.q), how.prior(target.prior, found.q)
     q = priors.isotropic(deep.num_params, 2.0)
-    vi.elbo(wide, q, vi.OverParameters(quadrature.smolyak(deep.num_params, 3))).energy_hessian
+    at = vi.elbo(wide, q, vi.OverParameters(quadrature.smolyak(deep.num_params, 3)))
+    at.energy_hessian, at.hessian_error
     for estimate in (vi.estimators.pathwise, vi.estimators.sticking_the_landing, vi.estimators.score):
         estimate(post, found.q, rng.normal(size=(DRAWS, p)))
     vi.estimators.local_reparametrisation(post, found.q, rng.normal(size=(DRAWS, N, K)))

@@ -10,7 +10,6 @@ import numpy as np
 
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import Matrix, expect_methods
-from refbnn.vi.families.arrays import Free
 from refbnn.vi.objective import Elbo, elbo
 
 STEPS = 64  # products with the Hessian: all of it where φ is no longer than that
@@ -37,7 +36,7 @@ class Optimum:
     """
 
     family: object
-    phi: Free
+    phi: np.ndarray
     elbo: Elbo
     mean_residual: float
     precision_residual: float
@@ -89,7 +88,7 @@ class Optimum:
         return _ritz_values(product, np.eye(size)) if size <= STEPS else _krylov(product, size)
 
 
-def describe(family: object, phi: Free, at: Elbo, residual: float, tolerance: float, num_iterations: int) -> Optimum:
+def describe(family: object, phi: np.ndarray, at: Elbo, residual: float, tolerance: float, num_iterations: int) -> Optimum:
     """The Optimum at q, the member φ of the family."""
     return Optimum(
         family=family,

@@ -125,6 +125,7 @@ def test_importance_weighting_starts_at_the_bound_and_stays_below_the_evidence()
     one, at = vi.iwae(post, q, z[:, None]), vi.elbo(post, q, WIDE)
     mean_agrees(vi.log_weights(post, q, z), at.value, smallest_effect=0.3)
     agree(one.value, vi.log_weights(post, q, z).mean(), terms=len(z))
+    agree(one.error, vi.log_weights(post, q, z).std(ddof=1) / np.sqrt(len(z)), terms=len(z))
     many = vi.iwae(post, q, z.reshape(64, 256, 2))
     evidence = problems.grid("logistic").log_evidence()
     assert many.value > one.value and 0 < evidence.value - many.value + 6 * many.error < 0.1

@@ -65,6 +65,16 @@ def test_units_are_the_marginals_of_their_weights():
         agree(found.outgoing[u], np.sqrt(1.3 * (q.mean[out] ** 2 + q.covariance()[out, out])[0]), terms=100)
 
 
+def test_outgoing_weights_of_a_unit_are_averaged_over_the_outputs():
+    """Eq. (pruned-unit): the root mean square over both outputs of a 2-3-2 network."""
+    net = Mlp((2, 3, 2), activations.tanh)
+    q = problems.gaussian(80, net.num_params)
+    found = vi.units(net, q, priors.isotropic(net.num_params, 1.3))
+    for u in range(3):
+        out = [9 + u, 12 + u]
+        agree(found.outgoing[u], np.sqrt(1.3 * np.mean(q.mean[out] ** 2 + q.covariance()[out, out])), terms=100)
+
+
 def test_mean_field_prunes_units_that_the_data_do_not_need():
     """Eq. (pruned-unit): a straight line as data, five hidden units: some take their incoming weights from the prior."""
     rng = np.random.default_rng(73)

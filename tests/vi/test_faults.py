@@ -42,6 +42,16 @@ unbiased = test_estimators.test_the_expectation_of_an_estimator_is_the_gradient_
 batch_law = test_estimators.test_the_mean_over_mini_batches_is_the_whole
 local_law = test_estimators.test_local_reparametrisation_has_the_gradient_of_the_bound_as_its_mean
 units_law = test_diagnosis.test_units_are_the_marginals_of_their_weights
+many_outputs = test_diagnosis.test_outgoing_weights_of_a_unit_are_averaged_over_the_outputs
+residuals = test_solvers.test_residuals_are_in_standard_deviations_of_q
+rule_law = test_solvers.test_the_error_of_the_rule_is_in_standard_deviations_of_q
+judged = test_solvers.test_solvers_judge_the_mean_and_the_tolerance_as_asked
+first = test_solvers.test_those_that_converged_come_first_whatever_their_bound
+prior_too = test_solvers.test_errors_and_curvatures_hold_the_prior_too
+saddle = test_solvers.test_a_saddle_is_not_taken_for_a_maximum
+two_routes = test_solvers.test_over_outputs_the_two_residuals_are_two_routes
+blind_bfgs = test_solvers.test_quasi_newton_is_judged_by_mean_and_by_spread
+of_the_sum = call(test_solvers.test_over_outputs_the_gradient_is_that_of_the_sum, 3)
 conserved = call(test_diagnosis.test_the_conservation_law_holds_at_the_optimum_and_not_before, "mean_field")
 sparse = call(test_quadrature.test_a_sparse_rule_is_exact_to_total_degree_twice_its_level_less_one, 3, 5)
 
@@ -197,7 +207,8 @@ ROWS = [
     ("natural step without the prior", step(lambda at, matrix, rho: blend(at, at.loss.hessian + 1e-3 * np.eye(len(matrix)), rho),
                                             newton), (one_step,)),
     ("natural step by half of E ∇²U", step(lambda at, matrix, rho: blend(at, 0.5 * matrix, rho), newton), (one_step,)),
-    ("errors of the rule forgotten", instead(Elbo, "gradient_error", property(lambda at: 0 * at.prior.gradient)), (call(
+    ("errors of E ∇U forgotten", instead(Elbo, "gradient_error", property(lambda at: 0 * at.prior.gradient)), (prior_too,)),
+    ("errors of the rule forgotten", after(optimum, "rule_error", lambda found, *_: 0 * found), (call(
         test_solvers.test_two_rules_find_one_optimum_to_the_digits_that_they_support, quadrature.gauss_hermite(2, 12)),)),
     ("the GGN in the place of the Hessian", instead(natural, "precision_residual", lambda family, at, matrix: (
         optimum.precision_residual(family, at, at.energy_hessian))), (elsewhere,)),
@@ -243,6 +254,31 @@ ROWS = [
     ("the bias left out of a unit's scale", exported("rescaling", diagnosis, lambda X, net, layer, unit: np.diag(
         [0 if i in (2, 3) else x for i, x in enumerate(np.diagonal(X))])),
      (conserved, test_diagnosis.test_rescaling_leaves_a_rectified_network_alone)),
+    ("mean residual without C", instead(optimum, "mean_residual", lambda at: float(np.linalg.norm(at.energy_gradient))),
+     (residuals,)),
+    ("residuals in the units of the parameters", instead(optimum, "_residual", lambda family, at, law: float(
+        np.linalg.norm(family.along(law - np.eye(len(law)))))), (residuals,)),
+    ("precision residual transposed", instead(optimum, "precision_residual", lambda family, at, H: optimum._residual(
+        family, at, at.q.precision.solve(H).T)), (residuals,)),
+    ("the diagonal of the full family's laws", instead(full.Full, "along", lambda self, law: np.diagonal(law)), (residuals,)),
+    ("a tenth of the rule's error", after(optimum, "rule_error", lambda found, *_: 0.1 * found), (rule_law,)),
+    ("a hundred times the tolerance", instead(optimum.Optimum, "converged", property(
+        lambda self: self.residual <= 100 * self.tolerance and self.is_maximum)), (judged,)),
+    ("BFGS judged without the mean", instead(bfgs, "mean_residual", lambda at: 0.0), (blind_bfgs,)),
+    ("BFGS judged by the mean alone", instead(bfgs, "virial_residual", lambda family, at: 0.0), (blind_bfgs,)),
+    ("the natural gradient judged without the mean", instead(natural, "mean_residual", lambda at: 0.0), (judged,)),
+    ("several starts by their bound alone", instead(vi, "multi_start", lambda solve, starts: tuple(
+        sorted(map(solve, starts), key=lambda one: -one.elbo.value))), (first,)),
+    ("a saddle taken for a maximum", instead(optimum.Optimum, "is_maximum", True), (saddle,)),
+    ("the prior's error dropped", instead(Elbo, "gradient_error", property(lambda at: at.loss.gradient_error)), (prior_too,)),
+    ("E G without the prior", instead(Elbo, "energy_ggn", property(lambda at: at.loss.ggn)), (prior_too,)),
+    ("IWAE with a hundredth of its spread as error", exported("iwae", bounds, lambda found, posterior, q, normals: Integral(
+        found.value, 0.01 * found.error * np.sqrt(len(normals)))), (weighted,)),
+    ("outgoing weights summed", exported("units", diagnosis, lambda found, net, *_: vi.Units(
+        found.kl_in, found.kl_out, np.sqrt(net.sizes[-1]) * found.outgoing)), (many_outputs,)),
+    ("Price's form for the derivative of the sum", instead(expectations.LossOverOutputs, "cross", property(
+        lambda self: self.hessian @ self.scale)), (two_routes, of_the_sum)),
+    ("half of Γ", after(expectations, "_by_stein", lambda found, *_: 0.5 * found), (outputs_law, of_the_sum)),
     ("signs of the sparse rule", instead(quadrature, "comb", lambda n, k, true=quadrature.comb: (-1) ** k * true(n, k)),
      (sparse, test_quadrature.test_a_sparse_rule_is_the_combination_of_product_rules)),
     ("binomials of d in the sparse rule", instead(quadrature, "comb", lambda n, k, true=quadrature.comb: true(n + 1, k)),

@@ -13,7 +13,7 @@ from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.precision import Dense, FromScale
 from refbnn.vi import families
-from refbnn.vi.optimum import mean_residual, precision_residual, rule_error, virial_residual
+from refbnn.vi.optimum import virial_residual
 from tests.judge import agree
 from tests.vi import problems
 from tests.vi.problems import OUTPUTS, RULE
@@ -328,24 +328,24 @@ def tiny(mean_gradient=(0.0, 0.0), cross=None, hessian=None):
 def test_residuals_are_in_standard_deviations_of_q():
     """Eqs. (fixed-point), (virial), by hand: ‖Cᵀg‖; ‖std_i law_ij / std_j − δ_ij‖ for a law that is not symmetric."""
     C = np.array([[2.0, 0.0], [0.6, 0.5]])
-    agree(mean_residual(tiny((0.3, -0.7))), np.hypot(2.0 * 0.3 - 0.6 * 0.7, 0.5 * 0.7), terms=10)
+    agree(vi.optimum.mean_residual(tiny((0.3, -0.7))), np.hypot(2.0 * 0.3 - 0.6 * 0.7, 0.5 * 0.7), terms=10)
     law, std = np.array([[1.1, 0.2], [0.7, 0.8]]), np.array([2.0, np.sqrt(0.61)])
     entries = [0.1, 0.2 * std[0] / std[1], 0.7 * std[1] / std[0], -0.2]
-    agree(virial_residual(families.MeanField(2), tiny(cross=law @ np.linalg.inv(C).T)), np.hypot(0.1, 0.2), terms=100)
+    agree(vi.optimum.virial_residual(families.MeanField(2), tiny(cross=law @ np.linalg.inv(C).T)), np.hypot(0.1, 0.2), terms=100)
     lower = [entries[0], entries[2], entries[3]]
-    agree(virial_residual(families.Full(2), tiny(cross=law @ np.linalg.inv(C).T)), np.linalg.norm(lower), terms=100)
+    agree(vi.optimum.virial_residual(families.Full(2), tiny(cross=law @ np.linalg.inv(C).T)), np.linalg.norm(lower), terms=100)
     hessian = np.array([[1.3, 0.2], [0.2, 4.0]])
     law = hessian @ C @ C.T
     below = [law[0, 0] - 1, law[1, 0] * std[1] / std[0], law[1, 1] - 1]
-    agree(precision_residual(families.Full(2), tiny(), hessian), np.linalg.norm(below), terms=100)
+    agree(vi.optimum.precision_residual(families.Full(2), tiny(), hessian), np.linalg.norm(below), terms=100)
 
 
 def test_the_error_of_the_rule_is_in_standard_deviations_of_q():
     """‖|C|ᵀ δ‖, or half of ‖|C|ᵀ Δ |C|‖ where that is larger."""
     at = tiny()
-    agree(rule_error(families.Full(2), at), np.hypot(2.0 * 0.3 + 0.6 * 0.7, 0.5 * 0.7), terms=10)
+    agree(vi.optimum.rule_error(families.Full(2), at), np.hypot(2.0 * 0.3 + 0.6 * 0.7, 0.5 * 0.7), terms=10)
     at.gradient_error, at.hessian_error = np.zeros(2), np.diag([0.0, 4.0])
-    agree(rule_error(families.MeanField(2), at), 0.5 * np.hypot(4 * 0.36, 1.0), terms=10)
+    agree(vi.optimum.rule_error(families.MeanField(2), at), 0.5 * np.hypot(4 * 0.36, 1.0), terms=10)
 
 
 def test_solvers_judge_the_mean_and_the_tolerance_as_asked():
@@ -360,6 +360,18 @@ def test_solvers_judge_the_mean_and_the_tolerance_as_asked():
     short = vi.natural_gradient(problems.network(), families.Full(2), TWO, problems.start(), step=0.5, max_iterations=12)
     assert vi.optimum.describe(short.family, short.phi, short.elbo, 1.0e-3, 1.0e-3, 1).converged
     assert not vi.optimum.describe(short.family, short.phi, short.elbo, 1.1e-3, 1.0e-3, 1).converged
+
+
+def test_quasi_newton_is_judged_by_mean_and_by_spread():
+    """Two iterations from where one law holds and the other does not: the residual is the larger of both."""
+    found = vi.quasi_newton(problems.network(), families.Full(2), TWO, problems.start(), max_iterations=2)
+    agree(found.residual, max(found.mean_residual, found.virial_residual), terms=10)
+    post = problems.regression()
+    exact, family = exact_posterior(post), families.Full(post.num_params)
+    for q in (Gaussian(exact.mean + 3.0, exact.precision), Gaussian(exact.mean, Dense(9.0 * exact.precision.matrix()))):
+        found = vi.quasi_newton(post, family, vi.ClosedForm(), q, max_iterations=1)
+        agree(found.residual, max(found.mean_residual, found.virial_residual), terms=10)
+        assert found.residual > 1e-3
 
 
 def test_those_that_converged_come_first_whatever_their_bound():
