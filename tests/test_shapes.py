@@ -257,7 +257,7 @@ def call_vi(rng):
         family.natural(np.eye(p))
     vi.natural_gradient(post, vi.families.Full(p), over_outputs, post.prior, vi.ggn, max_iterations=2)
     found = vi.fixed_point(normal, vi.ClosedForm())
-    vi.hessian(found.elbo)
+    vi.hessian(found.elbo), found.held_out(vi.ClosedForm())
     for how, target in ((over_outputs, post), (over_parameters, post), (vi.ClosedForm(), normal)):
         how.loss(target.loss, found.q), how.prior(target.prior, found.q)
     q = priors.isotropic(deep.num_params, 2.0)
