@@ -63,7 +63,7 @@ class OverOutputs:
     """Sums over a rule for the k outputs of each datum, which are Gaussian under q: for networks affine in θ, of any size.
 
     Needed are E r_n (k) and E Λ_n (k k), Eq. (output-expectations). E ∇ℓ zᵀ is the derivative of the sum itself, from r alone:
-    with one output Σ Jᵀ (E[r z]/s) J C for f = f̄ + s z, which by Stein's lemma is (E H) C up to the error of the rule.
+    with one output Σ Jᵀ (E[r z]/s) J C for f = f̄ + s z, which is (E H) C up to the error of the rule, Eq. (price).
     """
 
     rule: Rule | Replicated
@@ -185,7 +185,7 @@ class LossOverOutputs:
 
     @property
     def cross(self) -> Matrix:
-        """The derivative of `value` in C, Σ_n J_nᵀ (E Λ_n) J_n C with E Λ from first derivatives, Eq. (stein): (p p)."""
+        """The derivative of `value` in C, Σ_n J_nᵀ (E Λ_n) J_n C with E Λ from first derivatives: (p p)."""
         return _sandwich(self.J, self.outputs.by_stein) @ self.scale
 
 

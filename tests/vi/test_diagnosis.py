@@ -66,7 +66,7 @@ def test_units_are_the_marginals_of_their_weights():
 
 
 def test_outgoing_weights_of_a_unit_are_averaged_over_the_outputs():
-    """Eq. (pruned-unit): the root mean square over both outputs of a 2-3-2 network."""
+    """The root mean square over both outputs of a 2-3-2 network."""
     net = Mlp((2, 3, 2), activations.tanh)
     q = problems.gaussian(80, net.num_params)
     found = vi.units(net, q, priors.isotropic(net.num_params, 1.3))

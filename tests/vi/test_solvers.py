@@ -295,7 +295,7 @@ def test_the_bound_over_fresh_points_is_lower_than_in_sample():
 
 
 def test_over_outputs_the_two_residuals_are_two_routes():
-    """Eq. (stein): with few points E Λ and E[r z]/s differ, and so do the two residuals; E Λ has an error."""
+    """With few points E Λ and E[r z]/s differ, and so do the two residuals; E Λ has an error."""
     post = problems.logistic()
     few = vi.quasi_newton(post, families.Full(2), vi.OverOutputs(quadrature.gauss_hermite(1, 4)), post.prior)
     assert few.converged and few.virial_residual < 1e-6 < 1e-4 < few.precision_residual
@@ -304,7 +304,7 @@ def test_over_outputs_the_two_residuals_are_two_routes():
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_over_outputs_the_gradient_is_that_of_the_sum(outputs):
-    """Eq. (scale-gradient): with few points and a wide q, to second order in the step."""
+    """With few points and a wide q, to second order in the step."""
     rng = np.random.default_rng(92)
     net = problems.Mlp((2, outputs), ())
     likelihood, y = {1: (likelihoods.Bernoulli(), rng.integers(0, 2, (5, 1)).astype(float)),
@@ -326,7 +326,7 @@ def tiny(mean_gradient=(0.0, 0.0), cross=None, hessian=None):
 
 
 def test_residuals_are_in_standard_deviations_of_q():
-    """Eqs. (fixed-point), (virial), by hand: ‖Cᵀg‖; ‖std_i law_ij / std_j − δ_ij‖ for a law that is not symmetric."""
+    """By hand: ‖Cᵀg‖; ‖std_i law_ij / std_j − δ_ij‖ for a law that is not symmetric."""
     C = np.array([[2.0, 0.0], [0.6, 0.5]])
     agree(vi.optimum.mean_residual(tiny((0.3, -0.7))), np.hypot(2.0 * 0.3 - 0.6 * 0.7, 0.5 * 0.7), terms=10)
     law, std = np.array([[1.1, 0.2], [0.7, 0.8]]), np.array([2.0, np.sqrt(0.61)])
