@@ -5,7 +5,7 @@ Objects       activations, likelihoods; packed, signals, assembly, pullback, row
               gaussian, priors; curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
 Inference     optimize, laplace, expansion, mixture, vi, samplers, cubature
-Use           gp, predict, hyper, evidence, audit
+Use           gp, predict, hyper, evidence, audit; budget: what approximate inference costs
 Main job      conform: certified cases that any implementation can be checked against
 Doors         testing (checks for your own code), cli (`refbnn conform ADAPTER`)
 

@@ -1,4 +1,4 @@
-"""The command line: `refbnn conform`, `emit`, `check`, `matrix`, `list`, `explain`, `scaffold`, `selftest`."""
+"""The command line: `refbnn conform`, `emit`, `check`, `matrix`, `list`, `explain`, `scaffold`, `selftest`, `budget`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ examples:
   refbnn conform mine.py --report mine.html --report mine.jsonl
   refbnn matrix mine.jsonl theirs.jsonl --report both.html
   refbnn explain tanh-normal-2-5-3 ggn.full --adapter mine.py
+  refbnn budget puromycin --width 1   what approximate inference costs: seconds
 
 exit codes: 0 everything right, 1 something wrong, 2 usage, 3 nothing or not all
 of it ran, 4 undecided, 130 interrupted
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_explain(commands)
     _add_scaffold(commands)
+    _add_budget(commands)
     selftest = commands.add_parser("selftest", help="show that every verdict can fail", description=(
         "Plant faults and see that every comparison and every verdict notices its own."))
     selftest.set_defaults(command=_selftest)
@@ -153,6 +155,11 @@ def _add_scaffold(commands) -> None:
     parser = commands.add_parser("scaffold", help="write an adapter to start from")
     parser.add_argument("file", metavar="FILE.py")
     parser.set_defaults(command=_scaffold)
+
+
+def _add_budget(commands) -> None:
+    from refbnn.budget import command
+    command.add(commands).set_defaults(command=_budget)
 
 
 def _seconds(text: str) -> float:
@@ -286,6 +293,15 @@ def _scaffold(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise Usage(f"cannot write {options.file}: {error}") from None
     print(f"wrote {options.file}; now: refbnn conform {options.file}")
+    return 0
+
+
+def _budget(options: argparse.Namespace) -> int:
+    from refbnn.budget import command
+    try:
+        _print(command.run(options))
+    except (OSError, *command.REFUSALS) as error:
+        raise Usage(f"budget: {error}") from error
     return 0
 
 

@@ -21,6 +21,7 @@ LAYER = {
     "symmetry": 2,
     "optimize": 3, "laplace": 3, "expansion": 3, "mixture": 3, "vi": 3, "samplers": 3, "cubature": 3,
     "gp": 4, "evidence": 4, "audit": 4, "predict": 4, "hyper": 4,
+    "budget": 5,
     "__init__": 5,  # the map of the package: modules below
     "conform": 6,
     "testing": 7, "cli": 7, "__main__": 7,

@@ -107,7 +107,11 @@ def call_cubature(net, X, rng):
     known.log_likelihood(prior.sample(rng, (DRAWS,)))
     for theta in (prior.sample(rng), prior.sample(rng, (DRAWS,))):
         at = known.given(theta)
-        at.outputs(X), at.targets(X), at.log_density(X, y), at.distribution(X, y)
+        at.outputs(X), at.targets(X), at.log_density(X, y), at.distribution(X, y), at.log_densities(X, np.stack([y, y], axis=1))
+    around = cubature.Around(post, prior)
+    for theta in (prior.sample(rng), prior.sample(rng, (DRAWS,))):
+        assert np.allclose(around.log_likelihood(theta), known.log_likelihood(theta))
+        around.given(theta)
     cubature.noise.noise_of(post.likelihood, y, K)
 
 

@@ -18,9 +18,9 @@ from refbnn.cubature.product_grid import product
 from refbnn.cubature.record import NotConverged, Record
 from refbnn.cubature.replicates import sobol
 from refbnn.cubature.unit_grid import units
-from refbnn.cubature.weights import AllWeights
+from refbnn.cubature.weights import AllWeights, Around
 
 __all__ = [
-    "AllWeights", "Collapsed", "InverseGammaNoise", "Moments", "NotConverged", "Record", "collapse", "collapse_noise", "layered",
-    "product", "sobol", "units",
+    "AllWeights", "Around", "Collapsed", "InverseGammaNoise", "Moments", "NotConverged", "Record", "collapse", "collapse_noise",
+    "layered", "product", "sobol", "units",
 ]

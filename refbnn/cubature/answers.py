@@ -8,7 +8,7 @@ absolute error that is asked for, in the units of the answer, and raises NotConv
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from refbnn.quadrature import Integral
 from refbnn.shapes import NewInputs, as_array, as_positive
 
 Arrays = tuple[np.ndarray, ...]
-Given = Callable[[object], Arrays]  # from what is known given points (c) to arrays (c ...)
+Given = Callable[[object], Iterable]  # from what is known given points (c) to arrays (c ...)
 Mean = Callable[[Given], Arrays]  # the posterior means of these
 Estimate = Callable[[Mean], Arrays]
 NEWTON_STEPS = 60
@@ -69,6 +69,15 @@ class Answers(ABC):
         p = lambda at: (np.exp(at.log_density(X_new, y_new)),)
         value, error = self._settle("density", lambda mean: mean(p), within)
         return Integral(value[0], error[0])
+
+    def curves(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
+        """p(y_new|x_new, y) at several targets y_new (m g k) for each new input: (m g). Eq. (predictive-mixture)."""
+        X_new = self._inputs(X_new)
+        y_new = as_array("y_new", y_new, "m g k", m=len(X_new), k=self.target.net.num_outputs)
+        places = [slice(i, i + 1) for i in range(len(X_new))]  # one at a time: all of them are a large array
+        p = lambda at: (np.exp(at.log_densities(X_new[i], y_new[i])) for i in places)
+        value, error = self._settle("curves", lambda mean: mean(p), within)
+        return Integral(np.concatenate(value), np.concatenate(error))
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
         """P(target <= y_new|x_new, y), output by output: (m k). Eq. (predictive-mixture). Gaussian noise only."""

@@ -149,6 +149,20 @@ class OutputLayer:
         z, log_scale = self._standardised(X_new, y_new)
         return self.law.log_density((z**2).sum(-1), self.num_outputs) - log_scale.sum(-1)
 
+    def log_densities(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
+        """The same for several targets (m g k) at each input: (*s m g)."""
+        location, spread = self._at(X_new)
+        scale = np.sqrt((1 + spread) * self.law.scale2[..., None, None])
+        square = np.zeros((*location.shape[:-1], y_new.shape[1]))
+        for j in range(self.num_outputs):  # a last axis as short as this one is slow to sum over
+            z = y_new[..., j] - location[..., j, None]
+            z /= scale[..., j, None]
+            z *= z
+            square += z
+        found = self.law.log_density(square, self.num_outputs)
+        found -= np.log(scale).sum(-1)[..., None]
+        return found
+
     def distribution(self, X_new: NewInputs, y_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P(target <= y_new|u, y) of each output by itself, and its density: (*s m k) both."""
         z, log_scale = self._standardised(X_new, y_new)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.cubature.noise import noise_of
+from refbnn.gaussian import Gaussian
 from refbnn.posterior import Posterior
 from refbnn.shapes import NewInputs, Parameters, Values, as_array, expect_methods
 
@@ -53,6 +54,47 @@ class AllWeights:
 
 
 @dataclass(frozen=True, eq=False)
+class Around:
+    """The same posterior with points from another Gaussian than its prior: for `sobol`, where prior points seldom meet the data.
+
+    p(y) = E_{θ ~ proposal}[p(y, θ)/proposal(θ)]: the ratio stands where the likelihood does, `proposal` where the prior does. A
+    proposal with lighter tails than the posterior shows in the Pareto k of the weights.
+    """
+
+    posterior: Posterior
+    proposal: Gaussian
+
+    def __post_init__(self):
+        expect_methods("posterior", self.posterior, "net", "likelihood", "log_prob", "num_params")
+        expect_methods("proposal", self.proposal, "from_normals", "log_prob", "num_params")
+        if self.proposal.num_params != self.posterior.num_params:
+            raise ValueError(f"proposal: expected {self.posterior.num_params} parameters, got {self.proposal.num_params}")
+
+    @property
+    def net(self) -> object:
+        """The network."""
+        return self.posterior.net
+
+    @property
+    def prior(self) -> Gaussian:
+        """Where the points come from: the proposal."""
+        return self.proposal
+
+    @property
+    def num_params(self) -> int:
+        """p."""
+        return self.posterior.num_params
+
+    def log_likelihood(self, theta: Parameters) -> Values:
+        """log p(y, θ) − log proposal(θ): (*s)."""
+        return self.posterior.log_prob(theta) - self.proposal.log_prob(theta)
+
+    def given(self, theta: Parameters) -> Known:
+        """What is known at θ (*s p)."""
+        return Known(self.posterior, theta)
+
+
+@dataclass(frozen=True, eq=False)
 class Known:
     """θ is known: the same questions as OutputLayer answers."""
 
@@ -77,6 +119,13 @@ class Known:
         """log p(y_new|f): (*s m)."""
         likelihood, k = self.posterior.likelihood, self.posterior.net.num_outputs
         return likelihood.log_prob(self._forward(X_new), likelihood.check_targets(y_new, len(X_new), k))
+
+    def log_densities(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
+        """log p(y_new|f) for several targets (m g k) at each input: (*s m g)."""
+        likelihood, (m, g, k) = self.posterior.likelihood, y_new.shape
+        f = np.repeat(self._forward(X_new), g, axis=-2)
+        log_p = likelihood.log_prob(f, likelihood.check_targets(y_new.reshape(m * g, k), m * g, k))
+        return log_p.reshape(*log_p.shape[:-1], m, g)
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P(target <= y_new|f) of each output, and its density: (*s m k). Raises ValueError unless the noise is Gaussian."""

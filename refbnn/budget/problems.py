@@ -1,0 +1,113 @@
+"""From columns of numbers to posteriors of networks: a user's file, or a built-in data set."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from refbnn import activations, likelihoods, priors
+from refbnn.budget.datasets import Dataset
+from refbnn.mlp import Mlp
+from refbnn.posterior import Posterior
+from refbnn.shapes import as_count, as_positive
+
+FEWEST = 4  # data
+LIKELIHOODS = {"normal": likelihoods.Normal, "bernoulli": lambda noise_variance: likelihoods.Bernoulli()}
+ACTIVATIONS = {name: getattr(activations, name) for name in ("tanh", "erf", "sigmoid", "softplus", "relu", "silu", "gelu", "sin")}
+
+
+class DataError(ValueError):
+    """A table that cannot be used as it was asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Standardised inputs X (n d) and targets y (n 1), and what makes posteriors of them; `held_out` is (X, y) or None.
+
+    Columns have mean 0 and standard deviation 1, labels stay as they are. The noise variance is in those units.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    likelihood: object
+    precision: float
+    activation: activations.Activation
+    held_out: tuple | None = None
+
+    def posterior(self, width: int) -> Posterior:
+        """A network with one hidden layer of `width` units under an isotropic prior; no hidden layer for 0."""
+        hidden = (width,) if as_count("width", width, 0) else ()
+        net = Mlp((self.X.shape[1], *hidden, 1), self.activation if hidden else ())
+        return Posterior(net, self.likelihood, priors.isotropic(net.num_params, self.precision), self.X, self.y)
+
+    def holding_out(self, every: int) -> Problem:
+        """Every `every`-th datum is kept for scores."""
+        out = np.arange(len(self.X)) % as_count("every", every, 2) == every - 1
+        if not out.any() or (~out).sum() < FEWEST:
+            raise DataError(f"hold out: expected {FEWEST} data left and one held out, got {(~out).sum()} and {out.sum()}")
+        return replace(self, X=self.X[~out], y=self.y[~out], held_out=(self.X[out], self.y[out]))
+
+
+def problem(columns: dict[str, np.ndarray], inputs: Sequence[str], target: str, likelihood: str, noise_variance: float,
+            precision: float, activation: str) -> Problem:
+    """From columns by name. Raises DataError for columns that are not there or constant, and labels other than 0 and 1."""
+    missing = [name for name in (*inputs, target) if name not in columns]
+    if missing or not inputs or target in inputs:
+        twice = "the target as an input" if inputs else "no inputs"
+        wrong = f"no column {', '.join(map(repr, missing))}" if missing else twice
+        raise DataError(f"columns: expected inputs and another target of {', '.join(columns)}; got {wrong}")
+    X, y = np.stack([_standardised(name, columns[name]) for name in inputs], axis=1), np.asarray(columns[target], dtype=float)
+    if len(y) < FEWEST:
+        raise DataError(f"data: expected at least {FEWEST} rows, got {len(y)}")
+    labelled = likelihood == "bernoulli"
+    if labelled and not np.isin(y, (0, 1)).all():
+        raise DataError(f"{target}: expected labels 0 and 1 for bernoulli, got {y[~np.isin(y, (0, 1))][0]:g}")
+    y = y if labelled else _standardised(target, y)
+    made = LIKELIHOODS[likelihood](as_positive("noise variance", noise_variance))
+    return Problem(X, y[:, None], made, as_positive("prior precision", precision), ACTIVATIONS[activation])
+
+
+def of_dataset(dataset: Dataset, precision: float, activation: str = "tanh") -> Problem:
+    """A built-in data set with its own likelihood and noise."""
+    return problem(dataset.columns, dataset.inputs, dataset.target, dataset.likelihood, dataset.noise_variance, precision,
+                   activation)
+
+
+def read_csv(path: str) -> dict[str, list[str]]:
+    """The columns of a file as text, by the names of its first row. Raises DataError for ragged or repeated ones, OSError."""
+    with open(path, encoding="utf-8-sig", newline="") as stream:
+        rows = [row for row in csv.reader(stream) if row]
+    if not rows:
+        raise DataError(f"{path}: expected a first row of column names, got an empty file")
+    names = [name.strip() for name in rows[0]]
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: expected different column names, got {', '.join(names)}")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(names):
+            raise DataError(f"{path}, row {number}: expected {len(names)} cells, got {len(row)}")
+    return {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(names)}
+
+
+def numbers(name: str, cells: Sequence[str]) -> np.ndarray:
+    """A column as finite numbers. Raises DataError with the row of the first that is none."""
+    values = []
+    for number, cell in enumerate(cells, 2):
+        try:
+            values.append(float(cell))
+        except ValueError:
+            raise DataError(f"column {name}, row {number}: expected a number, got {cell!r}") from None
+        if not math.isfinite(values[-1]):
+            raise DataError(f"column {name}, row {number}: expected a finite number, got {cell!r}")
+    return np.array(values)
+
+
+def _standardised(name: str, values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    std = values.std()
+    if not std > 1e-12 * np.abs(values).max(initial=0.0):
+        raise DataError(f"{name}: expected numbers that differ, got a constant column")
+    return (values - values.mean()) / std

@@ -1,0 +1,405 @@
+"""The error budget: what must vanish vanishes, what must add up adds up, and planted faults show."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refbnn import Gaussian, Mlp, Posterior, activations, budget, cubature, gaussian, laplace, likelihoods, predict, priors
+from refbnn.budget import budgeting, evidences, figure, gaussians, laws, links, problems, report, table, targets, treatments
+from refbnn.budget import truth, widths
+from refbnn.budget.datasets import DATASETS
+from refbnn.budget.treatments import EXACT, GGN, HESSIAN, LINEAR, MATCHED, MEAN_FIELD, NETWORK, SUM, VI
+from refbnn.precision import Dense
+from refbnn.quadrature import Integral
+from tests.certify import real
+
+REFERENCES = Path(__file__).parent / "references" / "data"
+SMALL = {"FITTED": (64, 2), "FRESH": (2**9, 8)}  # points: the laws do not depend on them
+
+
+@pytest.fixture(autouse=True)
+def few_points(monkeypatch):
+    """Fast settings."""
+    for name, value in SMALL.items():
+        monkeypatch.setattr(gaussians, name, value)
+    monkeypatch.setattr(truth, "POINTS", 2**10)
+    monkeypatch.setattr(truth, "SOBOL_WITHIN", 0.2)
+
+
+def made(name="puromycin", width=1, precision=1.0):
+    """The budget of a built-in data set; inputs are off centre, so that weights and biases depend on each other."""
+    problem = problems.of_dataset(DATASETS[name], precision)
+    problem = dataclasses.replace(problem, X=problem.X + 0.7)
+    return budget.compute(problem.posterior(width), budget.around(problem.X), np.random.default_rng(5))
+
+
+@pytest.fixture(scope="module")
+def regression():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALL.items():
+            patch.setattr(gaussians, name, value)
+        return made()
+
+
+def zero(number, factor=1.0):
+    """Whether a number is zero within its own error."""
+    return abs(number.value) <= factor * number.error
+
+
+# -- what must vanish -------------------------------------------------------------------------------------------------------
+
+def test_without_a_hidden_layer_gaussian_noise_leaves_nothing_to_err_but_for_independent_parameters():
+    found = made(width=0).predictions
+    for row in found.rows:
+        numbers = dict(zip(found.columns, row))
+        exactly = numbers["inference"] in (EXACT, GGN, HESSIAN, MATCHED) or row[:2] == (LINEAR, VI)
+        for region in ("inside", "outside"):
+            if exactly:
+                assert zero(numbers[f"KL {region}"]) and abs(numbers[f"KL {region}"].value) < 1e-4
+                off = abs(numbers[f"sd ratio {region}"].value - 1)
+                assert off <= 5 * numbers[f"sd ratio {region}"].error + 1e-9
+    assert found.row(LINEAR, MEAN_FIELD, SUM)["KL outside"].value > 1e-4
+
+
+def test_without_a_hidden_layer_the_model_does_not_change():
+    found = made("o-rings", width=0)
+    change = found.steps.row("model change")
+    assert all(zero(change[f"adds {region}"]) for region in ("inside", "outside"))
+    assert not zero(found.steps.row("inference")["adds outside"])
+    assert zero(found.evidence.row(LINEAR, EXACT)[evidences.ONE])
+
+
+def test_gaussian_noise_leaves_no_error_of_inference_in_the_linear_model(regression):
+    exact = regression.predictions.row(LINEAR, EXACT, SUM)
+    for inference in (GGN, VI):
+        other = regression.predictions.row(LINEAR, inference, SUM)
+        for column in regression.predictions.columns[3:]:
+            assert abs(other[column].value - exact[column].value) < 1e-8
+    assert abs(regression.evidence.row(LINEAR, VI)[evidences.ONE].value
+               - regression.evidence.row(LINEAR, EXACT)[evidences.ONE].value) < 1e-8
+
+
+def test_the_truth_is_at_no_distance_from_itself_and_all_others_are(regression):
+    first, *others = regression.predictions.rows
+    assert first[:2] == (NETWORK, EXACT) and zero(first[3]) and zero(first[4])
+    assert all(not zero(row[4]) and row[4].value > 0 for row in others)
+
+
+def test_errors_of_the_exact_column_are_far_below_the_differences(regression):
+    truth_row, *rows = regression.predictions.rows
+    gaps = [abs(a[i].value - b[i].value) for i in (3, 4) for a in rows for b in rows]
+    smallest = min(gap for gap in gaps if gap > 1e-8)  # the rest are equal: no inference error with Gaussian noise
+    assert 10 * max(truth_row[3].error, truth_row[4].error) < smallest
+
+
+# -- what must add up -------------------------------------------------------------------------------------------------------
+
+def test_the_steps_add_up_to_the_divergence_of_the_last_one():
+    found = made("o-rings")
+    for region in ("inside", "outside"):
+        chain = [found.steps.row(name)[f"adds {region}"].value for name, _ in budgeting.CHAIN]
+        last = found.predictions.row(*budgeting.CHAIN[-1][1])[f"KL {region}"].value
+        assert abs(sum(chain) - last) < 1e-14
+
+
+def test_regions_are_averages_of_inputs(regression):
+    rows = [row for row in regression.inputs.rows if row[:3] == (NETWORK, GGN, SUM) and row[3] == "outside"]
+    assert len(rows) == 4
+    column = regression.predictions.row(NETWORK, GGN, SUM)["KL outside"]
+    assert abs(np.mean([row[5].value for row in rows]) - column.value) < 1e-14
+
+
+def test_copies_are_added_to_log_evidences(regression):
+    row = regression.evidence.row(LINEAR, GGN)
+    assert abs(row[evidences.GROUP].value - row[evidences.ONE].value - np.log(2)) < 1e-12
+    assert abs(row[evidences.ALL].value - row[evidences.COPIES].value) < 1e-9  # one mode
+
+
+# -- the truth, by other routes ---------------------------------------------------------------------------------------------
+
+def test_the_truth_of_regression_is_the_reference_posterior():
+    reference = json.loads((REFERENCES / "q-1-1-1-tanh.json").read_text())
+    net = Mlp(tuple(reference["sizes"]), activations.tanh)
+    X, y, X_new = (np.array(reference[name]) for name in ("X", "y", "X_new"))
+    post = Posterior(net, likelihoods.Normal(reference["likelihood"]["variance"]),
+                     priors.isotropic(net.num_params, reference["prior_precision"]), X, y)
+    exact = truth.of_network(post, np.random.default_rng(1), 1e-9)
+    known = {name: np.array(result["value"]) for name, result in reference["results"].items()}
+    assert abs(exact.log_evidence.value - known["log_evidence"]) < 1e-9
+    curves = exact.answers.curves(X_new, X_new[:, None, :], 1e-8).value
+    assert np.allclose(curves[:, 0], exact.answers.density(X_new, X_new, 1e-8).value, rtol=0, atol=1e-12)
+
+
+def test_the_truth_of_labels_is_that_of_a_grid():
+    post = small_labels()
+    by_points = truth.of_network(post, np.random.default_rng(2), 1e-3)
+    by_grid = cubature.product(post, 1e-4)
+    assert abs(by_points.log_evidence.value - by_grid.log_evidence.value) < 5 * by_points.log_evidence.error + 1e-4
+    X = np.array([[0.3, -1.0], [2.0, 0.4]])
+    y = np.tile(np.array([0.0, 1.0])[:, None], (2, 1, 1))
+    apart = by_points.targets(X, y).value - by_grid.curves(X, y, 1e-3).value
+    assert (np.abs(apart) < 5 * by_points.targets(X, y).error + 1e-3).all()
+
+
+def test_the_truth_of_a_linear_model_with_labels_is_that_of_a_grid():
+    post = small_labels()
+    linear = gaussians.linearised(post, np.array([0.7, -1.1, 0.4]))
+    by_points, by_grid = truth.of_linear(linear, np.random.default_rng(3), 1e-3), cubature.product(linear, 1e-4)
+    assert abs(by_points.log_evidence.value - by_grid.log_evidence.value) < 5 * by_points.log_evidence.error + 1e-4
+
+
+def small_labels():
+    """Two inputs, one unit, no biases: three parameters, which a product grid can do."""
+    rng = np.random.default_rng(11)
+    net = Mlp((2, 1, 1), activations.tanh, bias=False)
+    X = rng.normal(size=(11, 2))
+    y = (X[:, :1] + 0.5 * rng.normal(size=(11, 1)) > 0).astype(float)
+    return Posterior(net, likelihoods.Bernoulli(), priors.isotropic(3, 0.7), X, y)
+
+
+# -- divergences ------------------------------------------------------------------------------------------------------------
+
+def densities(mean, variance, points):
+    return Integral(*[np.exp(-0.5 * (points.y[..., 0] - mean) ** 2 / variance) / np.sqrt(2 * np.pi * variance)] * 2)
+
+
+def line():
+    return targets.line(np.array([-11.0]), np.array([13.0]), 0.5)
+
+
+def test_the_divergence_of_two_gaussians_is_the_closed_form():
+    points = line()
+    p, q = (Integral(densities(*law, points).value, 0.0 * points.weights) for law in ((0.3, 0.7), (-0.4, 1.1)))
+    exact = gaussian.kl(*(Gaussian(np.array([m]), Dense(np.array([[1 / v]]))) for m, v in ((0.3, 0.7), (-0.4, 1.1))))
+    found = targets.kl(p, q, points)
+    assert abs(found.value[0] - exact) < 1e-10 and abs(found.value[0] - exact) <= found.error[0] + 1e-12
+    assert abs(targets.kl(q, p, points).value[0] - exact) > 0.05  # which way round matters
+
+
+def test_total_variation_is_half_the_distance():
+    """Two unit Gaussians a apart are 2Φ(a/2) − 1 apart."""
+    from scipy.special import ndtr
+    points = targets.line(np.array([-9.0]), np.array([10.0]), 1e-3)
+    p, q = (Integral(densities(m, 1.0, points).value, 0.0 * points.weights) for m in (0.0, 1.3))
+    assert abs(targets.tv(p, q, points).value[0] - (2 * ndtr(0.65) - 1)) < 1e-5
+    of_labels = [Integral(np.array([[1 - t, t]]), np.zeros((1, 2))) for t in (0.2, 0.55)]
+    assert abs(targets.tv(*of_labels, targets.labels(1)).value[0] - 0.35) < 1e-15
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_error_of_a_divergence_covers_what_errors_of_the_densities_do(which):
+    points, rng = line(), np.random.default_rng(7)
+    laws_of = [densities(0.3, 0.7, points).value, densities(-0.1, 1.0, points).value]
+    exact = targets.kl(*(Integral(law, 0 * law) for law in laws_of), points).value
+    ripple = 1e-3 * laws_of[which] * rng.normal(size=laws_of[which].shape)
+    ripple -= laws_of[which] * points.sum(ripple).value  # which leaves the total alone
+    moved = [law + ripple * (i == which) for i, law in enumerate(laws_of)]
+    found = targets.kl(*(Integral(law, np.abs(ripple) * (i == which)) for i, law in enumerate(moved)), points)
+    assert np.abs(found.value - exact) <= found.error < 1e-2
+
+
+# -- links and laws ---------------------------------------------------------------------------------------------------------
+
+def moments():
+    return predict.Moments(np.array([[0.4], [-2.0]]), np.array([[[1.7]], [[0.3]]]))
+
+
+def test_for_two_classes_the_plain_laplace_bridge_forgets_the_variance():
+    at, signs = moments(), np.array([[1.0, -1.0], [-1.0, 1.0]])
+    logits = predict.Moments(0.5 * np.concatenate([-at.mean, at.mean], axis=1), 0.25 * at.variance[..., None] * signs)
+    plain = predict.bridge.probabilities(predict.bridge.dirichlet(logits))[:, 1]
+    y = np.ones((2, 1, 1))
+    assert np.allclose(plain, links.plugged_in(at, y).value[:, 0], rtol=1e-14)
+    assert np.abs(links.bridge(at, y).value[:, 0] - plain).max() > 0.01
+
+
+@pytest.mark.parametrize("link", [links.integrated, links.probit, links.bridge, links.plugged_in])
+def test_probabilities_of_labels_add_up_to_one(link):
+    y = np.tile(np.array([0.0, 1.0])[:, None], (2, 1, 1))
+    assert np.allclose(link(moments(), y).value.sum(-1), 1, atol=1e-12)
+
+
+def test_a_gaussian_put_into_a_linear_model_is_its_affine_law():
+    problem = problems.of_dataset(DATASETS["puromycin"], 1.0)
+    post = problem.posterior(1)
+    q = Gaussian(np.array([0.5, -0.2, 1.0, 0.1]), Dense(np.diag([9.0, 7.0, 11.0, 13.0]) + 1.0))
+    linear = gaussians.linearised(post, q.mean)
+    rule = gaussians.fresh_points(post, np.random.default_rng(3))
+    affine = laws.Affine(linear.net, q, links.noise(post.likelihood.variance))
+    sampled = laws.Sampled(linear.net, post.likelihood, q, rule)
+    X, y = problem.X[:3], np.linspace(-1.2, 0.4, 5)[:, None] * np.ones((3, 1, 1))
+    for one, other in zip(affine.functions(X).value, sampled.functions(X).value):
+        assert np.allclose(one, other, atol=5e-3)
+    a, b = affine.targets(X, y), sampled.targets(X, y)
+    assert (np.abs(a.value - b.value) < 6 * b.error + 1e-12).all()
+
+
+# -- planted faults ---------------------------------------------------------------------------------------------------------
+
+NOISE = links.noise
+
+
+def forget_noise(variance):
+    return NOISE(0.25 * variance)
+
+
+def forget_prior(posterior, theta, curvature):
+    return laplace.at(theta, 0.25 * posterior.prior.precision.matrix() + curvature)
+
+
+def swap_models(posterior, theta):
+    return gaussians.Posterior(gaussians.Linearised(posterior.net, at=0.5 * theta), posterior.likelihood, posterior.prior,
+                               posterior.loss.X, posterior.loss.y)
+
+
+FAULTS = {  # where it is planted, and the row that no longer agrees with what it must equal
+    "noise left out of the predictive": (treatments.links, "noise", forget_noise),
+    "prior weakened in Laplace": (treatments.gaussians, "at_mode", forget_prior),
+    "linear model taken elsewhere than Laplace": (treatments.gaussians, "linearised", swap_models),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_breaks_the_closed_form_of_regression(fault, monkeypatch):
+    module, name, wrong = FAULTS[fault]
+    monkeypatch.setattr(module, name, wrong)
+    found = made().predictions
+    exact, ggn = (found.row(LINEAR, inference, SUM) for inference in (EXACT, GGN))
+    apart = abs(ggn["KL outside"].value - exact["KL outside"].value)
+    assert apart > 10 * (ggn["KL outside"].error + exact["KL outside"].error)
+
+
+def test_steps_in_the_wrong_order_do_not_add_up(monkeypatch):
+    monkeypatch.setattr(budgeting, "CHAIN", (budgeting.CHAIN[1], budgeting.CHAIN[0], budgeting.CHAIN[2]))
+    found = made("o-rings")
+    assert found.steps.row("inference")["from"] == "network: exact"  # the step named so has changed the model as well
+    assert found.steps.row("model change")["adds outside"].value != found.predictions.row(LINEAR, EXACT, SUM)["KL outside"].value
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------------
+
+def test_a_network_that_is_too_large_is_refused_with_what_was_tried(monkeypatch):
+    monkeypatch.setattr(truth, "SOBOL_WITHIN", 1e-9)
+    problem = problems.of_dataset(DATASETS["puromycin"], 1.0)
+    with pytest.raises(budget.TooLarge, match=r"expected one small enough .* sizes \(1, 40, 1\).*Sobol points"):
+        truth.of_network(Posterior(Mlp((1, 40, 1), activations.tanh), likelihoods.Normal(1e-4), priors.isotropic(121, 0.01),
+                                   problem.X, problem.y), np.random.default_rng(1), 1e-6)
+
+
+def test_other_likelihoods_and_outputs_are_refused():
+    rng, X = np.random.default_rng(1), np.linspace(-1, 1, 5)[:, None]
+    counts = Posterior(Mlp((1, 1, 1), activations.tanh), likelihoods.Poisson(), priors.isotropic(4, 1.0), X, np.ones((5, 1)))
+    two = Posterior(Mlp((1, 1, 2), activations.tanh), likelihoods.Normal(1.0), priors.isotropic(6, 1.0), X, np.ones((5, 2)))
+    for post, words in ((counts, "Normal noise or Bernoulli labels"), (two, "one output, got 2")):
+        with pytest.raises(ValueError, match=words):
+            budget.compute(post, budget.around(X), rng)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("value, error, text", [
+    (0.0123456, 0.0, "0.01235"), (0.0123456, 2e-4, "0.0123(2)"), (-3.21, 0.4, "-3.2(4)"), (1234.56, 3.0, "1235(3)"),
+    (2.3e-7, 1e-9, "2.30(1)e-7"), (1e-12, 1e-9, "0(1)e-9"), (0.0, 0.0, "0"), (0.5, 1e-9, "0.5000"),
+    (123456.0, 200.0, "123500(2)"),
+])
+def test_numbers_are_shown_to_the_digits_that_errors_leave(value, error, text):
+    assert table.shown(Integral(value, error)) == text
+
+
+def test_a_table_survives_its_plain_form(regression):
+    again = table.from_plain(json.loads(report.plain(regression))["tables"][1])
+    assert again.text() == regression.predictions.text()
+    lines = report.long_csv(regression).splitlines()
+    assert lines[0] == "table,row,column,value,error" and len(lines) > 100
+    assert regression.predictions.markdown().count("\n") == len(regression.predictions.rows) + 1
+
+
+def test_the_figure_is_xml_with_a_bar_for_each_treatment_and_region(regression):
+    from xml.etree import ElementTree
+    drawn = ElementTree.fromstring(figure.svg(regression.predictions))
+    bars = [e for e in drawn.iter("{http://www.w3.org/2000/svg}rect") if e.get("height") == "8"]
+    assert len(bars) == 2 * (len(regression.predictions.rows) - 1)
+
+
+def test_a_width_is_picked_only_where_errors_allow():
+    assert widths._pick([1, 2], [Integral(-3.0, 0.1), Integral(-2.0, 0.1)]) == "2"
+    assert widths._pick([1, 2], [Integral(-3.0, 0.6), Integral(-2.0, 0.6)]) == "undecided"
+
+
+# -- data -------------------------------------------------------------------------------------------------------------------
+
+def test_built_in_data_are_those_of_the_certified_cases():
+    flights = np.array(real.O_RING_FLIGHTS)
+    assert np.array_equal(DATASETS["o-rings"].columns["temperature"], flights[:, 0])
+    assert np.array_equal(DATASETS["o-rings"].columns["damaged"], flights[:, 1])
+    for name, rows in (("puromycin", real.TREATED), ("puromycin-untreated", real.UNTREATED)):
+        columns = DATASETS[name].columns
+        assert np.array_equal(np.stack([columns["concentration"], columns["rate"]], axis=1), np.array(rows))
+
+
+# -- the command ------------------------------------------------------------------------------------------------------------
+
+def command(*arguments):
+    """Exit code of `refbnn budget`."""
+    from refbnn import cli
+    return cli.main(["budget", *map(str, arguments)])
+
+
+def csv_file(folder, text):
+    path = folder / "data.csv"
+    path.write_text(text)
+    return path
+
+
+ROWS = "age, dose,answer\n" + "".join(f"{i},{(3 * i) % 7},{1.5 * np.sin(i):.3f}\n" for i in range(9))
+
+
+def test_the_command_writes_what_it_prints(tmp_path, capsys):
+    files = [tmp_path / f"out{ending}" for ending in report.FORMATS]
+    outs = [part for path in files for part in ("--out", path)]
+    assert command("puromycin", "--hold-out", 4, "--compare-widths", "0,1", *outs) == 0
+    printed = capsys.readouterr().out
+    plain = json.loads(files[0].read_text())
+    assert [one["title"] for one in plain["tables"]][-1].startswith("log evidence by width")
+    for one in plain["tables"][:3]:
+        assert table.from_plain(one).text() in printed
+    assert "-log p held out" in printed and printed.count("model change") == 1
+    assert files[1].read_text().startswith("table,") and files[2].read_text().startswith("* sizes")
+    assert files[3].read_text().startswith("<svg")
+
+
+def test_the_command_takes_a_file_of_ones_own(tmp_path, capsys):
+    assert command("--data", csv_file(tmp_path, ROWS), "--target", "answer", "--inputs", "age,dose", "--width", 0) == 0
+    assert "2-1 network, 3 parameters, 9 data, Normal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments, text, message", [
+    ((), ROWS, "expected a built-in data set"),
+    (("--data", "FILE"), ROWS, "expected --target NAME and --inputs"),
+    (("--data", "FILE", "--target", "height", "--inputs", "age"), ROWS, "no column 'height'"),
+    (("--data", "FILE", "--target", "age", "--inputs", "age"), ROWS, "the target as an input"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "nan,5,"), "row 6: expected a finite"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "four,5,"), "row 6: expected a number"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "4,"), "row 6: expected 3 cells, got 2"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), "", "got an empty file"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), "age,age,answer\n", "expected different column names"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), "age,answer\n1,2\n2,3\n", "at least 4 rows, got 2"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age", "--likelihood", "bernoulli"), ROWS, "expected labels 0 and 1"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "c"), "c,answer\n1,2\n1,3\n1,4\n1,5\n", "got a constant column"),
+    (("puromycin", "--prior-precision", "-1"), ROWS, "prior precision: expected a positive number"),
+    (("puromycin", "--out", "budget.xlsx"), ROWS, "expected a file that ends in .json, .csv, .md, .svg"),
+    (("puromycin", "--compare-widths", "1,x"), ROWS, "expected integers such as 1,2,3"),
+    (("puromycin", "--hold-out", "100"), ROWS, "hold out: expected 4 data left"),
+    (("o-rings", "--width", "30"), ROWS, "expected one small enough for its exact posterior, got sizes (1, 30, 1)"),
+    (("--data", "missing.csv", "--target", "answer", "--inputs", "age"), ROWS, "missing.csv"),
+])
+def test_the_command_refuses_with_what_was_expected_and_what_came(arguments, text, message, tmp_path, capsys):
+    path = csv_file(tmp_path, text)
+    assert command(*(path if argument == "FILE" else argument for argument in arguments)) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.startswith("refbnn: budget:") and "Traceback" not in told
