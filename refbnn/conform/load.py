@@ -38,11 +38,13 @@ class Builtin:
 
 
 HOME = "refbnn.conform.adapters."
+OF_PEERS = "tests/peers/README.md of the source tree says how"
 ON_TORCH = "tests/peers/README.md of the source tree says how, with a CPU build of torch: plain pip brings several GB of CUDA"
 BUILTIN = {
     "refbnn": Builtin(HOME + "refbnn", "this package's own NumPy code"),
     "autograd": Builtin(HOME + "autograd", "HIPS autograd: forward and likelihood plain, every derivative automatic",
                         ("autograd",), "pip install autograd"),
+    "jax": Builtin(HOME + "jax", "plain jax in float64", ("jax",), OF_PEERS),
     "torch": Builtin(HOME + "torch", "plain torch.func in float64", ("torch",), ON_TORCH),
     "laplace-torch": Builtin(HOME + "laplace_torch", "the laplace-torch package", ("torch", "laplace"), ON_TORCH),
     "curvlinops": Builtin(HOME + "curvlinops", "the curvlinops package", ("torch", "curvlinops"), ON_TORCH),
