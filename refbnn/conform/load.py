@@ -45,12 +45,15 @@ BUILTIN = {
     "autograd": Builtin(HOME + "autograd", "HIPS autograd: forward and likelihood plain, every derivative automatic",
                         ("autograd",), "pip install autograd"),
     "jax": Builtin(HOME + "jax", "plain jax in float64", ("jax",), OF_PEERS),
+    "laplax": Builtin(HOME + "laplax", "the laplax package", ("jax", "laplax"), OF_PEERS),
+    "numpyro": Builtin(HOME + "numpyro", "the NumPyro package", ("jax", "numpyro"), OF_PEERS),
     "torch": Builtin(HOME + "torch", "plain torch.func in float64", ("torch",), ON_TORCH),
     "laplace-torch": Builtin(HOME + "laplace_torch", "the laplace-torch package", ("torch", "laplace"), ON_TORCH),
     "curvlinops": Builtin(HOME + "curvlinops", "the curvlinops package", ("torch", "curvlinops"), ON_TORCH),
     "backpack": Builtin(HOME + "backpack", "the BackPACK package", ("torch", "backpack"), ON_TORCH),
     "asdl": Builtin(HOME + "asdl", "the ASDL package", ("torch", "asdl"), ON_TORCH),
     "nngeometry": Builtin(HOME + "nngeometry", "the NNGeometry package", ("torch", "nngeometry"), ON_TORCH),
+    "posteriors": Builtin(HOME + "posteriors", "the posteriors package", ("torch", "posteriors"), ON_TORCH),
 }
 FAULTS = "faults:"
 COMMAND = "cmd:"

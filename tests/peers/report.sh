@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# bash tests/peers/report.sh DIR [NAME...]: runs the peers of setup.sh's DIR and writes their terminal reports (or those named) into
-# tests/peers/reports.
+# bash tests/peers/report.sh DIR [NAME...]: runs the peers of setup.sh's DIR (or those named), writes their terminal reports into
+# tests/peers/reports and, from the report files that it leaves in DIR/reports, tests/peers/matrix.{md,html,jsonl}.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(cd "${1:?usage: bash tests/peers/report.sh DIR [NAME...]}" && pwd)
@@ -8,24 +8,28 @@ shift
 wanted=" $* "
 
 write() {  # write NAME ADAPTER VARIABLE=VALUE...
-    local name=$1 adapter=$2 out="$here/reports/$1.txt"
+    local name=$1 adapter=$2 out="$here/reports/$1.txt" home=env
+    case $adapter in jax | laplax | numpyro | blackjax) home=jax ;; esac
     [[ $wanted == "  " || $wanted == *" $name "* ]] || return 0
     shift 2
     {
         printf '%s\n' "$(date -u +%Y-%m-%d)" "${@//$peers/DIR}" "refbnn conform $adapter"
-        env "$@" "$peers/env/bin/python" -c "
+        env "$@" "$peers/$home/bin/python" -c "
 from importlib import metadata
 import platform
 print('Python', platform.python_version())
-for name in 'refbnn torch numpy laplace-torch curvlinops-for-pytorch backpack-for-pytorch asdl nngeometry'.split():
-    print(name, metadata.version(name))"
+installed = {found.metadata['Name']: found.version for found in reversed(list(metadata.distributions()))}
+for name in 'refbnn numpy torch laplace-torch curvlinops-for-pytorch backpack-for-pytorch asdl nngeometry posteriors jax laplax numpyro
+blackjax'.split():
+    print(name, installed[name]) if name in installed else None"
         echo
-        env "$@" "$peers/env/bin/refbnn" conform "$adapter" --color never
+        env "$@" "$peers/$home/bin/python" -m refbnn conform "$adapter" --color never --report "$peers/reports/$name.jsonl"
         echo "exit code $?"
     } > "$out" 2>&1
     echo "$out: $(tail -n 1 "$out")"
 }
 
+mkdir -p "$peers/reports"
 export OMP_NUM_THREADS=1
 write torch torch
 write laplace-torch-0.3 laplace-torch
@@ -46,3 +50,9 @@ write backpack-1.0.1 backpack PYTHONPATH="$peers/backpack-1.0.1"
 write asdl-0.1.5 asdl
 write nngeometry-0.4 nngeometry
 write nngeometry-0.4-float64 nngeometry REFBNN_TORCH_DEFAULT_DTYPE=float64
+write posteriors-0.1.3 posteriors
+write posteriors-0.1.3-float64 posteriors REFBNN_TORCH_DEFAULT_DTYPE=float64
+write jax-0.10.2 jax
+write laplax-0.0.2 laplax
+"$peers/env/bin/refbnn" matrix "$peers"/reports/*.jsonl --report "$here/matrix.md" --report "$here/matrix.html" > /dev/null
+"$peers/env/bin/python" "$here/matrix_data.py" "$peers"/reports/*.jsonl > "$here/matrix.jsonl"

@@ -16,31 +16,32 @@ import pytest
 
 from refbnn.conform.case import read_all
 
-from .rules import asdl, backpack, curvlinops, laplace_torch, nngeometry
+from .rules import asdl, backpack, curvlinops, laplace_torch, laplax, nngeometry, posteriors
+from .rules import jax as plain_jax
 from .rules import torch as plain_torch
 from .rules.peer import Peer
 
 HERE = Path(__file__).parent
 PEERS = os.environ.get("REFBNN_PEERS", "")
-PYTHON = Path(PEERS, "env", "bin", "python")
-needs_peers = pytest.mark.skipif(not (PEERS and PYTHON.exists()), reason=(
+HOMES = {home: Path(PEERS, home, "bin", "python") for home in ("env", "jax")}
+needs_peers = pytest.mark.skipif(not (PEERS and all(home.exists() for home in HOMES.values())), reason=(
     "peer libraries are not installed: run `bash tests/peers/setup.sh DIR` and set REFBNN_PEERS=DIR"))
 
-MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry)
+MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry, posteriors, plain_jax, laplax)
 PEERS_UNDER_TEST: dict[str, Peer] = {module.PEER.library: module.PEER for module in MODULES}
 RUNS = [(library, run) for library, peer in PEERS_UNDER_TEST.items() for run in peer.runs]
 
 
 def environment(library: str, run: str) -> dict[str, str]:
-    """The variables of the run; PYTHONPATH selects a release that is not the one in DIR/env."""
+    """The variables of the run; PYTHONPATH selects a release that is not the one in the environment."""
     peer, release = PEERS_UNDER_TEST[library], run.split()[0]
     older = {} if release == peer.current else {"PYTHONPATH": str(Path(PEERS, f"{library}-{release}"))}
     return {**os.environ, "OMP_NUM_THREADS": "1", **peer.runs[run], **older}
 
 
 def python(library: str, run: str, *arguments: str | Path) -> subprocess.CompletedProcess:
-    """The peers' interpreter, for one run."""
-    command = [PYTHON, "-W", "ignore", *arguments]
+    """The interpreter of the library's environment, for one run."""
+    command = [HOMES[PEERS_UNDER_TEST[library].home], "-W", "ignore", *arguments]
     return subprocess.run(command, env=environment(library, run), capture_output=True, text=True, timeout=1800)
 
 

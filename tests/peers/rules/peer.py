@@ -68,7 +68,8 @@ class Peer:
     """A library: its name as an adapter, its runs ("RELEASE" or "RELEASE VARIANT") with the variables that make them, the rules.
 
     `offers` are the quantities that its adapter has; of these, `refuses(run, case, quantity)` says which it cannot express. The
-    first rule that covers a check says what it must be. `beside` are scripts of findings on what the adapter does not ask.
+    first rule that covers a check says what it must be. `beside` are scripts of findings on what the adapter does not ask;
+    `home` is the environment that holds the library.
     """
 
     library: str
@@ -78,6 +79,7 @@ class Peer:
     rules: tuple[Rule, ...]
     refuses: Callable[[str, Case, str], bool] = field(default=lambda run, case, quantity: False)
     beside: tuple[str, ...] = ()
+    home: str = "env"
 
     def rule_for(self, run: str, case: Case, quantity: str) -> Rule:
         """What is expected of this check."""

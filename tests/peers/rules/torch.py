@@ -8,7 +8,7 @@ from .peer import RIGHT, Peer, Rule, anything, likelihood, named
 OF_CURVATURE = ("ggn.*", "hessian.*", "laplace.*", "predictive.*", "third.*", "vi.*", "gp.*")
 OF_LOSS = ("loss", "log_joint", "laplace.*log_evidence")
 # Not older curvlinops: in single precision these losses are below the round-off.
-DOUBLE = ("2.13.0", "3.0.1", "1.7.1*", "1.1.*", "1.0.1", "0.1.5", "0.4*")
+DOUBLE = ("2.13.0", "3.0.1", "1.7.1*", "1.1.*", "1.0.1", "0.1.5", "0.4*", "0.1.3*")
 LOSSY = RIGHT | {"LOSSY"}
 SPECIAL_FUNCTIONS = (
     Rule(DOUBLE, named("saturated-probit"), OF_CURVATURE, LOSSY, "tail_of_log_ndtr"),
