@@ -39,9 +39,10 @@ class Gaussian:
 
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
         """log N(θ; mean, P⁻¹) (*s) and its gradient (*s p), from one product with P."""
-        centred = self._centred(theta)
-        gradient = -self.precision.matvec(centred)
-        return 0.5 * (np.einsum("...p,...p->...", centred, gradient) + self._twice_log_constant), gradient
+        away = self.mean - as_array("theta", theta, "*s p", p=self.num_params)
+        gradient = self.precision.matvec(away)
+        square = (away[..., None, :] @ gradient[..., :, None])[..., 0, 0]  # a product of two vectors: half the time of a sum
+        return 0.5 * (self._twice_log_constant - square), gradient
 
     def negative_hessian(self, theta: Vector) -> Matrix:
         """−∇² log N(θ; mean, P⁻¹) = P, whatever θ: (p p)."""

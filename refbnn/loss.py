@@ -101,6 +101,9 @@ class Loss:
         return self.net.first_order(self.X)
 
     def _value_and_residual(self, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once where the likelihood can."""
+        if hasattr(self.likelihood, "loss_and_residual"):
+            return self.likelihood.loss_and_residual(f, self.y)
         return self._value(f), self.likelihood.residual(f, self.y)
 
     def _value(self, f: np.ndarray) -> np.ndarray:

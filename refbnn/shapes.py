@@ -46,7 +46,8 @@ def as_array(name: str, value: object, axes: str, **sizes: int) -> np.ndarray:
     another size, text, objects, complex numbers, NaN and infinity.
     """
     array = value if type(value) is np.ndarray and value.dtype is _FLOAT else _as_float(name, value, axes)
-    expect_shape(name, array, axes, **sizes)
+    if not _fits(array.shape, axes, **sizes):
+        expect_shape(name, array, axes, **sizes)
     if not _all_finite(array):
         raise ValueError(f"{name}: expected finite numbers, got {np.count_nonzero(~np.isfinite(array))} NaN or infinite")
     return array
@@ -79,18 +80,18 @@ def as_own_array(name: str, value: object, axes: str, **sizes: int) -> np.ndarra
 
 def expect_shape(name: str, array: np.ndarray, axes: str, **sizes: int) -> None:
     """Raise ValueError unless `array` has these axes, e.g. "y: expected shape (7, 3), got (7,)"."""
-    batched, named = _axes(axes)
-    if not _fits(array.shape, batched, named, tuple(sizes.items())):
+    if not _fits(array.shape, axes, **sizes):
+        batched, named = _axes(axes)
         expected = ["..."] * batched + [str(sizes.get(letter, letter)) for letter in named]
         raise ValueError(f"{name}: expected shape ({', '.join(expected)}{',' if len(expected) == 1 else ''}), got {array.shape}")
 
 
 @lru_cache(maxsize=2**12)
-def _fits(shape: tuple[int, ...], batched: bool, named: tuple[str, ...], sizes: tuple[tuple[str, int], ...]) -> bool:
+def _fits(shape: tuple[int, ...], axes: str, **sizes: int) -> bool:
+    batched, named = _axes(axes)
     extra = len(shape) - len(named)
-    wanted = dict(sizes)
     own = shape[max(extra, 0):]
-    return extra >= 0 and (batched or not extra) and own == tuple(wanted.get(letter, n) for letter, n in zip(named, own))
+    return extra >= 0 and (batched or not extra) and own == tuple(sizes.get(letter, n) for letter, n in zip(named, own))
 
 
 @cache

@@ -11,7 +11,7 @@ from tests.references import first
 from tests.references.__main__ import AGREEMENT, DATA
 from tests.references.catalogue import CASES
 
-STORED = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(DATA.glob("*.json"))}
+STORED = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(DATA.glob("q-*.json"))}
 BY_ID = {case.id: case for case in CASES}
 
 

@@ -63,6 +63,14 @@ class Answers(ABC):
         X_new = self._inputs(X_new)
         return self._moments("targets", lambda at: _raw(*at.targets(X_new)), within)
 
+    def average(self, given: Given, within: float) -> Integral:
+        """The posterior mean of whatever follows once the weights that were integrated numerically are known.
+
+        `given(at)` is an array (c ...) for c points, `at` what the target knows there: `at.theta` (c p), `at.outputs(X_new)`, ...
+        """
+        value, error = self._settle("average", lambda mean: mean(lambda at: (given(at),)), within)
+        return Integral(value[0], error[0])
+
     def density(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
         """p(y_new|x_new, y), all outputs of a datum at once, or a probability: (m). Eq. (predictive-mixture)."""
         X_new = self._inputs(X_new)

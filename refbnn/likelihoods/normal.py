@@ -27,6 +27,12 @@ class Normal(IndependentOutputs):
         e = f - y
         return e * e * (-0.5 / self.variance) - 0.5 * math.log(2 * math.pi * self.variance)
 
+    def loss_and_residual(self, f, y):
+        """−log p(y|f) summed over data and outputs (*s), and r (*s n k): both are made of f − y, for samplers."""
+        e = f - aligned(f, y)
+        r = e * (1 / self.variance)
+        return 0.5 * (np.einsum("...nk,...nk->...", e, r) + y.size * math.log(2 * math.pi * self.variance)), r
+
     def first_derivative(self, f, y):
         """(f − y)/σ²."""
         return (f - y) / self.variance

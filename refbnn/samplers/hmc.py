@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refbnn.samplers.leapfrog import DIVERGENCE, Point, energy, leapfrog, start
+from refbnn.samplers.leapfrog import DIVERGENCE, Point, energy, start
 from refbnn.samplers.streams import Streams
 from refbnn.shapes import Parameters, Values, as_array, as_count, as_positive, expect_methods
 
@@ -25,11 +25,13 @@ class Info:
     """What an update did, one entry a chain (c).
 
     acceptance: min(1, exp(−energy_error)), the probability with which the end of the trajectory was accepted; diverged: energy
-    error above 1000 nats, or a density that was not a number on the way; num_gradients: what it cost.
+    error above 1000 nats, or a density that was not a number on the way; num_gradients: what it cost; energy: H where the
+    trajectory began, for diagnostics.e_bfmi.
     """
 
     acceptance: Values
     accepted: np.ndarray
+    energy: Values
     energy_error: Values
     diverged: np.ndarray
     num_gradients: np.ndarray
@@ -66,11 +68,12 @@ class Hmc:
         before = self.with_momentum(state, streams)
         step_size = self.step_size * (1 + self.jitter * (2 * streams.uniforms() - 1))
         after, lost = trajectory(target, self.metric, before, step_size, self.num_steps)
-        error = np.where(lost, np.inf, energy(self.metric, after) - energy(self.metric, before))
+        begin = energy(self.metric, before)
+        error = np.where(lost, np.inf, energy(self.metric, after) - begin)
         acceptance = np.exp(-np.maximum(error, 0.0))
         accepted = streams.uniforms() < acceptance
         kept = after.where(accepted, before)
-        info = Info(acceptance, accepted, error, error > DIVERGENCE, np.full(len(error), self.num_steps))
+        info = Info(acceptance, accepted, begin, error, error > DIVERGENCE, np.full(len(error), self.num_steps))
         return State(kept.theta, kept.log_prob, kept.gradient), info
 
     def with_momentum(self, state: State, streams: Streams) -> Point:
@@ -84,13 +87,22 @@ class Hmc:
 
 
 def trajectory(target, metric, point: Point, step_size: Values, num_steps: int) -> tuple[Point, np.ndarray]:
-    """`num_steps` leapfrog steps, and which chains were lost on the way; these have come to nowhere in particular."""
-    begin, lost = point, np.zeros(len(point.theta), dtype=bool)
+    """`num_steps` leapfrog steps, and which chains were lost on the way; these have come to nowhere in particular.
+
+    The two half kicks between neighbouring drifts are one, Eq. (leapfrog). Looked at are the momentum of every drift and the
+    place it leads to: the same ones backwards, so that refusing trajectories through them is reversible.
+    """
+    begin, lost, step = point, np.zeros(len(point.theta), dtype=bool), step_size[:, None]
+    momentum, kicks = point.momentum + 0.5 * step * point.gradient, [*[step] * (num_steps - 1), 0.5 * step]
     with np.errstate(over="ignore", invalid="ignore"):  # a lost trajectory may overflow: it is rejected below
-        for _ in range(num_steps):
-            point = leapfrog(target, metric, point, step_size)
+        for kick in kicks:
+            theta = point.theta + step * metric.matvec(momentum)
+            log_prob, gradient = target.value_and_gradient(theta)
+            momentum = momentum + kick * gradient
+            point = Point(theta, momentum, log_prob, gradient)
             if not point.is_sound():
                 newly = point.lost()
                 lost |= newly
                 point = begin.where(newly, point)  # some place where the others' arithmetic can go on
+                momentum = point.momentum
     return point, lost

@@ -22,10 +22,12 @@ class Info:
     """What an update did, one entry a chain (c).
 
     acceptance: min(1, exp(−ΔH)) averaged over the points visited; energy_error: ΔH of the point drawn; diverged: an energy error
-    above 1000 nats ended the trajectory; depth: the number of doublings that count; num_gradients: what it cost.
+    above 1000 nats ended the trajectory; depth: the number of doublings that count; num_gradients: what it cost; energy: H where
+    the trajectory began, for diagnostics.e_bfmi.
     """
 
     acceptance: Values
+    energy: Values
     energy_error: Values
     diverged: np.ndarray
     depth: np.ndarray
@@ -173,7 +175,7 @@ class _Tree:
 
     def info(self) -> Info:
         """What became of it."""
-        return Info(self.acceptance / self.visited, self.error, self.diverged, self.depth, self.visited)
+        return Info(self.acceptance / self.visited, self.energy, self.error, self.diverged, self.depth, self.visited)
 
 
 def turned(metric, total_a, total_b, far_a, near_a, near_b, far_b) -> np.ndarray:

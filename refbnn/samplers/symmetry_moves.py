@@ -36,12 +36,15 @@ class WithMoves:
         return self.kernel.init(target, self.move(state.theta, streams)), info
 
 
-def hidden_units(group: object) -> Move:
-    """The move by a uniformly drawn element of a group of symmetries, such as refbnn.symmetry.of_posterior(posterior)."""
-    expect_methods("group", group, "net", "signed")
+@dataclass(frozen=True)
+class HiddenUnits:
+    """θ ↦ its image under a uniformly drawn element of a group of symmetries."""
 
-    def move(theta: Parameters, streams: Streams) -> Parameters:
-        c, sizes = len(theta), group.net.sizes
+    group: object
+
+    def __call__(self, theta: Parameters, streams: Streams) -> Parameters:
+        """The images, one a chain: (c p)."""
+        group, c, sizes = self.group, len(theta), self.group.net.sizes
         orders = [_identity(c, sizes[0]), *(streams.permutations(h) for h in sizes[1:-1]), _identity(c, sizes[-1])]
         signs = [np.ones((c, sizes[0])), *(_signs(streams, h, signed) for h, signed in zip(sizes[1:-1], group.signed)),
                  np.ones((c, sizes[-1]))]
@@ -52,7 +55,11 @@ def hidden_units(group: object) -> Move:
             moved.append((W, None if b is None else signs[l + 1] * np.take_along_axis(b, orders[l + 1], 1)))
         return group.net.flatten(moved)
 
-    return move
+
+def hidden_units(group: object) -> Move:
+    """The move by a uniformly drawn element of a group of symmetries, such as refbnn.symmetry.of_posterior(posterior)."""
+    expect_methods("group", group, "net", "signed")
+    return HiddenUnits(group)
 
 
 def _identity(c: int, size: int) -> np.ndarray:

@@ -60,6 +60,8 @@ CASES = (
     Case("q-2-1-1-tanh", "Two inputs, one tanh unit", (2, 1, 1), normal(0.25), 11, seed=4),
     Case("q-1-1-2-tanh", "Two outputs that share one tanh unit", (1, 1, 2), normal(0.25), 7, seed=5),
     Case("q-1-2-1-tanh", "Two tanh units, 20 data, noise of variance 1/4", (1, 2, 1), normal(0.25), 20, seed=6),
+    Case("q-1-2-1-tanh-much-noise", "Two tanh units, 11 data, noise of variance 1: what every kernel is held against", (1, 2, 1),
+         normal(1.0), 11, seed=6),
     Case("q-1-1-1-noise-prior", "One tanh unit, noise with an inverse-gamma prior", (1, 1, 1),
          ("inverse-gamma", {"shape": 2.0, "scale": 0.5}), 11, seed=9),
     Case("q-1-2-1-noise-prior", "Two tanh units, noise with an inverse-gamma prior", (1, 2, 1),

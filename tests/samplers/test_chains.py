@@ -66,13 +66,15 @@ def test_threads_change_nothing(workers):
         assert same(a_run(), a_run(executor=executor))
 
 
-def test_processes_change_nothing():
+@pytest.mark.parametrize("name", ["hmc", "with moves"])
+def test_processes_change_nothing(name):
     with ProcessPoolExecutor(2, mp_context=get_context("fork")) as executor:
-        assert same(a_run(), a_run(executor=executor))
+        assert same(a_run(KERNELS[name]), a_run(KERNELS[name], executor=executor))
 
 
 def test_workers_of_a_cluster_change_nothing():
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         with distributed.Client(cluster) as client, client.get_executor() as executor:
             assert same(a_run(), a_run(executor=executor))

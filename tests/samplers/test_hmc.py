@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from refbnn.precision import Dense, Diagonal
-from refbnn.samplers import Hmc, Streams
-from tests.judge import mean_agrees
+from refbnn.samplers import Hmc, Nuts, Streams, hmc
+from refbnn.samplers.leapfrog import Point, leapfrog
+from tests.judge import agree, mean_agrees
 from tests.samplers.targets import dense_normal
 from tests.zoo import Spec
 
@@ -26,6 +27,29 @@ def test_a_chain_does_not_depend_on_those_beside_it():
         assert info.accepted[3] == alone_info.accepted[0]
     np.testing.assert_allclose(alone.theta[0], state.theta[3], rtol=1e-9)
     assert alone_streams.uniforms()[0] == streams.uniforms()[3]
+
+
+def test_a_trajectory_is_one_leapfrog_step_after_another():
+    """Half kicks joined between drifts: the same points but for round-off, with steps of its own for every chain."""
+    metric, rng, steps = Diagonal(np.linspace(0.5, 2, P)), np.random.default_rng(1), np.linspace(0.05, 0.2, 7)
+    theta, momentum = 0.5 * rng.normal(size=(2, 7, P))
+    point = Point(theta, momentum, *CASE.posterior.value_and_gradient(theta))
+    joined, lost = hmc.trajectory(CASE.posterior, metric, point, steps, 9)
+    for _ in range(9):
+        point = leapfrog(CASE.posterior, metric, point, steps)
+    assert not lost.any()
+    for name, value in vars(point).items():
+        agree(getattr(joined, name), value, terms=9 * P, condition=100)
+
+
+@pytest.mark.parametrize("name", ["hmc", "nuts"])
+def test_the_energy_told_is_that_of_the_state_and_a_fresh_momentum(name):
+    """H + log p(θ) before the update is half of a χ² with as many degrees of freedom as parameters."""
+    target = dense_normal(5, 20.0)
+    kernel = {"hmc": Hmc(0.2, 3, Dense(np.eye(5) + 0.3)), "nuts": Nuts(0.2, Dense(np.eye(5) + 0.3), max_depth=3)}[name]
+    state = kernel.init(target, target.sample(np.random.default_rng(0), 9000))
+    _, info = kernel.step(target, state, Streams.spawn(2, 9000))
+    mean_agrees(2 * (info.energy + state.log_prob) / 5, 1.0, 0.1)
 
 
 def test_the_mean_of_exp_minus_the_energy_error_is_one_at_stationarity():

@@ -1,0 +1,116 @@
+"""The posteriors: networks, data in 256ths, likelihoods, isotropic priors, and how much is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from refbnn import Mlp, Posterior, activations, likelihoods, priors
+from tests.certify import real
+from tests.references.kernels import Plan
+
+Data = tuple[np.ndarray, np.ndarray, np.ndarray]  # X, y, X_new
+STEPS = 256  # inputs and real targets are k/256, exact in float32 and float64
+LIKELIHOODS = {"normal": likelihoods.Normal, "bernoulli": likelihoods.Bernoulli, "categorical": likelihoods.Categorical,
+               "poisson": likelihoods.Poisson, "student_t": likelihoods.StudentT}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A posterior, `likelihood` as (name, parameters); `plans` say how much each kernel draws, `steps` of a trajectory."""
+
+    id: str
+    title: str
+    sizes: tuple[int, ...]
+    activation: str
+    likelihood: tuple[str, dict]
+    data: Callable[[], Data]
+    precision: float = 1.0
+    source: str = "made up by a formula and a seed"
+    steps: int = 12
+    plans: dict[str, Plan] = field(default_factory=dict)
+
+    @property
+    def net(self) -> Mlp:
+        """The network."""
+        return Mlp(self.sizes, activations.BY_NAME[self.activation])
+
+    def posterior(self) -> Posterior:
+        """The posterior."""
+        name, parameters = self.likelihood
+        X, y, _ = self.data()
+        return Posterior(self.net, LIKELIHOODS[name](**parameters), priors.isotropic(self.net.num_params, self.precision), X, y)
+
+    def plan(self, kernel: str) -> Plan:
+        """Its own plan for a kernel, or the usual one."""
+        return self.plans.get(kernel, USUAL[kernel](self.steps))
+
+
+USUAL = {
+    "hmc": lambda steps: Plan(3000, steps=steps, seed=11, acceptance=0.9),
+    "nuts": lambda steps: Plan(1600, chains=16, seed=12, acceptance=0.9),
+    "smc, elliptical": lambda steps: Plan(6, chains=256, seed=14, steps=steps, runs=64, rungs=12),
+}
+
+
+def waves(num_data: int, num_inputs: int, num_outputs: int, seed: int, change: Callable | None = None) -> Callable[[], Data]:
+    """sin(1.5 Σ x + 0.3) and its like with noise; `change(f, rng)` makes other targets of f."""
+    def data() -> Data:
+        rng = np.random.default_rng(seed)
+        others = rng.uniform(-1.5, 1.5, (num_data, num_inputs - 1))
+        X = _rounded(np.concatenate([np.linspace(-2, 2, num_data)[:, None], others], axis=1))
+        f = np.stack([np.sin((1.5 + 0.4 * j) * X.sum(1) + 0.3 + j) for j in range(num_outputs)], axis=1)
+        y = _rounded(f + 0.3 * rng.standard_normal(f.shape)) if change is None else change(f, rng)
+        return X, y, _rounded(np.stack([np.linspace(-1.3, 2.4, 3) / (1 + 0.5 * j) for j in range(num_inputs)], axis=1))
+    return data
+
+
+def heavy(f: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise with heavy tails."""
+    return _rounded(f + 0.3 * rng.standard_t(3, f.shape))
+
+
+def counts(f: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Poisson."""
+    return rng.poisson(np.exp(0.5 + f)).astype(float)
+
+
+def classes(f: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The largest of 3f + Gumbel noise, a draw of the softmax."""
+    return (3 * f + rng.gumbel(size=f.shape)).argmax(1)
+
+
+def real_data(load: Callable, *arguments) -> Callable[[], Data]:
+    """A table of the certified cases, whose entries are exact fractions."""
+    def data() -> Data:
+        X, y, X_new = load(*arguments)
+        return (np.array(X, dtype=float), np.array(y, dtype=float if np.ndim(y) == 2 else int), np.array(X_new[:3], dtype=float))
+    return data
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    return np.round(values * STEPS) / STEPS
+
+
+PROBLEMS = (
+    Problem("s-1-4-1-tanh", "Four tanh units, noise of variance 1/2", (1, 4, 1), "tanh", ("normal", {"variance": 0.5}),
+            waves(15, 1, 1, 1)),
+    Problem("s-2-3-2-tanh", "Two inputs and two outputs that share three tanh units", (2, 3, 2), "tanh",
+            ("normal", {"variance": 0.5}), waves(17, 2, 2, 2)),
+    Problem("s-1-3-3-1-tanh", "Two hidden layers of three tanh units", (1, 3, 3, 1), "tanh", ("normal", {"variance": 0.5}),
+            waves(15, 1, 1, 3)),
+    Problem("s-1-5-1-poisson", "Counts, five tanh units", (1, 5, 1), "tanh", ("poisson", {}), waves(15, 1, 1, 4, counts),
+            precision=2.0),
+    Problem("s-1-6-1-student-t", "Heavy-tailed noise, six erf units", (1, 6, 1), "erf",
+            ("student_t", {"scale": 0.5, "degrees_of_freedom": 4.0}), waves(17, 1, 1, 5, heavy)),
+    Problem("s-2-4-3-categorical", "Three classes in the plane, four tanh units", (2, 4, 3), "tanh", ("categorical", {}),
+            waves(43, 2, 3, 6, classes)),
+    Problem("s-puromycin-2-4-1", "Puromycin: reaction rates of treated and untreated cells, four tanh units", (2, 4, 1), "tanh",
+            ("normal", {"variance": 0.25}), real_data(real.puromycin), source=real.PUROMYCIN),
+    Problem("s-iris-4-5-3", "Iris, every seventh flower, five tanh units", (4, 5, 3), "tanh", ("categorical", {}),
+            real_data(real.iris), source=real.IRIS),
+    Problem("s-diabetes-10-4-1", "Diabetes, every 19th patient, four tanh units", (10, 4, 1), "tanh",
+            ("normal", {"variance": 0.5}), real_data(real.diabetes, list(range(10))), source=real.DIABETES, precision=4.0),
+)
