@@ -101,12 +101,13 @@ class Process:
 def environment() -> dict[str, str]:
     """The variables that a child gets: one thread in every library, and the BLAS kernel that fits the machine.
 
-    Memory that one call frees stays with the process for the next, in every library alike: by default glibc decides that from
-    what ran before, and the page faults of a call that has to ask the kernel again can cost more than its arithmetic.
+    Memory that one call frees stays with the process for the next, in every library alike: by default glibc gives blocks above
+    32 MiB back, and the page faults of a call that has to ask the kernel again can cost five times its arithmetic, the more so
+    in a virtual machine, whose host backs a page at its first use.
     """
     threads = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     kept = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-    memory = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+    memory = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
     return {**kept, **memory, "PYTHONPATH": str(ROOT), **{f"{name}_NUM_THREADS": "1" for name in threads}}
 
 
