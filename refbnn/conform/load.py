@@ -45,6 +45,7 @@ BUILTIN = {
     "autograd": Builtin(HOME + "autograd", "HIPS autograd: forward and likelihood plain, every derivative automatic",
                         ("autograd",), "pip install autograd"),
     "jax": Builtin(HOME + "jax", "plain jax in float64", ("jax",), OF_PEERS),
+    "blackjax": Builtin(HOME + "blackjax", "the BlackJAX package", ("jax", "blackjax"), OF_PEERS),
     "laplax": Builtin(HOME + "laplax", "the laplax package", ("jax", "laplax"), OF_PEERS),
     "numpyro": Builtin(HOME + "numpyro", "the NumPyro package", ("jax", "numpyro"), OF_PEERS),
     "torch": Builtin(HOME + "torch", "plain torch.func in float64", ("torch",), ON_TORCH),

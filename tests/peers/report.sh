@@ -54,5 +54,7 @@ write posteriors-0.1.3 posteriors
 write posteriors-0.1.3-float64 posteriors REFBNN_TORCH_DEFAULT_DTYPE=float64
 write jax-0.10.2 jax
 write laplax-0.0.2 laplax
+write numpyro-0.22.0 numpyro
+write blackjax-1.7.1 blackjax
 "$peers/env/bin/refbnn" matrix "$peers"/reports/*.jsonl --report "$here/matrix.md" --report "$here/matrix.html" > /dev/null
 "$peers/env/bin/python" "$here/matrix_data.py" "$peers"/reports/*.jsonl > "$here/matrix.jsonl"

@@ -16,7 +16,7 @@ import pytest
 
 from refbnn.conform.case import read_all
 
-from .rules import asdl, backpack, curvlinops, laplace_torch, laplax, nngeometry, posteriors
+from .rules import asdl, backpack, blackjax, curvlinops, laplace_torch, laplax, nngeometry, numpyro, posteriors
 from .rules import jax as plain_jax
 from .rules import torch as plain_torch
 from .rules.peer import Peer
@@ -27,7 +27,7 @@ HOMES = {home: Path(PEERS, home, "bin", "python") for home in ("env", "jax")}
 needs_peers = pytest.mark.skipif(not (PEERS and all(home.exists() for home in HOMES.values())), reason=(
     "peer libraries are not installed: run `bash tests/peers/setup.sh DIR` and set REFBNN_PEERS=DIR"))
 
-MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry, posteriors, plain_jax, laplax)
+MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry, posteriors, plain_jax, laplax, numpyro, blackjax)
 PEERS_UNDER_TEST: dict[str, Peer] = {module.PEER.library: module.PEER for module in MODULES}
 RUNS = [(library, run) for library, peer in PEERS_UNDER_TEST.items() for run in peer.runs]
 
@@ -73,6 +73,41 @@ def test_single_precision_is_seen_where_it_happens_and_gone_in_double():
     rounded = {run: sum(check["verdict"] == "LOSSY" for check in checks("laplace-torch", run))
                for run in ("0.3", "0.3 float64")}
     assert rounded["0.3"] > 100 and rounded["0.3 float64"] == 0
+
+
+# Of the newest adapters: what is done to the state that `prepare` returns, and the quantities that then must be found wrong.
+PLANTED = {
+    ("jax", "s.y = s.y + 1", ("loss", "gradient", "fisher.empirical")),
+    ("jax", "s.prior_precision = 2 * s.prior_precision", ("log_joint", "laplace.precision", "gp.mean")),
+    ("laplax", "s.prior['sigma_squared'] = 1.0", ("laplace.precision", "laplace.sample", "predictive.joint")),
+    ("laplax", "s.params = [2 * part for part in s.params]", ("ggn.diag", "hessian.hvp", "predictive.glm.mean")),
+    ("posteriors", "s.ravelled_precision = 0 * s.precision", ("laplace.precision",)),
+    ("posteriors", "s.y = s.y.flip(0)", ("fisher.empirical", "hessian.hvp")),
+    ("numpyro", "s.prior = real.dist.MultivariateNormal(s.prior.mean, s.prior.precision_matrix)", ("log_joint", "vi.kl")),
+    ("numpyro", "s.X = s.X[::-1]", ("loss", "gradient")),
+    ("blackjax", "s.density = lambda theta: real._State(problem).loss(theta)", ("log_joint",)),
+}
+FAULTY = """
+from refbnn.conform.adapters import {library} as real
+name, version, conventions = "faulty", "0", real.conventions
+def prepare(problem):
+    s = real.prepare(problem)
+    {change}
+    return s
+"""
+
+
+@needs_peers
+@pytest.mark.parametrize("library, change, quantities", sorted(PLANTED))
+def test_a_fault_planted_in_an_adapter_is_caught(library, change, quantities, tmp_path):
+    functions = [f"def {name.replace('.', '_')}(s):\n    return real.{name.replace('.', '_')}(s)\n" for name in quantities]
+    adapter, report = tmp_path / "faulty.py", tmp_path / "report.jsonl"
+    adapter.write_text(FAULTY.format(library=library, change=change) + "".join(functions), encoding="utf-8")
+    run = next(iter(PEERS_UNDER_TEST[library].runs))
+    python(library, run, "-m", "refbnn", "conform", adapter, "-k", "structures-normal-tanh-2-2-3", "--report", report)
+    lines = map(json.loads, report.read_text(encoding="utf-8").splitlines())
+    verdicts = {line["quantity"]: line["verdict"] for line in lines if line["kind"] == "check" and line["quantity"] in quantities}
+    assert verdicts == dict.fromkeys(quantities, "MISMATCH")
 
 
 def findings() -> list[tuple[str, str, str, str]]:

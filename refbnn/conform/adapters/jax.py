@@ -647,6 +647,11 @@ def prepare(problem) -> State:
     return State(problem)
 
 
+def sigma_points(p):
+    """2p points, equally likely, with the moments of p standard normals up to the second (and the third)."""
+    return math.sqrt(p) * np.concatenate([np.eye(p), -np.eye(p)])
+
+
 def answers(function):
     """The adapter's function: a numpy array in double precision from one of jax."""
     return lambda state: np.asarray(function(state), dtype=np.float64)
