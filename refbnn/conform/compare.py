@@ -117,7 +117,8 @@ def budget(quantity: Quantity, certified, problem, conventions: Mapping[str, str
     """The tolerance of a check before the answer is seen."""
     size = len(problem.theta) + len(problem.X)
     condition = (certified.condition or 1.0) * amplification(quantity, certified.value, problem, conventions)
-    return Budget(SAFETY * size * max(condition, 1.0), resolve(quantity, conventions)["precision"] == "float32")
+    rounding = max(SAFETY * size * max(condition, 1.0), quantity.floor / U64)
+    return Budget(rounding, resolve(quantity, conventions)["precision"] == "float32")
 
 
 def expected_shape(quantity: Quantity, certified, problem, conventions: Mapping[str, str]) -> tuple[int, ...]:

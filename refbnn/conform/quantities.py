@@ -14,11 +14,14 @@ from typing import Iterable
 KINDS = ("array", "symmetric", "positive_definite", "scalar", "root", "samples")
 
 
+INTEGRALS = 1e-9  # what a numerical integral over a posterior should reach
+
+
 @dataclass(frozen=True)
 class Quantity:
     """One thing that an adapter may compute; `certified_by` names the stored value that judges it.
 
-    likelihoods: those for which there is such a thing, where not all.
+    likelihoods: those for which there is such a thing, where not all. floor: the relative error that is right enough in any case.
     """
 
     name: str
@@ -27,6 +30,7 @@ class Quantity:
     formula: str
     certified_by: str = ""
     likelihoods: tuple[str, ...] = ()
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -186,6 +190,11 @@ _TABLE = (
     Quantity("vi.kl.reverse", "scalar", "", "KL(N(m, P₀⁻¹) ‖ q)"),
     Quantity("vi.kl.laplace", "scalar", "", "KL(N(θ, (G + P₀)⁻¹) ‖ N(m, P₀⁻¹))"),
     Quantity("vi.kl.laplace.reverse", "scalar", "", "KL(N(m, P₀⁻¹) ‖ N(θ, (G + P₀)⁻¹))"),
+    Quantity("posterior.log_evidence", "scalar", "", "log ∫ p(y | θ) p(θ) dθ, the integral itself", floor=INTEGRALS),
+    Quantity("posterior.mean", "array", "p", "E[θ | y]", floor=INTEGRALS),
+    Quantity("posterior.covariance", "positive_definite", "p p", "Cov[θ | y]", floor=INTEGRALS),
+    Quantity("posterior.predictive.mean", "array", "m y", "E[E[y | f(X_new, θ)] | y]", floor=INTEGRALS),
+    Quantity("posterior.predictive.variance", "array", "m k", "Var[f(X_new, θ) | y], noise not included", floor=INTEGRALS),
     Quantity("gp.kernel", "array", "n k n k", "J P₀⁻¹ Jᵀ over all data: the prior covariance of the linearised network"),
     Quantity("gp.mean", "array", "m k", "posterior mean at X_new of the linearised network f + J (θ′ − θ) as a Gaussian process",
              likelihoods=("normal",)),

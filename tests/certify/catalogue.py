@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from .awkward import AWKWARD
 from .designs import DIAGNOSTIC, EXACT
+from .few_parameters import FEW_PARAMETERS, WITH_POSTERIOR
 from .real import REAL
 from .structured import STRUCTURED
 
@@ -22,8 +23,8 @@ PRODUCTS_ALONE = (
     "large-inputs", "near-zero-noise", "twin-units", "same-inputs", "blind-feature", "one-output-bernoulli",
     "tiny-prior-precision", "iris-tanh-4-3-3", "breast-cancer-gelu-5-3-1", "diabetes-tanh-4-3-1", "linnerud-softplus-3-2-3",
 )
-DESIGNS = [replace(design, matrices=design.id not in PRODUCTS_ALONE)
-           for design in DIAGNOSTIC + EXACT + AWKWARD + REAL + STRUCTURED]
+DESIGNS = [replace(design, matrices=design.id not in PRODUCTS_ALONE, posterior=design.id in WITH_POSTERIOR or design.posterior)
+           for design in DIAGNOSTIC + EXACT + AWKWARD + REAL + STRUCTURED + FEW_PARAMETERS]
 BY_ID = {design.id: design for design in DESIGNS}
 if len(BY_ID) < len(DESIGNS) or not set(PRODUCTS_ALONE) <= set(BY_ID):
     raise ValueError("two designs have one id, or there is none of an id")

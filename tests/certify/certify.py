@@ -9,7 +9,8 @@ from typing import Any
 import flint
 import mpmath
 
-from .closed import Closed, ldl
+from . import exact_posteriors
+from .closed import Answers, Closed, ldl
 from .closed_likelihoods import CANONICAL
 from .derive import GGN, HESSIAN, KRON, SPLIT, Derivation
 from .fields import Decimal, Interval, Rational
@@ -26,11 +27,11 @@ SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "lapl
            "laplace.kron.evidence.prior", "laplace.kron.evidence.noise",
            *(f"laplace.kron.split.{part}" for part in ("log_det", "log_evidence", "evidence.prior", "evidence.noise")),
            "gp.log_evidence", "vi.elbo", "vi.kl", "vi.kl.reverse",
-           "vi.kl.laplace", "vi.kl.laplace.reverse")
-QUADRATURE_AGREEMENT = Fraction(1, 10 ** 22)
+           "vi.kl.laplace", "vi.kl.laplace.reverse", "posterior.log_evidence")
+QUADRATURE_AGREEMENT, POSTERIOR_AGREEMENT = Fraction(1, 10 ** 22), Fraction(1, 10 ** 13)
 WITH_INVERSES = ("laplace.", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.kron",
                  "predictive.lastlayer", "predictive.probit", "predictive.subset", "predictive.meanfield", "predictive.bridge",
-                 "predictive.concentration", "predictive.exact", "gp.", "vi.kl")
+                 "predictive.concentration", "predictive.exact", "gp.", "vi.kl", "posterior.")
 NO_INVERSE = ("laplace.precision", "laplace.hessian.precision")
 
 
@@ -57,7 +58,7 @@ def certified(question: Question) -> dict[str, Result]:
     bits = FIRST_BITS
     while True:
         try:
-            return _certified_at(question, bits)
+            return _certified_at(question, bits) | posterior(question)
         except (TooWide, ZeroDivisionError) as refusal:
             if bits >= LAST_BITS:
                 raise ArithmeticError(f"not determined with {bits} bits: {refusal}") from refusal
@@ -148,6 +149,35 @@ def exact(question: Question, prefixes: tuple[str, ...]) -> dict[str, list[flint
             if numbers != closed[name]:
                 raise Disagreement(f"{name}: the two exact derivations differ")
     return values
+
+
+def posterior(question: Question) -> dict[str, Result]:
+    """The posterior of few parameters by two quadratures, which must agree to 13 digits of each value's norm."""
+    if not question.posterior or question.is_quadratic:
+        return {}
+    field, nodes = Interval(128), exact_posteriors.NODES_B
+    with field.working():
+        derivation = Derivation(question, field)
+        edges = exact_posteriors.edges_of(derivation)
+        first = exact_posteriors.by_definition(derivation, edges)
+        with Decimal(40).working():
+            rule = [tuple(as_fraction(v) for v in pair) for pair in exact_posteriors.gauss_legendre(nodes)]
+        axes = exact_posteriors.scaled(edges, [tuple(map(field.number, pair)) for pair in rule])
+        second = exact_posteriors.in_closed_form(Answers(Closed(question.lifted(field), field)), axes)
+    return {name: _by_quadrature(name, first[name], second[name]) for name in first}
+
+
+def _by_quadrature(name: str, first: list, second: list) -> Result:
+    """The doubles of the first, and to how many digits of the largest entry both agree."""
+    pairs = [(as_fraction(a), as_fraction(b)) for a, b in zip(first, second)]
+    size = max(abs(a) for a, _ in pairs)
+    worst = max(abs(a - b) for a, b in pairs) / size
+    if worst > POSTERIOR_AGREEMENT:
+        raise Disagreement(f"{name}: two quadratures differ by {float(worst):.1e}")
+    digits = next(d for d in range(40, -1, -1) if worst * 10 ** d <= 1)
+    record = (f"trapezoidal rule with {exact_posteriors.NODES_A} steps and Gauss-Legendre with {exact_posteriors.NODES_B} nodes "
+              f"a direction agree to {digits} digits")
+    return Result("Q", [to_double(a, name) for a, _ in pairs], None, record)
 
 
 def integrals_of(question: Question) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ class Posteriors:
         """Mean at the new inputs, and the evidence as a Gaussian integral over weights."""
         step, D = self.step(), self.ldl(P, self.zero)[1]
         found = {"gp.mean": [a + self.dot(row, step) for f, J in self.a.new for a, row in zip(f, J)]}
+        if self.q.posterior and self.q.is_quadratic:
+            found |= self.regression(step, *self.ldl(P, self.zero), found["gp.mean"])
         if with_logs:
             log = self.c.field.log
             before = self.ldl(self.q.prior_precision, self.zero)[1]
@@ -107,7 +109,16 @@ class Posteriors:
             e = [t - a - self.dot(row, step) for f, J, y in zip(self.a.f, self.a.J, self.q.y) for a, row, t in zip(f, J, y)]
             fit = self.dot(e, e) / self.q.variance + len(e) * log(2 * self.c.field.pi() * self.q.variance)
             found["gp.log_evidence"] = [(sum((log(b / a) for a, b in zip(D, before)), self.zero) - square - fit) / 2]
+            if self.q.posterior and self.q.is_quadratic:
+                found["posterior.log_evidence"] = found["gp.log_evidence"]
         return found
+
+    def regression(self, step: list, L: Matrix, D: list, mean: list) -> Values:
+        """The posterior of the weights: θ − P⁻¹∇ and P⁻¹."""
+        spread = [self.projected(L, D, [row], self.zero)[0] for _, J in self.a.new for row in J]
+        return {"posterior.mean": [a + b for a, b in zip(self.q.theta, step)],
+                "posterior.covariance": _lower(self.inverse(L, D, self.zero)),
+                "posterior.predictive.mean": mean, "posterior.predictive.variance": spread}
 
     def dot(self, a: list, b: list) -> Any:
         return sum((x * y for x, y in zip(a, b)), self.zero)

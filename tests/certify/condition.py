@@ -12,10 +12,12 @@ import math
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
+from . import exact_posteriors
 from .certify import Result
 from .closed import Answers, Closed
 from .closed_posteriors import class_approximations
 from .closed_structures import Structures
+from .derive import Derivation
 from .fields import Interval
 from .integers import Integers
 from .question import Question
@@ -29,7 +31,7 @@ PACKED = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher
           "laplace.hessian.precision", "laplace.covariance", "laplace.hessian.covariance", "ggn.blockdiag",
           "hessian.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "hessian.lastlayer", "fisher.empirical.centred",
           "laplace.lastlayer.covariance", "laplace.kron.covariance", "laplace.kron.split.covariance", "ggn.subset",
-          "laplace.subset.covariance", *KRONECKER)
+          "laplace.subset.covariance", "posterior.covariance", *KRONECKER)
 
 
 def condition_numbers(name: str, question: Question, results: dict[str, Result], scales: dict[str, float]) -> dict:
@@ -51,6 +53,7 @@ def condition_numbers(name: str, question: Question, results: dict[str, Result],
     for name in ("kron", "kron.split"):
         if f"laplace.{name}.covariance" in results:
             kappa |= _kron_posterior(name, kappa, results, question)
+    kappa |= _exact_posterior(name, question, results, kappa)
     return {quantity: round_up(kappa[quantity]) for quantity in results}
 
 
@@ -248,6 +251,30 @@ def _probabilities(kappa: dict, results: dict[str, Result], found: dict, k: int)
         inputs = [frobenius(slopes[name](p[n * k:(n + 1) * k])) * change[n] for n in range(len(change))]
         result[name] = 1 + frobenius([inputs]) / frobenius([p])
     return result
+
+
+def _exact_posterior(name: str, question: Question, results: dict[str, Result], kappa: dict) -> dict:
+    """Of integrals by sign patterns of the inputs, on a grid of 48 steps; of linear regression those of its other names."""
+    if "posterior.mean" not in results:
+        return {}
+    if question.is_quadratic:
+        same = {"log_evidence": "gp.log_evidence", "mean": "gp.mean", "covariance": "laplace.covariance",
+                "predictive.mean": "gp.mean", "predictive.variance": "predictive.glm.variance"}
+        return {f"posterior.{part}": kappa[other] for part, other in same.items()}
+    largest = dict.fromkeys(exact_posteriors.NAMES, 0.0)
+    with FIELD.working():
+        lifted = question.lifted(FIELD)
+        axes = exact_posteriors.trapezoid(exact_posteriors.edges_of(Derivation(question, FIELD)), 48)
+        base = exact_posteriors.in_closed_form(Answers(Closed(lifted, FIELD)), axes)
+        for pattern in range(PATTERNS):
+            signs = Integers(f"{name}/posterior/{pattern}")
+            grow, shrink = FIELD.number(1 + STEP), FIELD.number(1 - STEP)
+            turned = _symmetric(lifted.mapped(lambda v: v * (grow if signs.below(2) else shrink)))
+            moved = exact_posteriors.in_closed_form(Answers(Closed(turned, FIELD)), axes)
+            for quantity in largest:
+                change = [_double((a - b) / FIELD.number(STEP)) for a, b in zip(moved[quantity], base[quantity])]
+                largest[quantity] = max(largest[quantity], norm(quantity, change))
+    return {quantity: size / norm(quantity, results[quantity].data) for quantity, size in largest.items()}
 
 
 def _divergences(kappa: dict, results: dict[str, Result], question: Question, P: list, S: list) -> dict:

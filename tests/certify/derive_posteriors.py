@@ -37,6 +37,8 @@ class Posteriors:
             covariance = self.d.field.matrix(self.chosen(P)).inv()
             found |= {"laplace.subset.covariance": _lower(covariance.tolist()),
                       "predictive.subset.variance": self.spread(covariance), "gp.kernel": self.kernel()}
+        if self.q.posterior and self.q.is_quadratic:
+            found |= self.regression(values)
         return found | (self.process() if self.has_noise else {}) | self.classes(values)
 
     def spread(self, covariance: Any) -> list:
@@ -77,6 +79,8 @@ class Posteriors:
             parts = {"laplace.lastlayer.": list(range(start, self.q.num_params)), "laplace.subset.": self.subset}
             found |= {prefix + "log_evidence": self.log_prior(part) - loss - values[prefix + "log_det"] / 2
                       + self.d.field.log(self.d.field.pi() * 2) * len(part) / 2 for prefix, part in parts.items()}
+        if self.q.posterior and self.q.is_quadratic:
+            found["posterior.log_evidence"] = self.process_evidence()
         return found | ({"gp.log_evidence": self.process_evidence()} if self.has_noise else {})
 
     def log_prior(self, part: list[int]) -> Any:
@@ -115,6 +119,19 @@ class Posteriors:
         J = self.rows(self.d.new_jets)
         moved = (J * (shift + half * K.solve(e))).entries()
         return {"gp.mean": [a + b for a, b in zip([a.value for f in self.d.new_jets for a in f], moved)]}
+
+    def regression(self, values: dict[str, list]) -> dict[str, list]:
+        """The posterior itself of a network without hidden layer: Gaussian conditioning on all of y."""
+        matrix, k = self.d.field.matrix, range(self.q.num_outputs)
+        half, K, e = self.conditioned()
+        prior = matrix(self.q.prior_precision).inv()
+        covariance = prior - half * K.solve(half.transpose())
+        moved = (half * K.solve(e)).entries()
+        spread = self.d.projected(covariance)
+        return {"posterior.mean": [a + b for a, b in zip(self.q.prior_mean, moved)],
+                "posterior.covariance": _lower(covariance.tolist()), "posterior.predictive.mean": self.process()["gp.mean"],
+                "posterior.predictive.variance": [spread[(n * len(k) + i) * len(k) + i] for n in range(len(self.q.X_new))
+                                                  for i in k]}
 
     def process_evidence(self) -> Any:
         """log N(y; ..., K)."""

@@ -48,6 +48,7 @@ class Design:
     parameters: dict[str, Any] = field(default_factory=dict)    # of the likelihood
     structures: bool = False        # block-diagonal, Kronecker-factored and dual forms too
     ekfac: bool = True              # off where a Kronecker factor has a repeated eigenvalue
+    posterior: bool = False         # the exact posterior too
     matrices: bool = True           # off: diagonals and products stand for the full matrices
     layer_sizes: list[int] = field(init=False)
 
@@ -108,7 +109,8 @@ class Design:
             X_new=X_new, vector=self.stream("vector").vector(p),
             labels=self.targets("labels"), normals=normals(self.stream("normals"), p),
             draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale),
-            parameters=self.parameters, structures=self.structures, ekfac=self.ekfac, variational=self.variational)
+            parameters=self.parameters, structures=self.structures, ekfac=self.ekfac, variational=self.variational,
+            posterior=self.posterior)
         return self.change(question) if self.change else question
 
 

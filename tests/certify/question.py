@@ -20,7 +20,8 @@ class Question:
     y and labels: integers or, for the likelihoods of REAL_TARGETS, fractions; one list of labels for the categorical.
     parameters: what the likelihood is given beside a variance, by the names that the case file has for them.
     structures: whether block-diagonal, Kronecker-factored and dual forms are asked for; ekfac: whether EKFAC is (it is not
-    unique where a Kronecker factor has a repeated eigenvalue); variational: whether bounds at the given normals are.
+    unique where a Kronecker factor has a repeated eigenvalue); variational: whether bounds at the given normals are;
+    posterior: whether the exact posterior is, as an integral or, for linear regression, in closed form.
     """
 
     sizes: tuple[int, ...]
@@ -43,6 +44,7 @@ class Question:
     structures: bool = False
     ekfac: bool = True
     variational: bool = False
+    posterior: bool = False
 
     @property
     def num_params(self) -> int:

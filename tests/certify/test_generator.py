@@ -15,8 +15,8 @@ flint = pytest.importorskip("flint", reason="python-flint (of the extra certify)
 mpmath = pytest.importorskip("mpmath", reason="mpmath (of the extra certify) is not installed")
 
 from . import (  # noqa: E402
-    certify, closed, closed_likelihoods, closed_posteriors, closed_structures, closed_variational, condition, derive, generate,
-    integrals, jets,
+    certify, closed, closed_likelihoods, closed_posteriors, closed_structures, closed_variational, condition, derive,
+    exact_posteriors, generate, integrals, jets,
 )
 from .catalogue import BY_ID, DESIGNS  # noqa: E402
 from .closed_likelihoods import CANONICAL, FORMS  # noqa: E402
@@ -331,6 +331,38 @@ def test_a_process_without_the_prior_mean_is_caught(monkeypatch):
     monkeypatch.setattr(closed_posteriors.Posteriors, "step", at_zero)
     with pytest.raises(certify.Disagreement, match="^gp"):
         compare(replace(design("normal", "tanh"), mean=F(1, 2)).question())
+
+
+def test_two_quadratures_of_a_posterior_must_agree():
+    value = [mpmath.mpf(1) / 3, mpmath.mpf(2) / 7]
+    found = certify._by_quadrature("posterior.mean", value, [v * (1 + mpmath.mpf(10) ** -14) for v in value])
+    assert found.tier == "Q" and "agree to 14 digits" in found.record
+    with pytest.raises(certify.Disagreement, match="two quadratures differ"):
+        certify._by_quadrature("posterior.mean", value, [value[0], value[1] * (1 + mpmath.mpf(10) ** -12)])
+
+
+def test_gauss_legendre_is_exact_for_polynomials():
+    with mpmath.workdps(40):
+        rule = exact_posteriors.gauss_legendre(8)
+        for degree in range(16):
+            exact = mpmath.mpf(2) / (degree + 1) if degree % 2 == 0 else 0
+            assert abs(sum(w * x ** degree for x, w in rule) - exact) < mpmath.mpf(10) ** -36
+        assert abs(sum(w * x ** 16 for x, w in rule) - mpmath.mpf(2) / 17) > mpmath.mpf(10) ** -8
+
+
+@pytest.mark.parametrize("attribute", ["regression"])
+def test_a_fault_in_the_posterior_of_a_regression_is_caught(monkeypatch, attribute):
+    plain = getattr(closed_posteriors.Posteriors, attribute)
+
+    def off(self, *given):
+        values = plain(self, *given)
+        values["posterior.mean"][0] = values["posterior.mean"][0] * (1 + mpmath.mpf(10) ** -43)
+        return values
+    monkeypatch.setattr(closed_posteriors.Posteriors, attribute, off)
+    question = replace(design("normal", "tanh"), sizes=(2, 3), posterior=True).question()
+    intervals, prefixes = certify.route_a(question, 256)
+    with pytest.raises(certify.Disagreement, match="^posterior.mean"):
+        certify.compare_routes(intervals, certify.route_b(question, 256, prefixes))
 
 
 @pytest.mark.parametrize("name", ["predictive.meanfield", "predictive.concentration", "predictive.bridge"])

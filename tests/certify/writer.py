@@ -87,8 +87,10 @@ def shape(name: str, question: Question) -> list[int]:
     special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, means],
                "predictive.joint": [m, k, m, k], "ntk": [n, k, n, k], "jacobian.vp": [n, k], "gp.kernel": [n, k, n, k],
                "fisher.empirical.gram": [n, n], "gp.mean": [m, k], "third.vv": [p]}
-    if name == "predictive.exact":
+    if name in ("predictive.exact", "posterior.predictive.mean"):
         return [m, means]
+    if name in ("posterior.mean", "posterior.predictive.variance"):
+        return [p] if name == "posterior.mean" else [m, k]
     if name.startswith("vi.elbo.gradient"):
         return [p]
     if name.startswith(("predictive.probit", "predictive.meanfield", "predictive.bridge", "predictive.concentration")):

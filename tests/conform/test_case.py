@@ -20,6 +20,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from refbnn.conform import case, layouts
+from refbnn.conform.adapters import refbnn as right
+from refbnn.conform.compare import Verdict, compare
 from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, PAIRED, PARAMETERS
 from refbnn.conform.quantities import QUANTITIES
 
@@ -343,6 +345,37 @@ def test_expectations_under_normal_outputs_are_what_closed_forms_say(one):
     elif name == "bernoulli":
         assert np.abs(E - values["predictive.probit"]).max() < 0.02
         assert ((E > 0.5) == (f > 0)).all() and (np.abs(E - 0.5) < np.abs(1 / (1 + np.exp(-f)) - 0.5)).all()
+
+
+POSTERIORS = [c for c in CASES if "posterior.mean" in c.values]
+
+
+def test_at_least_twelve_posteriors_are_certified_by_two_quadratures():
+    by_quadrature = [c for c in POSTERIORS if c.values["posterior.log_evidence"].tier == "Q"]
+    assert len(by_quadrature) >= 12 and len(POSTERIORS) > len(by_quadrature)
+    assert len({c.problem.likelihood for c in by_quadrature}) >= 9
+
+
+@pytest.mark.parametrize("one", POSTERIORS, ids=lambda c: c.id)
+@pytest.mark.parametrize("name, wrong", [
+    ("posterior.log_evidence", lambda s: right.posterior_log_evidence(s) + 1e-6),
+    ("posterior.mean", lambda s: right.posterior_mean(s) * (1 + 1e-6)),
+    ("posterior.covariance", lambda s: right.posterior_covariance(s) * (1 + 1e-6)),
+    ("posterior.predictive.mean", lambda s: right.posterior_predictive_mean(s) * (1 + 1e-6)),
+    ("posterior.predictive.variance", lambda s: right.posterior_predictive_variance(s) + 1e-6)])
+def test_cubature_agrees_with_a_certified_posterior_and_a_millionth_is_seen(one, name, wrong):
+    """A third computation, the package's own cubature; what is off by a millionth does not pass."""
+    quantity, state = QUANTITIES[name], right.prepare(one.problem)
+    judged = [compare(quantity, one.values[name], answer(state), one.problem, {}).verdict
+              for answer in (getattr(right, quantity.function_name), wrong)]
+    assert judged[0] in (Verdict.PASS, Verdict.EXACT) and judged[1] not in (Verdict.PASS, Verdict.EXACT)
+
+
+def test_laplace_is_the_posterior_of_linear_regression_and_of_nothing_else():
+    for one in POSTERIORS:
+        if "laplace.log_evidence" in one.values and "gp.log_evidence" in one.values:
+            evidence, exact = one.values["gp.log_evidence"].value, one.values["posterior.log_evidence"].value
+            assert (evidence == exact) == (len(one.problem.sizes) == 2)
 
 
 @every_case

@@ -420,6 +420,10 @@ class _State:
         return _Gaussian(_tensors(self, self.kron.precision))
 
     @cached_property
+    def integrals(self):
+        return _integrals(self)
+
+    @cached_property
     def process(self):
         """(L, K_new, y − f − J (m − θ)) with K + σ² = L Lᵀ, K = J P₀⁻¹ Jᵀ and K_new between new inputs and data."""
         p, root = len(self.problem.theta), numpy.linalg.inv(numpy.linalg.cholesky(self.problem.prior_precision))
@@ -1088,6 +1092,64 @@ def vi_kl_laplace(s):
 
 def vi_kl_laplace_reverse(s):
     return _divergence(s, numpy.linalg.inv(s.problem.prior_precision), s.from_ggn.precision)
+
+
+def _regression(s):
+    """(mean, covariance) of the weights where f is affine in them and noise is Normal."""
+    step = numpy.linalg.solve(s.from_ggn.precision, gradient(s) + s.problem.prior_precision @ (
+        s.problem.theta - s.problem.prior_mean))
+    return s.problem.theta - step, s.from_ggn.covariance
+
+
+def _integrals(s):
+    """(log evidence, mean, covariance, E[y], Var f): in closed form, or on a grid around the prior of one or two parameters."""
+    problem = s.problem
+    if problem.likelihood == "normal" and len(problem.sizes) == 2:
+        mean, S = _regression(s)
+        return gp_log_evidence(s), mean, S, gp_mean(s), numpy.diagonal(_spread(s.new_jacobian, s.from_ggn), axis1=-2, axis2=-1)
+    theta, log_density = _on_a_grid(problem, [(m - 8.5 * w, m + 8.5 * w) for m, w in zip(
+        problem.prior_mean, numpy.diag(problem.prior_precision) ** -0.5)], 129)
+    heavy = theta[log_density > log_density.max() - 45]
+    low, high = heavy.min(0), heavy.max(0)
+    margin = 0.02 * (high - low)
+    theta, log_density = _on_a_grid(problem, list(zip(low - margin, high + margin)), 321)
+    cell = numpy.prod((high - low + 2 * margin) / 320)
+    weights = numpy.exp(log_density - log_density.max())
+    evidence, weights = log_density.max() + numpy.log(weights.sum() * cell), weights / weights.sum()
+    mean, f = weights @ theta, _network(problem, theta, problem.X_new)
+    spread = (theta - mean).T * weights @ (theta - mean)
+    centre = numpy.tensordot(weights, f, 1)
+    return (evidence, mean, spread, numpy.tensordot(weights, _MEAN[problem.likelihood](f, problem), 1),
+            numpy.tensordot(weights, (f - centre) ** 2, 1))
+
+
+def _on_a_grid(problem, edges, count):
+    """(nodes, log p(y, θ))."""
+    axes = numpy.meshgrid(*[numpy.linspace(low, high, count) for low, high in edges], indexing="ij")
+    theta = numpy.stack([axis.ravel() for axis in axes], -1)
+    d, P0 = theta - problem.prior_mean, problem.prior_precision
+    constant = 0.5 * (numpy.linalg.slogdet(P0)[1] - len(P0) * numpy.log(2 * numpy.pi))
+    return theta, constant - 0.5 * numpy.einsum("ti,ij,tj->t", d, P0, d) - _loss(problem, theta, problem.X, problem.y)
+
+
+def posterior_log_evidence(s):
+    return s.integrals[0]
+
+
+def posterior_mean(s):
+    return s.integrals[1]
+
+
+def posterior_covariance(s):
+    return s.integrals[2]
+
+
+def posterior_predictive_mean(s):
+    return s.integrals[3]
+
+
+def posterior_predictive_variance(s):
+    return s.integrals[4]
 
 
 def gp_kernel(s):

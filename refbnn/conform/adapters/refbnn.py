@@ -105,6 +105,24 @@ class _State:
         return scipy.linalg.block_diag(*[self.problem.prior_precision[a:b, a:b] for a, b in zip(stops, stops[1:])])
 
     @cached_property
+    def is_regression(self) -> bool:
+        """Affine in θ with Normal noise: the posterior is Gaussian."""
+        return self.problem.likelihood == "normal" and len(self.problem.sizes) == 2
+
+    @cached_property
+    def exact(self) -> Gaussian:
+        """The posterior of a regression: one Newton step from any θ."""
+        step = self.ggn.precision.solve(self.posterior.loss.gradient(self.problem.theta) + self.problem.prior_precision @ (
+            self.problem.theta - self.problem.prior_mean))
+        return Gaussian(self.problem.theta - step, self.ggn.precision)
+
+    @cached_property
+    def integrals(self):
+        """The posterior of few parameters by cubature."""
+        from refbnn import cubature
+        return cubature.product(self.posterior, within=1e-10)
+
+    @cached_property
     def process(self):
         """The linearised network given the data, by functions."""
         linear = gp.GaussianProcess(Linearised(self.net, at=self.problem.theta), self.posterior.prior)
@@ -607,6 +625,30 @@ def vi_kl_laplace(s):
 
 def vi_kl_laplace_reverse(s):
     return _divergence(s.posterior.prior, s.ggn)
+
+
+def posterior_log_evidence(s):
+    return s.process.log_evidence if s.is_regression else s.integrals.log_evidence.value
+
+
+def posterior_mean(s):
+    return s.exact.mean if s.is_regression else s.integrals.parameters(1e-9).value.mean
+
+
+def posterior_covariance(s):
+    return s.exact.covariance() if s.is_regression else s.integrals.parameters(1e-9).value.covariance
+
+
+def posterior_predictive_mean(s):
+    if s.is_regression:
+        return s.net.forward(s.exact.mean, s.problem.X_new)
+    return s.integrals.targets(s.problem.X_new, 1e-9).value.mean
+
+
+def posterior_predictive_variance(s):
+    if s.is_regression:
+        return predict.moments(s.net, s.exact, s.problem.X_new).variance
+    return np.diagonal(s.integrals.outputs(s.problem.X_new, 1e-9).value.covariance, axis1=-2, axis2=-1)
 
 
 def gp_kernel(s):

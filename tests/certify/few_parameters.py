@@ -1,0 +1,37 @@
+"""Cases of one or two parameters whose posterior itself is certified."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from .designs import Design, F, VARIANCE
+from .structured import CUTS, DEGREES, DISPERSION, SCALE, SHAPE
+
+# Beside those below: regression in closed form, and two parameters of real data.
+WITH_POSTERIOR = ("one-parameter", "linear-normal-2-3", "diabetes-linear-10-1", "o-rings-logistic-regression")
+
+few = partial(Design, family="awkward", posterior=True, num_data=5, mean=F(19, 64))
+hidden = partial(few, sizes=(1, 1, 1), bias=False, prior=("isotropic", F(83, 16)))
+FEW_PARAMETERS = [
+    hidden("posterior-tanh-normal", "Two weights, one tanh unit: the posterior has two modes", activation="tanh",
+           likelihood="normal", variance=VARIANCE),
+    hidden("posterior-sin-normal", "Two weights, one sine unit: several modes", activation="sin", likelihood="normal",
+           variance=VARIANCE, prior=("isotropic", F(83, 64))),
+    hidden("posterior-tanh-bernoulli", "Two weights, one tanh unit, binary targets", activation="tanh", likelihood="bernoulli"),
+    hidden("posterior-sigmoid-probit", "Two weights, one sigmoid unit, probit link", activation="sigmoid",
+           likelihood="bernoulli_probit"),
+    hidden("posterior-softplus-poisson", "Two weights, one softplus unit, counts", activation="softplus", likelihood="poisson"),
+    hidden("posterior-erf-student-t", "Two weights, one erf unit, Student-t noise", activation="erf", likelihood="student_t",
+           parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}, flags=("indefinite-ggn",)),
+    hidden("posterior-silu-gamma", "Two weights, one SiLU unit, positive targets", activation="silu", likelihood="gamma",
+           parameters={"shape": SHAPE}, spread=F(4)),
+    hidden("posterior-gelu-negative-binomial", "Two weights, one GELU unit, overdispersed counts", activation="gelu",
+           likelihood="negative_binomial", parameters={"dispersion": DISPERSION}),
+    few("posterior-linear-poisson", "Slope and intercept, counts", (1, 1), "identity", "poisson"),
+    few("posterior-linear-cloglog", "Slope and intercept, complementary log-log link", (1, 1), "identity", "bernoulli_cloglog"),
+    few("posterior-linear-ordinal", "Slope and intercept, ordered levels", (1, 1), "identity", "ordinal",
+        parameters={"cut_points": CUTS}),
+    few("posterior-softmax", "Two weights, softmax over two classes", (1, 2), "identity", "categorical", bias=False),
+    few("posterior-heteroscedastic", "Two weights: mean and log variance", (1, 2), "identity", "heteroscedastic", bias=False,
+        flags=("indefinite-ggn",)),
+]
