@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from refbnn import Gaussian, Mlp, linalg
 from refbnn.activations import Activation
+from refbnn.cubature.record import NotConverged
 
 from .adapters import refbnn as reference
 from .compare import Comparison, Unusable, Verdict, as_real_array, compare
@@ -236,7 +237,7 @@ class _Lazy(Mapping):
         function = getattr(reference, quantity.function_name)
         try:
             value, *moved = (np.asarray(function(state), float) for state in self._states)
-        except (linalg.NotPositiveDefinite, reference._TooManyNodes):
+        except (linalg.NotPositiveDefinite, reference._TooManyNodes, NotConverged):
             return None
         size = float(np.linalg.norm(value)) or 1.0
         largest = max(float(np.linalg.norm(other - value)) for other in moved)

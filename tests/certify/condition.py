@@ -254,7 +254,7 @@ def _probabilities(kappa: dict, results: dict[str, Result], found: dict, k: int)
 
 
 def _exact_posterior(name: str, question: Question, results: dict[str, Result], kappa: dict) -> dict:
-    """Of integrals by sign patterns of the inputs, on a grid of 48 steps; of linear regression those of its other names."""
+    """Of integrals by sign patterns of the inputs, on a grid of 16 steps; of linear regression those of its other names."""
     if "posterior.mean" not in results:
         return {}
     if question.is_quadratic:
@@ -264,7 +264,7 @@ def _exact_posterior(name: str, question: Question, results: dict[str, Result], 
     largest = dict.fromkeys(exact_posteriors.NAMES, 0.0)
     with FIELD.working():
         lifted = question.lifted(FIELD)
-        axes = exact_posteriors.trapezoid(exact_posteriors.edges_of(Derivation(question, FIELD)), 48)
+        axes = exact_posteriors.trapezoid(exact_posteriors.edges_of(Derivation(question, FIELD)), 16)
         base = exact_posteriors.in_closed_form(Answers(Closed(lifted, FIELD)), axes)
         for pattern in range(PATTERNS):
             signs = Integers(f"{name}/posterior/{pattern}")

@@ -1,4 +1,4 @@
-"""The posterior of one or two parameters itself: log evidence, moments and predictions as integrals, by two quadratures.
+"""The posterior of two parameters itself: log evidence, moments and predictions as integrals, by two quadratures.
 
 Route A: the trapezoidal rule on a grid over the box in which the density is not negligible, densities as the derivation has them,
 in Arb. Its error falls exponentially with the number of nodes, since the density is analytic and vanishes at the edges. Route B:
@@ -14,8 +14,8 @@ import mpmath
 
 NAMES = ("posterior.log_evidence", "posterior.mean", "posterior.covariance", "posterior.predictive.mean",
          "posterior.predictive.variance")
-COARSE, NEGLIGIBLE = 4, 45       # nodes a prior standard deviation; log of what may be left out
-NODES_A, NODES_B = 160, 224
+COARSE, NEGLIGIBLE = 2, 38       # nodes a prior standard deviation; log of what may be left out
+NODES_A, NODES_B = 96, 144
 LogDensity = Callable[[list], Any]
 Outputs = Callable[[list], tuple[list, list]]    # (E[y] at every new input, f at every new input)
 

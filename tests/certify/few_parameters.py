@@ -1,28 +1,24 @@
-"""Cases of one or two parameters whose posterior itself is certified."""
+"""Cases of two parameters whose posterior itself is certified."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from .designs import Design, F, VARIANCE
-from .structured import CUTS, DEGREES, DISPERSION, SCALE, SHAPE
+from .structured import CUTS, DISPERSION, SHAPE
 
-# Beside those below: regression in closed form, and two parameters of real data.
-WITH_POSTERIOR = ("one-parameter", "linear-normal-2-3", "diabetes-linear-10-1", "o-rings-logistic-regression")
+# Beside those below: regression in closed form.
+WITH_POSTERIOR = ("one-parameter", "linear-normal-2-3", "diabetes-linear-10-1")
 
 few = partial(Design, family="awkward", posterior=True, num_data=5, mean=F(19, 64))
 hidden = partial(few, sizes=(1, 1, 1), bias=False, prior=("isotropic", F(83, 16)))
 FEW_PARAMETERS = [
     hidden("posterior-tanh-normal", "Two weights, one tanh unit: the posterior has two modes", activation="tanh",
            likelihood="normal", variance=VARIANCE),
-    hidden("posterior-sin-normal", "Two weights, one sine unit: several modes", activation="sin", likelihood="normal",
-           variance=VARIANCE, prior=("isotropic", F(83, 64))),
     hidden("posterior-tanh-bernoulli", "Two weights, one tanh unit, binary targets", activation="tanh", likelihood="bernoulli"),
     hidden("posterior-sigmoid-probit", "Two weights, one sigmoid unit, probit link", activation="sigmoid",
            likelihood="bernoulli_probit"),
     hidden("posterior-softplus-poisson", "Two weights, one softplus unit, counts", activation="softplus", likelihood="poisson"),
-    hidden("posterior-erf-student-t", "Two weights, one erf unit, Student-t noise", activation="erf", likelihood="student_t",
-           parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}, flags=("indefinite-ggn",)),
     hidden("posterior-silu-gamma", "Two weights, one SiLU unit, positive targets", activation="silu", likelihood="gamma",
            parameters={"shape": SHAPE}, spread=F(4)),
     hidden("posterior-gelu-negative-binomial", "Two weights, one GELU unit, overdispersed counts", activation="gelu",

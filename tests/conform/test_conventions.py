@@ -30,10 +30,10 @@ STORED = tuple(name for name, quantity in QUANTITIES.items() if quantity.certifi
 
 
 def answers(problem):
-    """Every quantity of a problem by the package."""
+    """Every quantity of a problem of many parameters by the package."""
     state = right.prepare(problem)
     return {name: np.asarray(getattr(right, QUANTITIES[name].function_name)(state)) for name in STORED
-            if not name.startswith("laplace.hessian") and QUANTITIES[name].exists_for(problem.likelihood)}
+            if not name.startswith(("laplace.hessian", "posterior.")) and QUANTITIES[name].exists_for(problem.likelihood)}
 
 
 def converted(problem, name, value, **conventions):

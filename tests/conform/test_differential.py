@@ -85,6 +85,15 @@ def test_condition_numbers_are_at_least_one_and_grow_with_cancellation(problem):
 def test_an_integral_that_no_grid_holds_has_no_reference():
     values = LocalCase(random_problem(1, "categorical", [2, 3, 5], "tanh", 7, True)).values
     assert "predictive.probit.multiclass" in values and "predictive.exact" not in values
+    assert not any(name.startswith("posterior.") for name in values)
+
+
+@pytest.mark.parametrize("sizes, likelihood", [((1, 1), "poisson"), ((2, 3), "normal")])
+def test_two_parameters_or_a_linear_regression_have_their_posterior_as_reference(sizes, likelihood):
+    problem = random_problem(1, likelihood, sizes, "identity", 7, True)
+    result = compare_with_reference(lambda p: right.posterior_mean(right.prepare(p)), problem, "posterior.mean")
+    assert result.passed
+    assert not compare_with_reference(problem.prior_mean, problem, "posterior.mean").passed
 
 
 def test_where_no_parameter_is_chosen_there_is_no_subset():

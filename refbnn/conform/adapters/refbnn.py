@@ -118,8 +118,10 @@ class _State:
 
     @cached_property
     def integrals(self):
-        """The posterior of few parameters by cubature."""
+        """The posterior of two parameters by cubature."""
         from refbnn import cubature
+        if len(self.problem.theta) > 2:
+            raise _TooManyNodes(f"{len(self.problem.theta)} parameters to integrate over")
         return cubature.product(self.posterior, within=1e-10)
 
     @cached_property
@@ -564,7 +566,7 @@ def predictive_exact(s):
 
 
 class _TooManyNodes(ValueError):
-    """Four classes or more, or very wide logits: no grid for them."""
+    """Four classes or more, very wide logits, or three parameters of a posterior: no grid for them."""
 
 
 def _rule(f, dim):
