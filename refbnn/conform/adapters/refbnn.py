@@ -13,8 +13,8 @@ import scipy.linalg
 
 import refbnn
 from refbnn import (
-    Gaussian, Linearised, Mlp, Posterior, activations, duals, gp, kronecker, laplace as _laplace, likelihoods, precision, predict,
-    priors, quadrature, subnetwork, third,
+    Gaussian, Linearised, Mlp, Posterior as _Posterior, activations, duals, gp, kronecker, laplace as _laplace, likelihoods,
+    precision, predict, priors, quadrature, subnetwork, third,
 )
 from refbnn.conform.problem import Problem
 from refbnn.subnetwork import Subnetwork
@@ -52,7 +52,7 @@ class _State:
 
     problem: Problem
     net: Mlp
-    posterior: Posterior
+    posterior: _Posterior
 
     @cached_property
     def at(self):
@@ -146,7 +146,7 @@ def prepare(problem: Problem) -> _State:
     net = Mlp(problem.sizes, activation=activation, bias=problem.bias)
     prior = priors.full(problem.prior_precision, mean=problem.prior_mean)
     likelihood = _LIKELIHOODS[problem.likelihood](problem)
-    return _State(problem, net, Posterior(net, likelihood, prior, problem.X, problem.y))
+    return _State(problem, net, _Posterior(net, likelihood, prior, problem.X, problem.y))
 
 
 def forward(s):
