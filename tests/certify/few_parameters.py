@@ -28,6 +28,5 @@ FEW_PARAMETERS = [
     few("posterior-linear-ordinal", "Slope and intercept, ordered levels", (1, 1), "identity", "ordinal",
         parameters={"cut_points": CUTS}),
     few("posterior-softmax", "Two weights, softmax over two classes", (1, 2), "identity", "categorical", bias=False),
-    few("posterior-heteroscedastic", "Two weights: mean and log variance", (1, 2), "identity", "heteroscedastic", bias=False,
-        flags=("indefinite-ggn",)),
+    few("posterior-heteroscedastic", "Two weights: mean and log variance", (1, 2), "identity", "heteroscedastic", bias=False),
 ]

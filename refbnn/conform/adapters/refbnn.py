@@ -122,7 +122,7 @@ class _State:
         from refbnn import cubature
         if len(self.problem.theta) > 2:
             raise _TooManyNodes(f"{len(self.problem.theta)} parameters to integrate over")
-        return cubature.product(self.posterior, within=1e-10)
+        return cubature.product(self.posterior, within=1e-13)
 
     @cached_property
     def process(self):
