@@ -69,6 +69,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Normal likelihood, where these are": ("laplace.kron.split.evidence.noise",),
     "posterior": ("posterior.log_evidence", "posterior.mean", "posterior.covariance", "posterior.predictive.mean",
                   "posterior.predictive.variance"),
+    "posterior by two quadratures": ("posterior.f.mean", "posterior.log_likelihood.mean", "posterior.log_likelihood.variance",
+                                     "posterior.log_joint.mean", "posterior.log_joint.variance"),
     "where two quadratures agree": ("predictive.exact",),
     "bounds": ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.kl", "vi.kl.reverse"),
     "bounds where G + P₀ is positive definite": ("vi.kl.laplace", "vi.kl.laplace.reverse"),

@@ -145,6 +145,11 @@ def as_real_array(answer: Any) -> Array:
     return array.astype(np.float64)
 
 
+def unusable(error: Unusable, tolerance: float = 0.0) -> Comparison:
+    """What is said of an answer that cannot be compared."""
+    return Comparison(Verdict.MISMATCH, 0.0, 0.0, None, math.inf, tolerance, str(error))
+
+
 def usable(answer: Any, shape: tuple[int, ...]) -> Array:
     """The answer as a finite float64 array of this shape, else Unusable."""
     array = as_real_array(answer)
@@ -167,7 +172,7 @@ def compare(quantity: Quantity, certified, answer: Any, problem, conventions: Ma
         array = usable(answer, expected_shape(quantity, certified, problem, conventions))
         implied = _IMPLIED.get(quantity.kind, _as_given)(quantity, array, problem, conventions)
     except Unusable as error:
-        return Comparison(Verdict.MISMATCH, 0.0, 0.0, None, math.inf, limit.tolerance, str(error))
+        return unusable(error, limit.tolerance)
     except TooFewNormals as error:
         return Comparison(Verdict.UNDERPOWERED, 0.0, 0.0, None, math.inf, math.inf, str(error))
     scale = None if certified.scale is None else certified.scale * abs(factor(quantity, problem, conventions))

@@ -176,7 +176,7 @@ def _reorder(quantity: Quantity, value: Array, problem, settings: Settings) -> A
 
 
 def _stored_axes(quantity: Quantity) -> list[str]:
-    return QUANTITIES[quantity.certified_by].axes.split()
+    return (quantity if quantity.kind == "draws" else QUANTITIES[quantity.certified_by]).axes.split()
 
 
 def _is_kronecker(quantity: Quantity) -> bool:

@@ -25,7 +25,8 @@ from refbnn.activations import Activation
 from refbnn.cubature.record import NotConverged
 
 from .adapters import refbnn as reference
-from .compare import Comparison, Unusable, Verdict, as_real_array, compare
+from . import draws
+from .compare import Comparison, Unusable, Verdict, as_real_array, compare, unusable
 from .conventions import check
 from .diagnose import Finding, explain
 from .problem import LIKELIHOODS, PARAMETERS, REAL_TARGETS, Problem
@@ -338,9 +339,21 @@ def compare_with_reference(answer: Any, problem: Problem, quantity: str, convent
     if asked.certified_by not in case.values:
         raise ValueError(f"quantity: {quantity} does not exist for this problem (the matrix is not positive definite)")
     value = answer(problem.copy()) if callable(answer) else answer
+    if asked.kind == "draws":
+        return _of_draws(case, asked, value, declared)
     found = compare(asked, case.values[asked.certified_by], value, problem, declared)
     wrong = found.verdict in (Verdict.MISMATCH, Verdict.LOSSY)
     return Result(quantity, found, _finding(case, asked, value, declared) if wrong else None)
+
+
+def _of_draws(case: LocalCase, quantity: Quantity, answer: Any, conventions: Mapping[str, str]) -> Result:
+    """Draws against the package's own cubature: networks of one or two parameters."""
+    try:
+        measured = draws.measure(case, quantity, answer, conventions)
+    except Unusable as error:
+        return Result(quantity.name, unusable(error), None)
+    found, = draws.conclude([measured], len(measured.averages))
+    return Result(quantity.name, found, draws.explain([measured], []) if found.verdict is Verdict.MISMATCH else None)
 
 
 def _finding(case: LocalCase, quantity: Quantity, answer: Any, conventions: Mapping[str, str]) -> Finding | None:

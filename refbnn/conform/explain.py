@@ -7,9 +7,9 @@ import textwrap
 
 import numpy as np
 
-from . import conventions, run
+from . import conventions, draws, run
 from .case import Case, Certified
-from .compare import budget
+from .compare import Unusable, budget
 from .diagnose import Finding
 from .protocol import printable
 from .quantities import Quantity, axis_sizes
@@ -29,16 +29,25 @@ def question(case: Case, quantity: Quantity) -> str:
     """The problem, the formula, the certified value and how it was certified."""
     certified, problem = case.values[quantity.certified_by], case.problem
     sizes = axis_sizes(problem)
-    axes = ", ".join(f"{axis} = {sizes[axis]}" for axis in dict.fromkeys(quantity.axes.split()))
+    axes = ", ".join(f"{axis} = {sizes.get(axis, 'any')}" for axis in dict.fromkeys(quantity.axes.split()))
     rows = [("quantity", f"{quantity.name} = {quantity.formula}"),
             ("case", f"{case.id} (revision {case.revision}): {case.title}"), ("source", case.source),
             ("network", _network(problem)),
             ("shape", f"{quantity.axes} with {axes}" if axes else "a number"), ("function", f"{quantity.function_name}(state)"),
             ("certified", _how(quantity, certified)),
-            ("condition", f"{certified.condition:g}"),
+            ("condition", f"{certified.condition:g}" if quantity.kind != "draws" else ""),
             ("tolerance", _tolerance(quantity, certified, case))]
     lines = [_field(label, text) for label, text in rows if text]
-    return "\n".join(lines) + "\n\n" + _value(f"certified {quantity.certified_by}", certified.value, certified.digits)
+    return "\n".join(lines) + "\n\n" + _certified(case, quantity)
+
+
+def _certified(case: Case, quantity: Quantity) -> str:
+    """The certified value, or of draws the means of the functions that they are judged by."""
+    if quantity.kind == "draws":
+        means = draws.averages(case, case.problem.theta)
+        return "\n".join(["certified means:", *(f"{each.name:<28} {each.expected!r}" for each in means)])
+    certified = case.values[quantity.certified_by]
+    return _value(f"certified {quantity.certified_by}", certified.value, certified.digits)
 
 
 def answer(case: Case, quantity: Quantity, spec: str, timeout: float) -> tuple[str, int]:
@@ -54,12 +63,21 @@ def answer(case: Case, quantity: Quantity, spec: str, timeout: float) -> tuple[s
 
 
 def _comparison(case: Case, quantity: Quantity, answer: np.ndarray, check: run.Check, settings: dict[str, str]) -> list[str]:
-    """Digits on every scale, the answer, and where it differs most from the certified value."""
+    """Digits on every scale, the answer, and where it differs most from the certified value; of draws what was measured."""
+    if quantity.kind == "draws":
+        return _measured(case, quantity, answer, settings)
     scales = (("normwise", check.digits), ("componentwise", check.componentwise), ("natural metric", check.natural))
     digits = ", ".join(f"{label} {value:.1f}" for label, value in scales if value is not None)
     expected = conventions.convert(quantity, case.values[quantity.certified_by].value, case.problem, settings)
     comparable = quantity.kind not in ("root", "samples") and answer.shape == expected.shape
     return [_field("digits", digits), _value("answer", answer, None), *([_difference(answer, expected)] if comparable else [])]
+
+
+def _measured(case: Case, quantity: Quantity, answer: np.ndarray, settings: dict[str, str]) -> list[str]:
+    try:
+        return draws.table(draws.measure(case, quantity, answer, settings))
+    except Unusable:
+        return []
 
 
 def _why(finding: Finding) -> str:
@@ -81,6 +99,8 @@ def _how(quantity: Quantity, certified: Certified) -> str:
 
 
 def _tolerance(quantity: Quantity, certified: Certified, case: Case) -> str:
+    if quantity.kind == "draws":
+        return draws.asked(case)
     limit = budget(quantity, certified, case.problem, conventions.DEFAULTS)
     return f"{limit.tolerance:.2g} relative, 30·n·u·κ with n = {len(case.problem.theta) + len(case.problem.X)}, u = 2^-53"
 

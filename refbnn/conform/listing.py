@@ -7,7 +7,7 @@ import textwrap
 from typing import Callable, Iterable
 
 from . import case as _case, conventions, load
-from .adapters.faults import FAULTS
+from .adapters.faults import ALL
 from .case import Case
 from .quantities import QUANTITIES, Quantity, nearest
 
@@ -52,7 +52,7 @@ def adapters() -> str:
     """One line a built-in adapter: whether it can run here, or how to make it. Those with planted faults come last."""
     rows = [(name, "missing", f"{entry.about}; {entry.install}") if entry.missing() else (name, "ready", entry.about)
             for name, entry in load.BUILTIN.items()]
-    planted = [(load.FAULTS + name, fault.about) for name, fault in FAULTS.items()]
+    planted = [(load.FAULTS + name, fault.about) for name, fault in ALL.items()]
     return (_table("adapters (or module:object, path.py, 'cmd:PROGRAM ARGS')", ("name", "here", "what"), rows) + "\n\n"
             + _table("adapters with planted faults, to see what a report looks like", ("name", "what is wrong"), planted))
 

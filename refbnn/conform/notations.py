@@ -177,7 +177,12 @@ LAYOUTS = (
         "lower_packed": ("the lower triangle, row by row, in one axis", _packed(np.tril_indices)),
         "upper_packed": ("the upper triangle, row by row, in one axis", _packed(np.triu_indices))}),
 )
-NOTATIONS = (*SCALINGS, *FORMS, *LAYOUTS)
+SAMPLED = (
+    _axis("draws.axes", lambda quantity: quantity.kind == "draws", {
+        "chains_draws": ("draws from a posterior are (chains, draws, p)", _same),
+        "draws_chains": ("they are (draws, chains, p)", _transposed(1, 0, 2))}),
+)
+NOTATIONS = (*SCALINGS, *FORMS, *LAYOUTS, *SAMPLED)
 
 
 def undone(quantity: Quantity, answer: Array, problem: Any, settings: Settings) -> Array:

@@ -8,7 +8,7 @@ it is needed, not when pytest starts.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -92,6 +92,7 @@ class _Adapter:
                 for case, quantities in run.plan(_cases())]
         self.plan = [(case, quantities) for case, quantities in plan if quantities]
         self.about = {case.id: quantities for case, quantities in self.plan}
+        self.sampled = sum(quantity.kind == "draws" for _, quantities in self.plan for quantity in quantities)
         if not self.plan:
             self.close()
             raise load.LoadError(f"{spec}: the adapter has no function for any quantity: nothing would be checked")
@@ -99,7 +100,7 @@ class _Adapter:
     def ask(self, case: Any, quantity: Any) -> tuple[Any, str]:
         """The check, and how to look closer."""
         from . import run
-        result = run.Run(self.subject, [(case, [quantity])])
+        result = run.alone(self.subject, case, quantity, self.sampled)
         try:
             run.record(result, case, quantity, self.runner.outcome(case, quantity, self.about[case.id]))
         except run.GaveUp as error:
@@ -147,16 +148,17 @@ class FunctionNode(pytest.Collector):
             raise self.CollectError(f"{self.name}: no certified case is left to check")
         for case, (quantity,) in plan:
             node = CaseNode.from_parent(self, name=case.id)
-            node.checks = (Check.from_parent(node, name=quantity.name, case=case, quantity=quantity, ask=self.ask),)
+            ask = partial(self.ask, number=len(plan))
+            node.checks = (Check.from_parent(node, name=quantity.name, case=case, quantity=quantity, ask=ask),)
             yield node
 
-    def ask(self, case: Any, quantity: Any) -> tuple[Any, str]:
+    def ask(self, case: Any, quantity: Any, number: int) -> tuple[Any, str]:
         """The function called in this process, judged as an adapter's answer; what it raises is raised."""
         __tracebackhide__ = True
         from . import protocol, run
         known = {f"{glob}::*": reason for glob, reason in self.declared.known_failures.items()}
         subject = run.Subject("", self.name, "", dict(self.declared.conventions), known, (quantity.name,), ())
-        result = run.Run(subject, [(case, [quantity])])
+        result = run.alone(subject, case, quantity, number)
         try:
             answer = self.declared.function(case.problem)
         except Exception as error:

@@ -2,7 +2,7 @@
 
 The kind says how an answer is judged. "array" and "scalar" are compared entry by entry and in norm; "symmetric" also reports
 asymmetry; "positive_definite" is judged in its natural metric as well; "root" and "samples" have many right answers, so only
-what is unique in them (the covariance that they imply) is compared.
+what is unique in them (the covariance that they imply) is compared. "draws" are judged statistically (conform/draws).
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Iterable
 
-KINDS = ("array", "symmetric", "positive_definite", "scalar", "root", "samples")
+KINDS = ("array", "symmetric", "positive_definite", "scalar", "root", "samples", "draws")
 
 
 INTEGRALS = 1e-9  # what a numerical integral over a posterior should reach
@@ -195,6 +195,14 @@ _TABLE = (
     Quantity("posterior.covariance", "positive_definite", "p p", "Cov[θ | y]", floor=INTEGRALS),
     Quantity("posterior.predictive.mean", "array", "m y", "E[E[y | f(X_new, θ)] | y]", floor=INTEGRALS),
     Quantity("posterior.predictive.variance", "array", "m k", "Var[f(X_new, θ) | y], noise not included", floor=INTEGRALS),
+    Quantity("posterior.f.mean", "array", "m k", "E[f(X_new, θ) | y]", floor=INTEGRALS),
+    Quantity("posterior.log_likelihood.mean", "scalar", "", "E[log p(y | θ) | y]", floor=INTEGRALS),
+    Quantity("posterior.log_likelihood.variance", "scalar", "", "Var[log p(y | θ) | y]", floor=INTEGRALS),
+    Quantity("posterior.log_joint.mean", "scalar", "", "E[log p(y, θ) | y]", floor=INTEGRALS),
+    Quantity("posterior.log_joint.variance", "scalar", "", "Var[log p(y, θ) | y]", floor=INTEGRALS),
+    Quantity("posterior.draws", "draws", "c d p",
+             "draws of θ from p(θ | y) ∝ p(y | θ) N(θ; m, P₀⁻¹), without warm-up, in chains with random numbers of their own",
+             "posterior.f.mean"),
     Quantity("gp.kernel", "array", "n k n k", "J P₀⁻¹ Jᵀ over all data: the prior covariance of the linearised network"),
     Quantity("gp.mean", "array", "m k", "posterior mean at X_new of the linearised network f + J (θ′ − θ) as a Gaussian process",
              likelihoods=("normal",)),

@@ -75,7 +75,7 @@ def style_for(stream: TextIO, color: str = "auto") -> Style:
 
 def render(run: Run, findings: Findings, style: Style, strict_digits: bool = False) -> str:
     """The whole report; its last line is `ran R / declared D / total T`."""
-    sections = [_head(run, style), _table(run, style), _causes(findings, run, style), _troubles(run, style),
+    sections = [_head(run, style), _table(run, style), _sampled(run, style), _causes(findings, run, style), _troubles(run, style),
                 _gaps(run, style), _slowest(run, style), _foot(run, style, strict_digits)]
     return style.plain("\n\n".join(section for section in sections if section)) + "\n"
 
@@ -121,6 +121,20 @@ def _verdict(counts: Counter[Verdict]) -> str:
     if len(asked) == 1:
         return others[0].name
     return textwrap.shorten(", ".join(f"{asked[v]} {v.name}" for v in others), VERDICT_WIDTH, placeholder=" ...")
+
+
+def _sampled(run: Run, style: Style) -> str:
+    """What judging draws came to: how many averages, the largest z-score, what would have been seen."""
+    judged = [sampled for sampled in run.sampled
+              if run.checks[sampled.place].verdict not in (Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED)]
+    if not judged:
+        return ""
+    z = max(float(abs(sampled.measured.z).max()) for sampled in judged)
+    visible = max(run.checks[sampled.place].tolerance for sampled in judged)
+    number = sum(len(sampled.measured.averages) for sampled in judged)
+    return style.fill(f"{judged[0].quantity.name}: {number} averages on {len(judged)} cases, largest z-score {z:.1f}; a "
+                      f"discrepancy of {visible:.2g} standard deviations would have been seen in any of them "
+                      f"(Holm at {run.level:g})")
 
 
 def _causes(findings: Findings, run: Run, style: Style) -> str:

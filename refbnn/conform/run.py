@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Callable, Iterable, Iterator
 
 import numpy as np
 
-from . import conventions, diagnose, load, protocol
+from . import conventions, diagnose, draws, load, protocol
 from .case import Case
-from .compare import Verdict, compare
+from .compare import Comparison, Unusable, Verdict, compare, unusable
 from .quantities import QUANTITIES, Quantity
 from .session import Broken, Session
 
@@ -74,14 +75,30 @@ class Check:
     answered: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Draws that were measured; the verdict on them, the check at `place`, depends on all other draws of the run."""
+
+    place: int
+    case: Case
+    quantity: Quantity
+    outcome: Outcome
+    measured: draws.Measured
+
+
 @dataclass
 class Run:
-    """All checks of one adapter, in order; `failures` keeps the answers that are wrong or lossy for the diagnosis."""
+    """All checks of one adapter, in order; `failures` keeps the answers that are wrong or lossy for the diagnosis.
+
+    level: the probability of a MISMATCH for draws that are right, in all of `plan`.
+    """
 
     subject: Subject
     plan: Plan
     checks: list[Check] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    sampled: list[Sampled] = field(default_factory=list)
+    level: float = draws.ALPHA
     stopped: str = ""
     interrupted: bool = False
     seconds: float = 0.0
@@ -100,6 +117,11 @@ class Run:
     def ran(self) -> int:
         """R: questions that were answered and judged."""
         return sum(check.answered for check in self.checks)
+
+    @cached_property
+    def num_averages(self) -> int:
+        """Functions that draws are judged by, over the whole plan: one family of tests."""
+        return sum(draws.count(case) for case, quantities in self.plan for quantity in quantities if quantity.kind == "draws")
 
     @property
     def failing(self) -> list[str]:
@@ -138,6 +160,8 @@ def findings(result: Run, watch: Callable[[str], None] = lambda label: None) -> 
 def _finding(result: Run, failures: list[Failure]) -> tuple[Verdict, diagnose.Finding]:
     """One cause for all failures of a quantity; or else for those of them that are no mere loss of digits."""
     quantity, settings = failures[0][2], result.subject.conventions
+    if quantity.kind == "draws":
+        return Verdict.MISMATCH, _of_draws(result, failures)
     right = {check.case for check in result.checks
              if check.quantity == quantity.name and check.verdict in (Verdict.EXACT, Verdict.PASS)}
     passed = [(case, quantity) for case, _ in result.plan if case.id in right]
@@ -147,6 +171,16 @@ def _finding(result: Run, failures: list[Failure]) -> tuple[Verdict, diagnose.Fi
     if finding.cause is None and 0 < len(wrong) < len(failures):
         finding, = diagnose.explain([failure[1:] for failure in wrong], settings, passed)
     return verdict, finding
+
+
+def _of_draws(result: Run, failures: list[Failure]) -> diagnose.Finding:
+    """Why draws are wrong, from what was measured of all of them."""
+    measured = {sampled.case.id: sampled for sampled in result.sampled}
+    right = [sampled.measured for sampled in result.sampled if result.checks[sampled.place].verdict is Verdict.PASS]
+    wrong = [measured[case.id].measured for _, case, _, _ in failures if case.id in measured]
+    lost = [check.message for check in result.checks if check.verdict is Verdict.MISMATCH and check.case not in measured
+            and QUANTITIES[check.quantity].kind == "draws"]
+    return draws.explain(wrong, right, lost)
 
 
 def plan(cases: Iterable[Case], globs: Iterable[str] = ()) -> Plan:
@@ -202,6 +236,11 @@ def ask(spec: str, case: Case, quantity: Quantity, timeout: float) -> tuple[Run,
         (_, outcome), = runner.outcomes(case, [quantity])
     record(result, case, quantity, outcome)
     return result, outcome
+
+
+def alone(subject: Subject, case: Case, quantity: Quantity, number: int) -> Run:
+    """A run of one check; with draws it is one of `number`, which share the probability of a false MISMATCH."""
+    return Run(subject, [(case, [quantity])], level=draws.ALPHA / max(number, 1))
 
 
 class Runner:
@@ -332,20 +371,45 @@ def subject(spec: str, said: protocol.Introduction) -> Subject:
 
 
 def record(result: Run, case: Case, quantity: Quantity, outcome: Outcome) -> None:
-    check = _judge(result.subject, case, quantity, outcome)
+    """Judge what came of one question and add it to the run."""
+    if quantity.kind == "draws" and outcome.answer is not None:
+        return _record_draws(result, case, quantity, outcome)
+    found = None if outcome.answer is None else compare(
+        quantity, case.values[quantity.certified_by], outcome.answer, case.problem, result.subject.conventions)
+    _add(result, case, quantity, outcome, found)
+
+
+def _add(result: Run, case: Case, quantity: Quantity, outcome: Outcome, found: Comparison | None) -> None:
+    check = _judged(result.subject, case, quantity, outcome, found)
     result.checks.append(check)
-    if outcome.answer is not None and check.verdict in (Verdict.MISMATCH, Verdict.LOSSY):
+    if found is not None and check.verdict in (Verdict.MISMATCH, Verdict.LOSSY):
         result.failures.append((check.verdict, case, quantity, outcome.answer))
 
 
-def _judge(subject: Subject, case: Case, quantity: Quantity, outcome: Outcome) -> Check:
+def _record_draws(result: Run, case: Case, quantity: Quantity, outcome: Outcome) -> None:
+    """Measure draws and judge all draws of the run together: the verdict on some depends on how many others there are."""
+    try:
+        measured = draws.measure(case, quantity, outcome.answer, result.subject.conventions)
+    except Unusable as error:
+        return _add(result, case, quantity, outcome, unusable(error))
+    result.sampled.append(Sampled(len(result.checks), case, quantity, outcome, measured))
+    result.checks.append(Check(case.id, quantity.name, Verdict.SKIP, "not judged yet"))
+    concluded = draws.conclude([sampled.measured for sampled in result.sampled], result.num_averages, result.level)
+    again = {sampled.case.id for sampled in result.sampled}
+    result.failures = [failure for failure in result.failures if failure[2].kind != "draws" or failure[1].id not in again]
+    for sampled, found in zip(result.sampled, concluded):
+        check = _judged(result.subject, sampled.case, sampled.quantity, sampled.outcome, found)
+        result.checks[sampled.place] = check
+        if check.verdict is Verdict.MISMATCH:
+            result.failures.append((check.verdict, sampled.case, sampled.quantity, sampled.outcome.answer))
+
+
+def _judged(subject: Subject, case: Case, quantity: Quantity, outcome: Outcome, found: Comparison | None) -> Check:
     if outcome.gap:
         return Check(case.id, quantity.name, Verdict.UNSUPPORTED, outcome.gap)
-    if outcome.answer is None:
+    if found is None:
         check = Check(case.id, quantity.name, Verdict.ERROR, outcome.error, seconds=outcome.seconds)
     else:
-        certified = case.values[quantity.certified_by]
-        found = compare(quantity, certified, outcome.answer, case.problem, subject.conventions)
         check = Check(case.id, quantity.name, found.verdict, found.message, found.digits, found.componentwise,
                       found.natural, found.error, found.tolerance, outcome.seconds, answered=True)
     return _strict(check, subject.reason_to_fail(case.id, quantity.name))

@@ -15,16 +15,17 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from . import case as _case, run
+from . import case as _case, draws as _draws, run
 from .adapters import faults, refbnn as right
 from .case import Case, Certified
-from .compare import Verdict, compare, expected_shape
+from .compare import Comparison, Unusable, Verdict, compare, expected_shape, unusable
 from .conventions import AXES, convert
 from .diagnose import Finding, explain
 from .quantities import QUANTITIES
 
 FAMILY = "diagnostic"
 MOST = 8  # cases a fault is planted in
+POSTERIORS = ("posterior-tanh-normal", "posterior-linear-poisson")  # that samplers are judged on
 SEED = 20260101
 
 
@@ -66,6 +67,7 @@ def lines() -> Iterator[Line]:
     yield from running(normal)
     yield from diagnoses(_spread(cases))
     yield from garbage(cases[:3])
+    yield from sampling([_case.read(name) for name in POSTERIORS])
 
 
 def _spread(cases: list[Case]) -> list[Case]:
@@ -296,7 +298,7 @@ def _cause(finding: Finding | None) -> str:
 def garbage(cases: list[Case]) -> Iterator[Line]:
     """Random answers of the right shape get no cause."""
     rng = np.random.default_rng(SEED)
-    for quantity in QUANTITIES.values():
+    for quantity in (quantity for quantity in QUANTITIES.values() if quantity.kind != "draws"):
         wrong = []
         for case in (case for case in cases if quantity.certified_by in case.values
                      and quantity.exists_for(case.problem.likelihood)):
@@ -304,3 +306,62 @@ def garbage(cases: list[Case]) -> Iterator[Line]:
             wrong.append((case, quantity, rng.standard_normal(shape)))
         for finding in explain(wrong):
             yield Line("diagnosis", f"random numbers: {finding.quantity}", "no cause", _cause(finding))
+
+
+# Draws ---------------------------------------------------------------------------------------------------------------
+
+def _fewer(theta: np.ndarray) -> np.ndarray:
+    """Of 24 chains in 64."""
+    return theta[:24, ::3]
+
+
+def _one_apart(theta: np.ndarray) -> np.ndarray:
+    """The first chain in a place of its own."""
+    theta = theta.copy()
+    theta[0] += 3 * theta.std(axis=(0, 1))
+    return theta
+
+
+DRAWS: tuple[tuple[str, Callable[[np.ndarray], Any], Verdict, str], ...] = (
+    ("draws of a right sampler", lambda theta: theta, Verdict.PASS, "would have been seen"),
+    ("a third of 24 chains", _fewer, Verdict.UNDERPOWERED, "times as many draws"),
+    ("three chains of them", lambda theta: theta[:3], Verdict.INCONCLUSIVE, "at least 4"),
+    ("fifty draws of each chain", lambda theta: theta[:, :50], Verdict.INCONCLUSIVE, "of 100"),
+    ("one chain elsewhere", _one_apart, Verdict.INCONCLUSIVE, "R-hat"),
+    ("draws sorted in every chain", lambda theta: np.sort(theta, axis=1), Verdict.INCONCLUSIVE, "effective size"),
+    ("one chain repeated", lambda theta: np.concatenate([theta[:1], theta[:-1]]), Verdict.MISMATCH, "move together"),
+    ("draws moved by a fifth of their spread", lambda theta: theta + 0.2 * theta.std(axis=(0, 1)), Verdict.MISMATCH,
+     "Monte-Carlo errors"),
+    ("draws as one long chain", lambda theta: theta.reshape(-1, theta.shape[-1]), Verdict.MISMATCH, "expected shape"),
+    ("a draw that is NaN", lambda theta: np.where(np.arange(theta.size).reshape(theta.shape) == 7, np.nan, theta),
+     Verdict.MISMATCH, "not finite"),
+)
+
+
+def sampling(cases: list[Case]) -> Iterator[Line]:
+    """Draws that are right, too few, do not mix, or are of another distribution; what samplers with planted faults are told."""
+    quantity, first = QUANTITIES["posterior.draws"], cases[0]
+    theta = right.posterior_draws(right.prepare(first.problem))
+    for planted, change, verdict, words in DRAWS:
+        found = _concluded(first, quantity, change(theta))
+        silent = "" if words in found.message else " without its words"
+        yield Line("draws", planted, verdict.value, found.verdict.value + silent)
+    for name, fault in faults.OF_DRAWS.items():
+        answers = [fault.spoils[quantity.name](right.prepare(case.problem)) for case in cases]
+        measured = [_draws.measure(case, quantity, answer, {}) for case, answer in zip(cases, answers)]
+        concluded = _draws.conclude(measured, sum(len(found.averages) for found in measured))
+        verdicts = [comparison.verdict for comparison in concluded]
+        worst = next((v for v in (Verdict.MISMATCH, Verdict.INCONCLUSIVE) if v in verdicts), Verdict.PASS)
+        yield Line("fault", name, Verdict.MISMATCH.value, worst.value)
+        wrong, passed = ([found for found, verdict in zip(measured, verdicts) if verdict is wanted]
+                         for wanted in (Verdict.MISMATCH, Verdict.PASS))
+        said = _draws.explain(wrong, passed)
+        yield Line("diagnosis", f"{name}: {quantity.name}", fault.causes[quantity.name] or "no cause", _cause(said))
+
+
+def _concluded(case: Case, quantity: Any, answer: np.ndarray) -> Comparison:
+    try:
+        measured = _draws.measure(case, quantity, answer, {})
+    except Unusable as error:
+        return unusable(error)
+    return _draws.conclude([measured], len(measured.averages))[0]

@@ -27,7 +27,8 @@ SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "lapl
            "laplace.kron.evidence.prior", "laplace.kron.evidence.noise",
            *(f"laplace.kron.split.{part}" for part in ("log_det", "log_evidence", "evidence.prior", "evidence.noise")),
            "gp.log_evidence", "vi.elbo", "vi.kl", "vi.kl.reverse",
-           "vi.kl.laplace", "vi.kl.laplace.reverse", "posterior.log_evidence")
+           "vi.kl.laplace", "vi.kl.laplace.reverse", "posterior.log_evidence",
+           *(f"posterior.{part}.{moment}" for part in ("log_likelihood", "log_joint") for moment in ("mean", "variance")))
 QUADRATURE_AGREEMENT, POSTERIOR_AGREEMENT = Fraction(1, 10 ** 22), Fraction(1, 10 ** 13)
 WITH_INVERSES = ("laplace.", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.kron",
                  "predictive.lastlayer", "predictive.probit", "predictive.subset", "predictive.meanfield", "predictive.bridge",
@@ -152,22 +153,22 @@ def exact(question: Question, prefixes: tuple[str, ...]) -> dict[str, list[flint
 
 
 def posterior(question: Question) -> dict[str, Result]:
-    """The posterior of few parameters by two quadratures, which must agree to 13 digits of each value's norm."""
+    """The posterior of few parameters by two quadratures, which must agree to 13 digits of each value's largest entry."""
     if not question.posterior or question.is_quadratic:
         return {}
-    field, nodes = Interval(128), exact_posteriors.NODES_B
+    field, (steps, nodes) = Interval(128), question.nodes
     with field.working():
         derivation = Derivation(question, field)
         edges = exact_posteriors.edges_of(derivation)
-        first = exact_posteriors.by_definition(derivation, edges)
+        first = exact_posteriors.by_definition(derivation, edges, steps)
         with Decimal(40).working():
             rule = [tuple(as_fraction(v) for v in pair) for pair in exact_posteriors.gauss_legendre(nodes)]
         axes = exact_posteriors.scaled(edges, [tuple(map(field.number, pair)) for pair in rule])
         second = exact_posteriors.in_closed_form(Answers(Closed(question.lifted(field), field)), axes)
-    return {name: _by_quadrature(name, first[name], second[name]) for name in first}
+    return {name: _by_quadrature(name, first[name], second[name], question.nodes) for name in first}
 
 
-def _by_quadrature(name: str, first: list, second: list) -> Result:
+def _by_quadrature(name: str, first: list, second: list, nodes: tuple[int, int]) -> Result:
     """The doubles of the first, and to how many digits of the largest entry both agree."""
     pairs = [(as_fraction(a), as_fraction(b)) for a, b in zip(first, second)]
     size = max(abs(a) for a, _ in pairs)
@@ -175,8 +176,8 @@ def _by_quadrature(name: str, first: list, second: list) -> Result:
     if worst > POSTERIOR_AGREEMENT:
         raise Disagreement(f"{name}: two quadratures differ by {float(worst):.1e}")
     digits = next(d for d in range(40, -1, -1) if worst * 10 ** d <= 1)
-    record = (f"trapezoidal rule with {exact_posteriors.NODES_A} steps and Gauss-Legendre with {exact_posteriors.NODES_B} nodes "
-              f"a direction agree to {digits} digits")
+    record = (f"trapezoidal rule with {nodes[0]} steps and Gauss-Legendre with {nodes[1]} nodes a direction agree to "
+              f"{digits} digits")
     return Result("Q", [to_double(a, name) for a, _ in pairs], None, record)
 
 

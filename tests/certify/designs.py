@@ -49,6 +49,7 @@ class Design:
     structures: bool = False        # block-diagonal, Kronecker-factored and dual forms too
     ekfac: bool = True              # off where a Kronecker factor has a repeated eigenvalue
     posterior: bool = False         # the exact posterior too
+    nodes: tuple[int, int] = (96, 144)  # of its two quadratures, in each direction
     matrices: bool = True           # off: diagonals and products stand for the full matrices
     layer_sizes: list[int] = field(init=False)
 
@@ -110,7 +111,7 @@ class Design:
             labels=self.targets("labels"), normals=normals(self.stream("normals"), p),
             draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale),
             parameters=self.parameters, structures=self.structures, ekfac=self.ekfac, variational=self.variational,
-            posterior=self.posterior)
+            posterior=self.posterior, nodes=self.nodes)
         return self.change(question) if self.change else question
 
 

@@ -13,10 +13,10 @@ import flint
 import mpmath
 
 NAMES = ("posterior.log_evidence", "posterior.mean", "posterior.covariance", "posterior.predictive.mean",
-         "posterior.predictive.variance")
+         "posterior.f.mean", "posterior.predictive.variance", "posterior.log_likelihood.mean",
+         "posterior.log_likelihood.variance", "posterior.log_joint.mean", "posterior.log_joint.variance")
 COARSE, NEGLIGIBLE = 2, 38       # nodes a prior standard deviation; log of what may be left out
-NODES_A, NODES_B = 96, 144
-LogDensity = Callable[[list], Any]
+LogDensity = Callable[[list], tuple[Any, Any]]   # log p(y, θ) and log p(y | θ)
 Outputs = Callable[[list], tuple[list, list]]    # (E[y] at every new input, f at every new input)
 
 
@@ -24,7 +24,7 @@ def box(log_density: LogDensity, mean: list, spread: list) -> list[tuple[Any, An
     """In every direction the range of the coarse nodes where the density is not negligible, and one node more."""
     reach = range(-10 * COARSE, 10 * COARSE + 1)
     axes = [[m + s * j / COARSE for j in reach] for m, s in zip(mean, spread)]
-    values = [(place, log_density([axis[i] for axis, i in zip(axes, place)]).mid())
+    values = [(place, log_density([axis[i] for axis, i in zip(axes, place)])[0].mid())
               for place in _places([len(reach)] * len(axes))]
     highest = values[0][1]
     for _, value in values:
@@ -80,28 +80,42 @@ def integrated(axes: list[list[tuple[Any, Any]]], log_density: LogDensity, outpu
         theta, weight = [axis[i][0] for axis, i in zip(axes, place)], 1
         for axis, i in zip(axes, place):
             weight = weight * axis[i][1]
-        nodes.append((theta, weight, log_density(theta)))
+        nodes.append((theta, weight, *log_density(theta)))
     top = nodes[0][2]
-    for _, _, value in nodes:
+    for _, _, value, _ in nodes:
         top = value if _mid(value) > _mid(top) else top
-    heavy = [(theta, weight * exp(value - top)) for theta, weight, value in nodes if _mid(value - top) > -NEGLIGIBLE]
-    total = sum(weight for _, weight in heavy[1:]) + heavy[0][1]
-    shares = [(theta, weight / total) for theta, weight in heavy]
-    p = range(len(axes))
-    mean = [sum(w * theta[i] for theta, w in shares) for i in p]
-    covariance = [sum(w * (theta[i] - mean[i]) * (theta[j] - mean[j]) for theta, w in shares) for i in p for j in range(i + 1)]
-    predicted = [(w, *outputs(theta)) for theta, w in shares]
-    means = [sum(w * y[a] for w, y, _ in predicted) for a in range(len(predicted[0][1]))]
-    centres = [sum(w * f[a] for w, _, f in predicted) for a in range(len(predicted[0][2]))]
-    spread = [sum(w * (f[a] - c) * (f[a] - c) for w, _, f in predicted) for a, c in enumerate(centres)]
-    return dict(zip(NAMES, ([top + log(total)], mean, covariance, means, spread)))
+    heavy = [(theta, weight * exp(joint - top), joint, fit) for theta, weight, joint, fit in nodes
+             if _mid(joint - top) > -NEGLIGIBLE]
+    total = sum(weight for _, weight, _, _ in heavy[1:]) + heavy[0][1]
+    shares = [weight / total for _, weight, _, _ in heavy]
+    mean, covariance = _moments(shares, [theta for theta, _, _, _ in heavy])
+    predicted = [outputs(theta) for theta, _, _, _ in heavy]
+    p, marginal = range(len(axes)), [_moments(shares, [[f[a]] for _, f in predicted]) for a in range(len(predicted[0][1]))]
+    joint, fit = (_moments(shares, [[node[at]] for node in heavy]) for at in (2, 3))
+    return dict(zip(NAMES, (
+        [top + log(total)], mean, [covariance[i][j] for i in p for j in range(i + 1)],
+        [_average(shares, [y[a] for y, _ in predicted]) for a in range(len(predicted[0][0]))],
+        [centre for (centre,), _ in marginal], [spread for _, ((spread,),) in marginal],
+        fit[0], fit[1][0], joint[0], joint[1][0])))
+
+
+def _average(shares: list, values: list) -> Any:
+    return sum((w * v for w, v in zip(shares[1:], values[1:])), shares[0] * values[0])
+
+
+def _moments(shares: list, rows: list[list]) -> tuple[list, list[list]]:
+    """Mean and covariance."""
+    size = range(len(rows[0]))
+    mean = [_average(shares, [row[i] for row in rows]) for i in size]
+    away = [[row[i] - mean[i] for i in size] for row in rows]
+    return mean, [[_average(shares, [row[i] * row[j] for row in away]) for j in size] for i in size]
 
 
 def _mid(value: Any) -> Any:
     return value.mid() if isinstance(value, flint.arb) else value
 
 
-def by_definition(derivation: Any, edges: list[tuple[Any, Any]], count: int = NODES_A) -> dict:
+def by_definition(derivation: Any, edges: list[tuple[Any, Any]], count: int) -> dict:
     """Route A."""
     field = derivation.field
     return integrated(trapezoid(edges, count), defined_density(derivation), lambda theta: _defined_outputs(derivation, theta),
@@ -116,18 +130,18 @@ def edges_of(derivation: Any) -> list[tuple[Any, Any]]:
 
 
 def defined_density(derivation: Any) -> LogDensity:
-    """log p(y, θ) from the family's loss."""
+    """From the family's loss."""
     from .jets import Jet, total
     q, field = derivation.q, derivation.field
     log_det = field.log(field.matrix(q.prior_precision).det())
-    constant = (log_det - field.log(field.pi() * 2) * q.num_params) / 2 - sum(
-        (derivation.family.constant(y) for y in q.y), derivation.zero)
+    of_prior = (log_det - field.log(field.pi() * 2) * q.num_params) / 2
+    of_loss = sum((derivation.family.constant(y) for y in q.y), derivation.zero)
 
-    def log_density(theta: list) -> Any:
+    def log_density(theta: list) -> tuple[Any, Any]:
         jets, d = [Jet(v) for v in theta], [a - b for a, b in zip(theta, q.prior_mean)]
         square = sum((a * t * b for a, row in zip(d, q.prior_precision) for b, t in zip(d, row)), derivation.zero)
-        fit = total([derivation.nll(derivation.outputs(jets, x), y) for x, y in zip(q.X, q.y)]).value
-        return constant - square / 2 - fit
+        fit = -of_loss - total([derivation.nll(derivation.outputs(jets, x), y) for x, y in zip(q.X, q.y)]).value
+        return of_prior - square / 2 + fit, fit
     return log_density
 
 
@@ -138,14 +152,15 @@ def _defined_outputs(derivation: Any, theta: list) -> tuple[list, list]:
 
 
 def closed_density(answers: Any) -> LogDensity:
-    """log p(y, θ) from closed forms."""
+    """From closed forms."""
     q, c, log = answers.q, answers.c, answers.c.field.log
     P0, two_pi = q.prior_precision, 2 * answers.c.field.pi()
     constant = sum((log(P0[i][i] / two_pi) for i in range(q.num_params)), answers.zero) / 2
 
-    def log_density(theta: list) -> Any:
+    def log_density(theta: list) -> tuple[Any, Any]:
         square = sum((P0[i][i] * (a - b) * (a - b) for i, (a, b) in enumerate(zip(theta, q.prior_mean))), answers.zero)
-        return constant - square / 2 - sum((c.loss(c.forward(theta, x)[0][-1], y) for x, y in zip(q.X, q.y)), answers.zero)
+        fit = -sum((c.loss(c.forward(theta, x)[0][-1], y) for x, y in zip(q.X, q.y)), answers.zero)
+        return constant - square / 2 + fit, fit
     return log_density
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from .designs import Design, F, VARIANCE
-from .structured import CUTS, DISPERSION, SHAPE
+from .structured import CUTS, DEGREES, DISPERSION, SCALE, SHAPE
 
-# Beside those below: regression in closed form.
+FINER = (160, 224)  # nodes where a pole is near, or where a likelihood is narrow beside its prior
+# Beside those below and logistic regression of real data: regression in closed form.
 WITH_POSTERIOR = ("one-parameter", "linear-normal-2-3", "diabetes-linear-10-1")
 
 few = partial(Design, family="awkward", posterior=True, num_data=5, mean=F(19, 64))
@@ -23,6 +24,13 @@ FEW_PARAMETERS = [
            parameters={"shape": SHAPE}, spread=F(4)),
     hidden("posterior-gelu-negative-binomial", "Two weights, one GELU unit, overdispersed counts", activation="gelu",
            likelihood="negative_binomial", parameters={"dispersion": DISPERSION}),
+    hidden("posterior-gelu-tanh-poisson", "Two weights, one GELU unit (tanh form), counts with a softplus rate",
+           activation="gelu_tanh", likelihood="poisson_softplus"),
+    hidden("posterior-sin-normal", "Two weights, one sine unit", activation="sin", likelihood="normal", variance=VARIANCE,
+           nodes=FINER),
+    hidden("posterior-erf-student-t", "Two weights, one erf unit, heavy tails", activation="erf", likelihood="student_t",
+           parameters={"scale": SCALE, "degrees_of_freedom": DEGREES}, nodes=FINER, flags=("indefinite-ggn",)),
+    few("posterior-two-inputs-bernoulli", "Two slopes, binary targets", (2, 1), "identity", "bernoulli", bias=False),
     few("posterior-linear-poisson", "Slope and intercept, counts", (1, 1), "identity", "poisson"),
     few("posterior-linear-cloglog", "Slope and intercept, complementary log-log link", (1, 1), "identity", "bernoulli_cloglog"),
     few("posterior-linear-ordinal", "Slope and intercept, ordered levels", (1, 1), "identity", "ordinal",

@@ -21,7 +21,8 @@ class Question:
     parameters: what the likelihood is given beside a variance, by the names that the case file has for them.
     structures: whether block-diagonal, Kronecker-factored and dual forms are asked for; ekfac: whether EKFAC is (it is not
     unique where a Kronecker factor has a repeated eigenvalue); variational: whether bounds at the given normals are;
-    posterior: whether the exact posterior is, as an integral or, for linear regression, in closed form.
+    posterior: whether the exact posterior is, as an integral or, for linear regression, in closed form; nodes: of the two
+    quadratures, in each direction.
     """
 
     sizes: tuple[int, ...]
@@ -45,6 +46,7 @@ class Question:
     ekfac: bool = True
     variational: bool = False
     posterior: bool = False
+    nodes: tuple[int, int] = (96, 144)
 
     @property
     def num_params(self) -> int:

@@ -156,7 +156,7 @@ REAL = [
     real("linnerud-softplus-3-2-3", "Three exercise counts by physique, one softplus layer, Poisson", (3, 2, 3),
          "softplus", "poisson", 17, linnerud, LINNERUD, prior=PER_PARAMETER),
     real("o-rings-logistic-regression", "O-ring damage by launch temperature, logistic regression", (1, 1),
-         "identity", "bernoulli", 23, o_rings, O_RINGS, prior=("isotropic", F(1, 16))),
+         "identity", "bernoulli", 23, o_rings, O_RINGS, prior=("isotropic", F(1, 16)), posterior=True, nodes=(160, 224)),
     real("puromycin-sigmoid-2-3-1", "Reaction rate by concentration and treatment, one sigmoid layer", (2, 3, 1),
          "sigmoid", "normal", 23, puromycin, PUROMYCIN, variance=F(1, 64), prior=("isotropic", F(1, 16))),
 ]

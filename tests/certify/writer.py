@@ -89,7 +89,7 @@ def shape(name: str, question: Question) -> list[int]:
                "fisher.empirical.gram": [n, n], "gp.mean": [m, k], "third.vv": [p]}
     if name in ("predictive.exact", "posterior.predictive.mean"):
         return [m, means]
-    if name in ("posterior.mean", "posterior.predictive.variance"):
+    if name in ("posterior.mean", "posterior.f.mean", "posterior.predictive.variance"):
         return [p] if name == "posterior.mean" else [m, k]
     if name.startswith("vi.elbo.gradient"):
         return [p]

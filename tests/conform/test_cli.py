@@ -10,7 +10,7 @@ import time
 import pytest
 
 from refbnn import __version__, cli
-from refbnn.conform.adapters.faults import FAULTS
+from refbnn.conform.adapters.faults import ALL
 from refbnn.conform.quantities import QUANTITIES
 
 
@@ -90,7 +90,7 @@ def test_colour_can_be_forced(command, adapter):
 def test_list_names_everything_within_eighty_columns(command):
     result = command("list")
     assert result.code == 0 and max(map(len, result.out.splitlines())) <= 80
-    others = ("tanh-normal-2-5-3", "autograd", "laplace-torch", "loss.reduction", *(f"faults:{name}" for name in FAULTS))
+    others = ("tanh-normal-2-5-3", "autograd", "laplace-torch", "loss.reduction", *(f"faults:{name}" for name in ALL))
     for name in (*QUANTITIES, *others):
         assert f"  {name} " in result.out
     assert command("list", "cases").out in result.out + "\n"

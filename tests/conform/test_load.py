@@ -65,7 +65,7 @@ def described(adapter, monkeypatch):
     ("def hessian(s):\n    return 0", "hessian is no quantity; nearest is hessian_"),
     ("def covariance(s):\n    return 0", "covariance is no quantity; nearest is laplace_covariance"),
     ("def log_evidence(s):\n    return 0", "log_evidence is no quantity; nearest is laplace_log_evidence"),
-    ("def predictive_variance(s):\n    return 0", "nearest is predictive_glm_variance"),
+    ("def predictive_variance(s):\n    return 0", "nearest is posterior_predictive_variance"),
     ("known_failure = {}", "known_failure is no quantity; nearest is known_failures"),
     ("convention = {}", "convention is no quantity; nearest is conventions"),
     ("def unsuported(problem, quantity):\n    return 'all'", "nearest is unsupported"),

@@ -1102,7 +1102,8 @@ def _regression(s):
 
 
 def _integrals(s):
-    """(log evidence, mean, covariance, E[y], Var f): in closed form, or on a grid around the prior of one or two parameters."""
+    """log evidence, mean, covariance, E[y], Var f, E f, then mean and variance of log p(y | θ) and of log p(y, θ): on a grid
+    around the prior of one or two parameters; the first five in closed form for a regression."""
     problem = s.problem
     if problem.likelihood == "normal" and len(problem.sizes) == 2:
         mean, S = _regression(s)
@@ -1118,9 +1119,14 @@ def _integrals(s):
     evidence, weights = log_density.max() + numpy.log(weights.sum() * cell), weights / weights.sum()
     mean, f = weights @ theta, _network(problem, theta, problem.X_new)
     spread = (theta - mean).T * weights @ (theta - mean)
-    centre = numpy.tensordot(weights, f, 1)
-    return (evidence, mean, spread, numpy.tensordot(weights, _MEAN[problem.likelihood](f, problem), 1),
-            numpy.tensordot(weights, (f - centre) ** 2, 1))
+    centre, spread_f = _moments(weights, f)
+    return (evidence, mean, spread, numpy.tensordot(weights, _MEAN[problem.likelihood](f, problem), 1), spread_f, centre,
+            *_moments(weights, -_loss(problem, theta, problem.X, problem.y)), *_moments(weights, log_density))
+
+
+def _moments(weights, values):
+    mean = numpy.tensordot(weights, values, 1)
+    return mean, numpy.tensordot(weights, (values - mean) ** 2, 1)
 
 
 def _on_a_grid(problem, edges, count):
@@ -1150,6 +1156,26 @@ def posterior_predictive_mean(s):
 
 def posterior_predictive_variance(s):
     return s.integrals[4]
+
+
+def posterior_f_mean(s):
+    return s.integrals[5]
+
+
+def posterior_log_likelihood_mean(s):
+    return s.integrals[6]
+
+
+def posterior_log_likelihood_variance(s):
+    return s.integrals[7]
+
+
+def posterior_log_joint_mean(s):
+    return s.integrals[8]
+
+
+def posterior_log_joint_variance(s):
+    return s.integrals[9]
 
 
 def gp_kernel(s):

@@ -22,6 +22,7 @@ from refbnn.subnetwork import Subnetwork
 name = "refbnn"
 version = refbnn.__version__
 conventions: dict[str, str] = {}
+NUM_CHAINS, WARM_UP, NUM_DRAWS = 64, 100, 600  # of posterior.draws
 
 _LIKELIHOODS = {
     "normal": lambda problem: likelihoods.Normal(problem.variance),
@@ -122,7 +123,17 @@ class _State:
         from refbnn import cubature
         if len(self.problem.theta) > 2:
             raise _TooManyNodes(f"{len(self.problem.theta)} parameters to integrate over")
-        return cubature.product(self.posterior, within=1e-13)
+        return cubature.product(self.posterior, within=1e-11)
+
+    @cached_property
+    def nodes(self):
+        """Of the finest rule, whose error is far below the estimate: shares of the posterior, θ, log p(y | θ) and log p(y, θ)."""
+        rule, log_evidence = self.integrals.rules[-1]
+        z, log_weights = (np.concatenate(parts) for parts in zip(*rule.blocks()))
+        heavy = log_weights > log_weights.max() - 38
+        theta = self.posterior.prior.from_normals(z[heavy])
+        shares, fit = np.exp(log_weights[heavy] - log_evidence), self.posterior.log_likelihood(theta)
+        return shares, theta, fit, fit + self.posterior.prior.log_prob(theta)
 
     @cached_property
     def process(self):
@@ -629,28 +640,81 @@ def vi_kl_laplace_reverse(s):
     return _divergence(s.posterior.prior, s.ggn)
 
 
+def _average(s, function):
+    """Over the posterior of a function of θ (t p): (t ...) to (...)."""
+    return np.tensordot(s.nodes[0], function(s.nodes[1]), 1)
+
+
 def posterior_log_evidence(s):
     return s.process.log_evidence if s.is_regression else s.integrals.log_evidence.value
 
 
 def posterior_mean(s):
-    return s.exact.mean if s.is_regression else s.integrals.parameters(1e-9).value.mean
+    return s.exact.mean if s.is_regression else _average(s, lambda theta: theta)
 
 
 def posterior_covariance(s):
-    return s.exact.covariance() if s.is_regression else s.integrals.parameters(1e-9).value.covariance
+    if s.is_regression:
+        return s.exact.covariance()
+    away = s.nodes[1] - posterior_mean(s)
+    return away.T * s.nodes[0] @ away
 
 
 def posterior_predictive_mean(s):
     if s.is_regression:
         return s.net.forward(s.exact.mean, s.problem.X_new)
-    return s.integrals.targets(s.problem.X_new, 1e-9).value.mean
+    return _average(s, lambda theta: s.posterior.likelihood.mean(s.net.forward(theta, s.problem.X_new)))
 
 
 def posterior_predictive_variance(s):
     if s.is_regression:
         return predict.moments(s.net, s.exact, s.problem.X_new).variance
-    return np.diagonal(s.integrals.outputs(s.problem.X_new, 1e-9).value.covariance, axis1=-2, axis2=-1)
+    mean = posterior_f_mean(s)
+    return _average(s, lambda theta: (s.net.forward(theta, s.problem.X_new) - mean) ** 2)
+
+
+def posterior_f_mean(s):
+    if s.is_regression:
+        return s.net.forward(s.exact.mean, s.problem.X_new)
+    return _average(s, lambda theta: s.net.forward(theta, s.problem.X_new))
+
+
+def posterior_log_likelihood_mean(s):
+    shares, _, fit, _ = s.nodes
+    return shares @ fit
+
+
+def posterior_log_likelihood_variance(s):
+    shares, _, fit, _ = s.nodes
+    return shares @ (fit - shares @ fit) ** 2
+
+
+def posterior_log_joint_mean(s):
+    shares, _, _, joint = s.nodes
+    return shares @ joint
+
+
+def posterior_log_joint_variance(s):
+    shares, _, _, joint = s.nodes
+    return shares @ (joint - shares @ joint) ** 2
+
+
+def _chain_starts(s, seed):
+    """Draws of the prior, taken by their likelihood: where no chain is lost in a tail."""
+    rng = np.random.default_rng(seed)
+    theta = s.posterior.prior.sample(rng, (32 * NUM_CHAINS,))
+    fit = s.posterior.log_likelihood(theta)
+    weights = np.exp(fit - fit.max())
+    return theta[rng.choice(len(theta), NUM_CHAINS, p=weights / weights.sum())]
+
+
+def posterior_draws(s, seed=20260101):
+    """Chains of Hamiltonian Monte Carlo, adapted first."""
+    from refbnn import samplers
+    start = _chain_starts(s, seed)
+    kernel = samplers.Hmc(0.3, 6, precision.Diagonal(np.ones(len(s.problem.theta))))
+    warm = samplers.adapt(kernel, s.posterior, start, WARM_UP, seed=seed)
+    return samplers.run(warm.kernel, s.posterior, warm.theta, NUM_DRAWS, seed=seed, width=NUM_CHAINS).draws
 
 
 def gp_kernel(s):

@@ -32,6 +32,8 @@ def _add(suite: ElementTree.Element, check: Record) -> None:
         if (value := getattr(check, name)) is not None:
             ElementTree.SubElement(properties, "property", {"name": name, "value": str(value)})
     kind = _element(check)
+    if check.message and not kind:
+        ElementTree.SubElement(properties, "property", {"name": "message", "value": check.message})
     if kind:
         ElementTree.SubElement(case, kind, {"message": f"{check.verdict}: {check.message}"})
 

@@ -20,7 +20,7 @@ def escape(text: str) -> str:
 def render(report: Report) -> str:
     """One run: what was checked, a line a quantity, causes, and what failed."""
     sections = [f"### {escape(report.title)}: {_outcome(report)}", _environment(report), _quantities(report), _findings(report),
-                _failures(report), f"ran {report.ran} / declared {report.declared} / total {report.total}"]
+                _remarks(report), _failures(report), f"ran {report.ran} / declared {report.declared} / total {report.total}"]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -51,6 +51,11 @@ def _findings(report: Report) -> str:
     lines = [f"* **{escape(told.verdict)} {escape(told.quantity)}** on {told.cases} of {told.total} cases: {escape(told.text)}"
              for told in report.findings]
     return "\n".join(lines)
+
+
+def _remarks(report: Report) -> str:
+    return "\n".join(f"* {escape(check.quantity)}, on {escape(check.case)} at worst: {escape(check.message)}"
+                     for check in report.remarks)
 
 
 def _failures(report: Report) -> str:

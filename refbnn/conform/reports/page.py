@@ -43,7 +43,7 @@ def escape(text: str) -> str:
 
 def render(report: Report) -> str:
     """One run: the outcome, causes, a table of quantities, the heat map of quantities by cases, and what did not pass."""
-    parts = [_head(report), _findings(report), _section("Quantities", _quantities(report)),
+    parts = [_head(report), _findings(report), _section("Quantities", _quantities(report) + _remarks(report)),
              _section("Digits, quantity by case", _key() + _map(report)), _section("What did not pass", _troubles(report)),
              f"<p>ran {report.ran} / declared {report.declared} / total {report.total}</p>"]
     return _page(f"{report.title} under refbnn", parts)
@@ -91,6 +91,11 @@ def _quantities(report: Report) -> str:
                    for name in single.rows for cell in single.cells(name))
     heads = "".join(f"<th scope=col>{name}</th>" for name in ("quantity", "passed", "worst digits", "worst verdict"))
     return _table("list", heads, rows) if rows else ""
+
+
+def _remarks(report: Report) -> str:
+    return "".join(f"<p class=soft>{escape(check.quantity)}, on {escape(check.case)} at worst: {escape(check.message)}</p>"
+                   for check in report.remarks)
 
 
 def _table(kind: str, heads: str, rows: str, caption: str = "") -> str:

@@ -84,6 +84,15 @@ class Report:
         return Counter(check.verdict for check in self.checks)
 
     @property
+    def remarks(self) -> tuple[Record, ...]:
+        """Of each quantity whose passed checks say something, such as what draws could have shown, the one of fewest digits."""
+        told: dict[str, Record] = {}
+        for check in self.checks:
+            if check.verdict in GOOD and check.message and check.digits is not None:
+                told[check.quantity] = min(told.get(check.quantity, check), check, key=lambda each: each.digits)
+        return tuple(told.values())
+
+    @property
     def tally(self) -> str:
         """The same in words, "3 MISMATCH, 12 PASS"."""
         return ", ".join(f"{number} {verdict}" for verdict, number in self.counts.most_common())

@@ -14,6 +14,7 @@ import numpy as np
 
 from refbnn import Linearised, Loss, linalg, predict, third
 from refbnn.conform.adapters import refbnn as right
+from refbnn.conform.adapters.faults.sampling import SAMPLERS
 from refbnn.conform.conventions import convert
 from refbnn.conform.quantities import QUANTITIES
 
@@ -38,13 +39,13 @@ def correct(name: str) -> Answer:
 def adapter(name: str) -> SimpleNamespace:
     """The adapter with the named fault; KeyError for an unknown name."""
     functions = {quantity.function_name: correct(quantity.name) for quantity in QUANTITIES.values()}
-    functions |= {QUANTITIES[spoilt].function_name: wrong for spoilt, wrong in FAULTS[name].spoils.items()}
+    functions |= {QUANTITIES[spoilt].function_name: wrong for spoilt, wrong in ALL[name].spoils.items()}
     return SimpleNamespace(name=f"faults:{name}", version=right.version, conventions={}, prepare=right.prepare, **functions)
 
 
 def __getattr__(name: str) -> SimpleNamespace:
-    if name not in FAULTS:
-        raise AttributeError(f"no planted fault {name!r}; there are {', '.join(FAULTS)}")
+    if name not in ALL:
+        raise AttributeError(f"no planted fault {name!r}; there are {', '.join(ALL)}")
     return adapter(name)
 
 
@@ -327,3 +328,6 @@ FAULTS: dict[str, Fault] = {
     "zeros": Fault("the result is never written", **_named("zero", _all(
         lambda answer, problem: np.zeros_like(answer), ("gradient", "ggn.full")))),
 }
+OF_DRAWS: dict[str, Fault] = {name: Fault(about, {"posterior.draws": wrong}, {"posterior.draws": cause})
+                              for name, (about, wrong, cause) in SAMPLERS.items()}
+ALL: dict[str, Fault] = {**FAULTS, **OF_DRAWS}
