@@ -108,6 +108,7 @@ def test_junit_counts_what_failed_and_holds_digits(report):
     for kind, count in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         assert len(list(root.iter(kind))) == int(root.get(count)) > 0
     told = {p.get("name"): p.get("value") for p in cases[0].iter("property")}
+    assert told.pop("message").startswith("</table>")
     assert told == {"verdict": "EXACT", "digits": "15.0", "tolerance": "1e-13"}
     assert cases[0].get("classname") == "tanh-normal-2-5-3"
 
