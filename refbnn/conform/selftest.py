@@ -67,7 +67,9 @@ def lines() -> Iterator[Line]:
     yield from running(normal)
     yield from diagnoses(_spread(cases))
     yield from garbage(cases[:3])
-    yield from sampling([_case.read(name) for name in POSTERIORS])
+    posteriors = [_case.read(name) for name in POSTERIORS]
+    yield from draws(posteriors)
+    yield from samplers(posteriors)
 
 
 def _spread(cases: list[Case]) -> list[Case]:
@@ -338,14 +340,19 @@ DRAWS: tuple[tuple[str, Callable[[np.ndarray], Any], Verdict, str], ...] = (
 )
 
 
-def sampling(cases: list[Case]) -> Iterator[Line]:
-    """Draws that are right, too few, do not mix, or are of another distribution; what samplers with planted faults are told."""
+def draws(cases: list[Case]) -> Iterator[Line]:
+    """Draws that are right, too few, do not mix, or are of another distribution."""
     quantity, first = QUANTITIES["posterior.draws"], cases[0]
     theta = right.posterior_draws(right.prepare(first.problem))
     for planted, change, verdict, words in DRAWS:
         found = _concluded(first, quantity, change(theta))
         silent = "" if words in found.message else " without its words"
         yield Line("draws", planted, verdict.value, found.verdict.value + silent)
+
+
+def samplers(cases: list[Case]) -> Iterator[Line]:
+    """Samplers with planted faults: the worst verdict on their draws, and the cause named."""
+    quantity = QUANTITIES["posterior.draws"]
     for name, fault in faults.OF_DRAWS.items():
         answers = [fault.spoils[quantity.name](right.prepare(case.problem)) for case in cases]
         measured = [_draws.measure(case, quantity, answer, {}) for case, answer in zip(cases, answers)]

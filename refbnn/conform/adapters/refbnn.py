@@ -22,7 +22,7 @@ from refbnn.subnetwork import Subnetwork
 name = "refbnn"
 version = refbnn.__version__
 conventions: dict[str, str] = {}
-NUM_CHAINS, WARM_UP, NUM_DRAWS = 64, 100, 600  # of posterior.draws
+NUM_CHAINS, WARM_UP, NUM_DRAWS = 64, 100, 800  # of posterior.draws
 
 _LIKELIHOODS = {
     "normal": lambda problem: likelihoods.Normal(problem.variance),
@@ -712,8 +712,8 @@ def posterior_draws(s, seed=20260101):
     """Chains of Hamiltonian Monte Carlo, adapted first."""
     from refbnn import samplers
     start = _chain_starts(s, seed)
-    kernel = samplers.Hmc(0.3, 6, precision.Diagonal(np.ones(len(s.problem.theta))))
-    warm = samplers.adapt(kernel, s.posterior, start, WARM_UP, seed=seed)
+    kernel = samplers.Hmc(0.3, 6, precision.Diagonal(np.ones(len(s.problem.theta))), jitter=0.5)
+    warm = samplers.adapt(kernel, s.posterior, start, WARM_UP, seed=seed, metric=samplers.adaptation.dense)
     return samplers.run(warm.kernel, s.posterior, warm.theta, NUM_DRAWS, seed=seed, width=NUM_CHAINS).draws
 
 

@@ -12,8 +12,9 @@ from refbnn import precision, priors, samplers
 from refbnn.conform.adapters import refbnn as right
 from refbnn.samplers import Hmc, Streams
 from refbnn.samplers.hmc import Info, State, trajectory
+from refbnn.samplers.leapfrog import energy
 
-SEED, STEPS, LONG = 20260102, 6, 1.25
+SEED, STEPS, LONG, SHORT, FAR = 20260102, 6, 1.25, 0.7, 10.0
 Answer = Callable[[Any], np.ndarray]
 
 
@@ -40,8 +41,8 @@ class Scaled:
 def _run(s: Any, target: Any, kernel: Callable[[Hmc], Any] = lambda kernel: kernel) -> samplers.Chains:
     """As the right adapter does it, with another target, or with another kernel after the warm-up."""
     start = right._chain_starts(s, SEED)
-    first = Hmc(0.3, STEPS, precision.Diagonal(np.ones(len(s.problem.theta))))
-    warm = samplers.adapt(first, target, start, right.WARM_UP, seed=SEED)
+    first = Hmc(0.3, STEPS, precision.Diagonal(np.ones(len(s.problem.theta))), jitter=0.5)
+    warm = samplers.adapt(first, target, start, right.WARM_UP, seed=SEED, metric=samplers.adaptation.dense)
     return samplers.run(kernel(warm.kernel), target, warm.theta, right.NUM_DRAWS, seed=SEED, width=right.NUM_CHAINS)
 
 
@@ -62,21 +63,21 @@ def _whitened(s: Any) -> np.ndarray:
     return (right.posterior_draws(s) - s.problem.prior_mean) * np.sqrt(np.diag(s.problem.prior_precision))
 
 
-def _wide(kernel: Hmc) -> Hmc:
-    """Steps so long that many proposals are rejected."""
-    return kernel.adapted(LONG * kernel.step_size, kernel.metric)
+def _stepping(kernel: Hmc, factor: float) -> Hmc:
+    """Longer steps, of which many proposals are rejected, or shorter ones, so that what takes all does not drift away."""
+    return kernel.adapted(factor * kernel.step_size, kernel.metric)
 
 
 def _accepted_only(s: Any) -> np.ndarray:
     """The states of accepted proposals, as many of every chain as of that with fewest."""
-    chains = _run(s, s.posterior, _wide)
+    chains = _run(s, s.posterior, lambda kernel: _stepping(kernel, LONG))
     kept = [draws[accepted] for draws, accepted in zip(chains.draws, chains.info["accepted"])]
     return np.stack([draws[:min(map(len, kept))] for draws in kept])
 
 
 @dataclass(frozen=True)
 class _Uncorrected:
-    """Hamiltonian dynamics without acceptance."""
+    """Hamiltonian dynamics without acceptance: whatever does not diverge is taken."""
 
     kernel: Hmc
 
@@ -87,8 +88,9 @@ class _Uncorrected:
         before = self.kernel.with_momentum(state, streams)
         step_size = np.full(len(state.theta), self.kernel.step_size)
         after, lost = trajectory(target, self.kernel.metric, before, step_size, self.kernel.num_steps)
-        kept, ones = after.where(~lost, before), np.ones(len(lost))
-        return State(kept.theta, kept.log_prob, kept.gradient), Info(ones, ~lost, 0 * ones, lost, ones)
+        error = np.where(lost, np.inf, energy(self.kernel.metric, after) - energy(self.kernel.metric, before))
+        kept, ones = after.where(error < FAR, before), np.ones(len(lost))
+        return State(kept.theta, kept.log_prob, kept.gradient), Info(ones, error < FAR, error, error >= FAR, ones)
 
 
 @dataclass(frozen=True)
@@ -138,5 +140,6 @@ SAMPLERS: dict[str, tuple[str, Answer, str | None]] = {
     "shared_streams": ("all chains with the same random numbers", lambda s: _run(s, s.posterior, _Shared).draws,
                        "shared_streams"),
     "accepted_draws_alone": ("rejected states dropped", _accepted_only, None),
-    "every_proposal_accepted": ("no Metropolis correction", lambda s: _run(s, s.posterior, _Uncorrected).draws, None),
+    "every_proposal_accepted": ("no Metropolis correction", lambda s: _run(
+        s, s.posterior, lambda kernel: _Uncorrected(_stepping(kernel, SHORT))).draws, None),
 }
