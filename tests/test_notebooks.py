@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 import refbnn
+from derivations.book import generated, sources
 from tests import equations
 from tests.equations import REPOSITORY, read, source, tags
 
 NOTEBOOKS = sorted((REPOSITORY / "derivations").glob("*.ipynb"))
+
+EXERCISES = re.compile(r"^## (?:[0-9b.]+ )?Exercises$", re.MULTILINE)
 
 # Wrapped around the code of a notebook: notes the label of every check that passed.
 PRELUDE = """
@@ -83,6 +86,36 @@ def citations(root: Path) -> dict[str, str]:
     }
 
 
+def exercises(notebook: dict) -> list[tuple[str, list[str]]]:
+    """The exercises at the end, each with the code cells of its answer: a title opens one, a heading after them ends the last."""
+    found, inside = [], False
+    for cell in notebook["cells"]:
+        text = source(cell)
+        if cell["cell_type"] == "code" and found and inside:
+            found[-1][1].append(text)
+        elif cell["cell_type"] == "markdown":
+            inside = (inside or bool(EXERCISES.search(text))) and not (found and text.startswith("## "))
+            solved = re.match(r"\*\*Solution (\d+)\.\*\*", text)
+            if solved:  # all exercises first, then their solutions
+                found.append((solved.group(1), []))
+            elif inside and "**Solution 1.**" not in equations.text_of(notebook):
+                found += [(number, []) for number in re.findall(r"^\*\*(\d+)\. ", text, re.MULTILINE)]
+    return found
+
+
+def faults_of_teaching(notebook: dict) -> list[str]:
+    """What a reader misses: what is presupposed, exercises whose answers are executed and can fail, words for every figure."""
+    found = [] if generated.presupposed(notebook) else ["the first cell does not say what is **Presupposed.**"]
+    asked = exercises(notebook)
+    if [number for number, _ in asked] != [str(i + 1) for i in range(len(asked))] or len(asked) < 2:
+        found.append(f"expected exercises 1, 2, ..., at least two, found {[number for number, _ in asked]}")
+    found += [f"the answer to exercise {number} is not executed, or cannot fail" for number, answer in asked
+              if not any(re.search(r"\b(check|check_zero|assert)\b", code) for code in answer)]
+    spoken = [text for cell, text in zip(notebook["cells"], generated.alternatives(notebook)) if sources.draws(cell)]
+    found += ["a figure has no caption with a *Description:* beside it" for text in spoken if not text]
+    return found + [f"an alternative text that cannot be read aloud: {text}" for text in spoken if re.search(r"[\\$]", text)]
+
+
 def needs_map(path: Path) -> bool:
     """Whether a notebook must end with the map to code and tests: chapters 1 to 9, and all that have one."""
     return path.stem < "10" or equations.map_of(read(path)) is not None
@@ -102,6 +135,11 @@ def test_a_stored_notebook_is_whole(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_displayed_equation_has_a_label_or_is_a_step_towards_one(path):
     assert equations.faults_of_displays(read(path)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_says_what_it_presupposes_has_exercises_and_words_for_its_figures(path):
+    assert faults_of_teaching(read(path)) == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -219,6 +257,55 @@ def test_the_tool_makes_steps_of_displays_without_a_tag():
     equations.tag_steps(notebook)
     assert equations.faults_of_displays(notebook) == []
     assert equations.steps(notebook) == {"one": ["1"], "two": ["1"]} and tags(notebook) == ["one", "two"]
+
+
+TAUGHT = ["# 1. One\n\n**Presupposed.** Sums.", "## Exercises\n\n**1. Add.** What is 1 + 1? *Answer.* 2.", "assert 1 + 1 == 2",
+          "**2. Subtract.** What is 1 − 1? *Answer.* 0.", "check_zero('nothing', 1 - 1, 1)", "## Sources"]
+
+
+def taught(old="", new=""):
+    """A notebook with two exercises; strings that begin with a statement are code."""
+    kinds = ["code" if text.startswith(("assert", "check")) else "markdown" for text in TAUGHT]
+    return {"cells": [{"cell_type": kind, "metadata": {}, "source": [text.replace(old, new)], "outputs": []}
+                      for kind, text in zip(kinds, TAUGHT)]}
+
+
+def test_a_notebook_that_teaches_has_no_faults():
+    assert faults_of_teaching(taught()) == []
+    assert [number for number, _ in exercises(taught("## Exercises", "## 3.7 Exercises"))] == ["1", "2"]
+
+
+@pytest.mark.parametrize("old, new, fault", [
+    ("**Presupposed.**", "**You need:**", "the first cell does not say what is **Presupposed.**"),
+    ("assert 1 + 1 == 2", "print(1 + 1)", "the answer to exercise 1 is not executed, or cannot fail"),
+    ("check_zero", "print", "the answer to exercise 2 is not executed, or cannot fail"),
+    ("**2. Subtract.**", "**3. Subtract.**", "expected exercises 1, 2, ..., at least two, found ['1', '3']"),
+    ("**2. Subtract.**", "Subtract.", "expected exercises 1, 2, ..., at least two, found ['1']"),
+    ("## Exercises", "## Questions", "expected exercises 1, 2, ..., at least two, found []")])
+def test_a_notebook_that_does_not_teach_is_caught(old, new, fault):
+    assert fault in faults_of_teaching(taught(old, new))
+
+
+def test_exercises_with_solutions_behind_them_all_are_found():
+    apart = taught()
+    apart["cells"][1]["source"] = ["## Exercises\n\n**1. Add.** 1 + 1?\n\n**2. Subtract.** 1 − 1?"]
+    apart["cells"].insert(2, {"cell_type": "markdown", "source": ["**Solution 1.** 2."]})
+    apart["cells"][4]["source"] = ["**Solution 2.** 0."]
+    assert faults_of_teaching(apart) == []
+    apart["cells"][5]["source"] = ["print(0)"]
+    assert faults_of_teaching(apart) == ["the answer to exercise 2 is not executed, or cannot fail"]
+
+
+@pytest.mark.parametrize("caption, fault", [
+    ("**Figure 1.1.** A line. *Description:* it rises.", None), ("A line that rises.", "a figure has no caption"),
+    ("**Figure 1.1.** A line, {\\bf bold} $\\x. *Description:* it rises.", "an alternative text that cannot be read aloud")])
+def test_a_figure_without_words_is_caught(caption, fault):
+    shown = taught()
+    picture = {"output_type": "display_data", "data": {"image/png": ""}}
+    shown["cells"][1:1] = [{"cell_type": "code", "source": ["plot()"], "outputs": [picture]},
+                           {"cell_type": "markdown", "source": [caption]}]
+    found = faults_of_teaching(shown)
+    assert any(fault in line for line in found) if fault else found == []
 
 
 def test_citations_are_read_from_docstrings(tmp_path):
