@@ -46,7 +46,8 @@ def notebook(title="# 1. One", presupposed="Arithmetic.", caption=CAPTION):
     picture = {"output_type": "display_data", "data": {"image/png": "iVBORw0KGgo="}, "metadata": {}}
     opening = f"{title}\n\nWhat it is about.\n\n**Presupposed.** {presupposed}\n\n**Notation.** None."
     table = "**Lemmas:** none.\n\n| equation | function | test |\n|---|---|---|\n| (one) | lemma | `t` |"
-    return {"cells": [
+    about = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    return {"nbformat": 4, "nbformat_minor": 4, "metadata": about, "cells": [
         {"cell_type": "markdown", "metadata": {}, "source": [opening]},
         {"cell_type": "markdown", "metadata": {}, "source": ["## 1.1 Why\n", caption]},
         {"cell_type": "code", "metadata": {}, "source": ["plot()"], "outputs": [picture], "execution_count": 1},
@@ -192,24 +193,27 @@ def built(folder: Path, prose: str) -> list[str]:
     first = folder / "01_one.ipynb"
     changed = json.loads(first.read_text(encoding="utf-8"))
     changed["cells"][1]["source"].append(f"\n\n{prose}\n")
-    changed |= {"nbformat": 4, "nbformat_minor": 4, "metadata": {}}
     first.write_text(json.dumps(changed), encoding="utf-8")
-    return build(sources.chapters(folder.parent)[:1], folder.parent / "book")
+    return build(sources.chapters(folder.parent), folder.parent / "book")
 
 
 @needs_tools
 def test_a_small_book_is_built_with_its_mathematics_set_and_its_links_made(folder):
-    assert built(folder, "$$1+1=2 \\tag{one}$$\n\nIt follows from (one), see section 1.1, that $\\theta=2$.") == []
+    prose = "$$1+1=2 \\tag{one}$$\n\nIt follows from (one), see section 1.1, that $\\theta=2$; in 2006, section 1.1 said it."
+    assert built(folder, f"{prose}\n\n## Sources\n\n* A book, section 1.1.") == []
     page = (folder.parent / "book" / "01_one.html").read_text(encoding="utf-8")
     assert 'id="eq-one"' in page and '#eq-one">(one)</a>' in page and '#section-1-1">section 1.1</a>' in page
+    assert page.count("#section-1-1") == 1  # what the book of 2006 and the sources mention is not ours
     assert 'id="section-1-1"' in page and 'class="katex"' in page and 'alt="Figure 1.1: A line θ≤2.' in page
 
 
 @needs_tools
-@pytest.mark.parametrize("prose", [
-    "$\\frac12", "$\\frac{1$", "[there](nowhere.md)", "![](nothing.png)", "[there](#no-such-place)"])
-def test_what_does_not_resolve_or_parse_stops_the_build(folder, prose):
+@pytest.mark.parametrize("prose, complaint", [
+    ("$\\frac{1$", "KaTeX"), ("[there](nowhere.md)", "nowhere.md"), ("![a picture](nothing.png)", "nothing.png"),
+    ("[there](#no-such-place)", "no-such-place")])
+def test_what_does_not_resolve_or_parse_stops_the_build(folder, capfd, prose, complaint):
     assert built(folder, prose) != []
+    assert complaint in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -227,7 +231,7 @@ def test_the_book_opens_without_a_network_wide_and_narrow_light_and_dark(tmp_pat
 @pytest.mark.parametrize("body, fault", [
     ("<p>whole</p>", None),
     ('<img src="x.png" alt="x">', "picture does not load"), ("<img>", "no alternative text"),
-    ('<p style="width: 900px">wide</p>', "900"), ("<p>$x_1$</p>", "raw mathematics"),
+    ('<p style="width: 900px">wide</p>', "in a window of 380"), ("<p>$x_1$</p>", "raw mathematics"),
     ('<p style="color: #bbb">faint</p>', "contrast"), ("<script>console.error('no')</script>", "console: no"),
     ("<script>nothing()</script>", "script: "), ('<img alt="x" src="http://127.0.0.1:9/x.png">', "asks the network")])
 def test_a_fault_planted_in_a_page_is_seen_in_the_browser(tmp_path, body, fault):

@@ -49,8 +49,6 @@ def fonts(dist: Path, static: Path) -> None:
 
 def build(notebooks: list[Path], book: Path) -> list[str]:
     """Build the book; what is wrong with it."""
-    from sphinx.cmd.build import main as sphinx
-
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         dist = katex(work)
@@ -59,9 +57,9 @@ def build(notebooks: list[Path], book: Path) -> list[str]:
         fonts(dist, source / "static")
         shutil.copy(HERE / "static" / "book.css", source / "static")
         settings = [f"-Dkatex_js_path={dist / 'katex.min.js'}", f"-Dkatex_node={node()}"]
-        failed = sphinx(["-q", "-E", "-W", "--keep-going", "-n", "-c", str(HERE), "-d", str(work / "doctrees"),
-                         *settings, str(source), str(book)])
-    return ["Sphinx found the faults above"] if failed else pages.faults(book)
+        strict = ["-q", "-E", "-W", "--keep-going", "-n", "-c", str(HERE), "-d", str(work / "doctrees")]
+        done = subprocess.run([sys.executable, "-m", "sphinx", *strict, *settings, source, book])
+    return ["Sphinx found the faults above"] if done.returncode else pages.faults(book)
 
 
 def main() -> int:

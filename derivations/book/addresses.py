@@ -54,11 +54,16 @@ def mention(found: re.Match) -> str:
     return f"({label})" if label else f"chapter {chapter}" if chapter else f"section {section}"
 
 
+def elsewhere(text: str) -> bool:
+    """Whether what follows a text is a chapter or section of a cited work: right after its year."""
+    return bool(re.search(r"\b(?:(?:19|20)\d\d[a-z]?|PRML)[),]*\s+$", text))
+
+
 def pieces(text: str, uri) -> list[nodes.Node]:
     """Text cut into plain stretches and links; uri(key) is None where nothing of that name exists."""
     found, done = [], 0
     for match in _MENTION.finditer(text):
-        target = uri(mention(match))
+        target = None if elsewhere(text[:match.start()]) else uri(mention(match))
         if target is not None:
             found += [nodes.Text(text[done:match.start()]),
                       nodes.reference("", match.group(), internal=True, refuri=target, classes=["mention"])]
@@ -76,6 +81,14 @@ def address(doctree: nodes.document) -> None:
             section["ids"].append(f"section-{number.group(1).replace('.', '-')}")
 
 
+def opaque(node: nodes.Node | None) -> bool:
+    """Whether text in a node is to stay as it is: code, formulas, links, titles, and lists of sources, which cite other books."""
+    if node is None:
+        return False
+    cites = isinstance(node, nodes.section) and node.next_node(nodes.title).astext() == "Sources"
+    return cites or isinstance(node, _OPAQUE) or opaque(node.parent)
+
+
 def connect(app, doctree: nodes.document, page: str) -> None:
     """Addresses and links of one page."""
     address(doctree)
@@ -85,10 +98,7 @@ def connect(app, doctree: nodes.document, page: str) -> None:
         return app.builder.get_relative_uri(page, target) + (anchor and f"#{anchor}") if target else None
 
     for text in list(doctree.findall(nodes.Text)):
-        inside = text.parent
-        while inside is not None and not isinstance(inside, _OPAQUE):
-            inside = inside.parent
-        if inside is None:
+        if not opaque(text.parent):
             text.parent.replace(text, pieces(text.astext(), uri))
 
 

@@ -7,6 +7,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sphinxcontrib import katex  # noqa: E402
 
+# The file of a socket is there before anybody listens: on a busy machine the other way of connecting is the one that waits.
+katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 120.0
 katex.KATEX_DEFAULT_OPTIONS = {"throwOnError": True, "strict": "error", "maxSize": 50}  # what does not parse stops the build
 
 project = "refbnn: derivations"
