@@ -14,14 +14,14 @@ import blackjax
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax, random
+from jax import lax, random, vmap
 
 from refbnn.conform.adapters.jax import State as _State, answers, sigma_points
 
 jax.config.update("jax_enable_x64", True)
 name, version = "blackjax", blackjax.__version__
 conventions: dict[str, str] = {}
-CHAINS, WARMUP, DRAWS = 16, 500, 1500
+CHAINS, WARMUP, DRAWS = 16, 500, 3000
 STEPS, FIRST, LAST = 30_000, 0.1, 1e-10
 
 
@@ -72,9 +72,26 @@ def _covariance(s):
     return C @ C.T
 
 
+def _draws(s):
+    """NUTS, each chain from a draw of the prior, adapted by itself."""
+    def chain(key):
+        start, warm, run = random.split(key, 3)
+        position = random.multivariate_normal(start, jnp.array(s.problem.prior_mean), jnp.linalg.inv(s.problem.prior_precision))
+        adaptation = blackjax.window_adaptation(blackjax.nuts, s.density, is_mass_matrix_diagonal=False,
+                                                target_acceptance_rate=0.9)
+        (state, parameters), _ = adaptation.run(warm, position, WARMUP)
+        kernel = blackjax.nuts(s.density, **parameters)
+
+        def step(state, key):
+            return (kernel.step(key, state)[0],) * 2
+        return lax.scan(step, state, random.split(run, DRAWS))[1].position
+    return jax.jit(vmap(chain))(random.split(random.key(1), CHAINS))
+
+
 def prepare(problem) -> State:
     """The state that every function below takes."""
     return State(problem)
 
 
 log_joint = answers(lambda s: s.at.logdensity)
+posterior_draws = answers(_draws)

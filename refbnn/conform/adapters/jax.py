@@ -272,10 +272,12 @@ class State:
     def joint(self, theta):
         return _log_normal(theta - self.prior_mean, self.prior_precision) - self.loss(theta)
 
-    def bound(self, mean, width):
-        """The evidence lower bound of N(mean, diag width²) by θ = mean + width ∘ z."""
-        fit = lax.map(self.loss, mean + width * self.normals).mean()
-        return -fit - _divergence(mean - self.prior_mean, jnp.diag(width ** -2), self.prior_precision)
+    def bound(self, mean, root):
+        """The evidence lower bound of N(mean, root rootᵀ) by θ = mean + root z."""
+        fit = lax.map(self.loss, mean + self.normals @ root.T).mean()
+        shift, P0 = mean - self.prior_mean, self.prior_precision
+        logs = jnp.linalg.slogdet(P0)[1] + 2 * jnp.log(jnp.diag(root)).sum()
+        return -fit - 0.5 * (jnp.trace(root.T @ P0 @ root) + shift @ P0 @ shift - len(shift) - logs)
 
     def along(self, theta):
         """H v: forwards over backwards."""
@@ -296,7 +298,14 @@ class State:
 
     @cached_property
     def bound_and_gradients(self):
-        return jit(value_and_grad(self.bound, (0, 1)))(self.theta, abs(self.vector))
+        """Of independent parameters, by mean and widths."""
+        bound = value_and_grad(lambda mean, width: self.bound(mean, jnp.diag(width)), (0, 1))
+        return jit(bound)(self.theta, abs(self.vector))
+
+    @cached_property
+    def full_bound_and_gradients(self):
+        """Of correlated ones, by mean and root."""
+        return jit(value_and_grad(self.bound, (0, 1)))(self.theta, _array(jnp.asarray(self.problem.scale)))
 
     @cached_property
     def outputs(self):
@@ -607,6 +616,11 @@ def _kl(s, P, R):
 
 def _mean_field_precision(s):
     return np.diag(s.vector ** -2)
+
+
+def _full_precision(s):
+    root = linalg.inv(s.problem.scale)
+    return _array(jnp.asarray(root.T @ root))
 
 
 def _process(s):

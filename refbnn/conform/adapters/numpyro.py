@@ -23,7 +23,7 @@ from refbnn.conform.adapters.jax import answers, network, sigma_points
 jax.config.update("jax_enable_x64", True)
 name, version = "numpyro", numpyro.__version__
 conventions: dict[str, str] = {}
-CHAINS, WARMUP, DRAWS = 16, 500, 1500
+CHAINS, WARMUP, DRAWS = 16, 500, 3000
 STEPS, FIRST, LAST = 30_000, 0.1, 1e-10
 
 
@@ -167,6 +167,10 @@ class State:
     def widths(self):
         return jnp.abs(jnp.array(self.problem.vector))
 
+    @cached_property
+    def root(self):
+        return jnp.array(self.problem.scale)
+
 
 def _mean_of_draws(s):
     """Predictive's mean of y, averaged over the given draws."""
@@ -207,3 +211,4 @@ vi_elbo_gradient_scale = answers(lambda s: jit(grad(s.mean_field, 1))(s.theta, s
 vi_kl = answers(lambda s: _kl(s, jnp.diag(s.widths)))
 vi_kl_reverse = answers(lambda s: _kl_reverse(s, jnp.diag(s.widths)))
 predictive_mc = answers(_mean_of_draws)
+posterior_draws = answers(_draws)

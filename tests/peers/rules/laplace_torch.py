@@ -85,21 +85,27 @@ def refuses(run: str, case: Case, quantity: str) -> bool:
             or kron and tensors_differ(case) or process and len(set(np.diag(P0))) > 1)
 
 
+ROUNDED_BY_OLDER = ("predictive.diag.variance", "predictive.kron.split.variance")
+
 PEER = Peer(
     "laplace-torch", "0.3", {"0.3": {}, "0.3 float64": DOUBLE, "0.2.2.2": {}, "0.2.1": {}, "0.2.1 float64": DOUBLE}, OFFERS, (
         Rule(("*",), unequal_subset, ("laplace.subset.*", "predictive.subset.variance"), {"ERROR"}, "prior_of_subnetwork",
              must_be_met=False),
-        Rule(("*",), several_outputs_of_deep_networks, ("gp.variance",), {"MISMATCH", "LOSSY"}, "kernel_of_deep_network"),
+        Rule(("0.2.1*",), anything, ("laplace.subset.*", "predictive.subset.variance"), {"ERROR"}, "backend_of_subnetwork"),
+        Rule(("0.2.1",), anything, ("gp.variance",), {"ERROR"}, "functional_of_double_model"),
+        Rule(("0.3*", "0.2.2.2", "0.2.1 float64"), several_outputs_of_deep_networks, ("gp.variance",), {"MISMATCH", "LOSSY"},
+             "kernel_of_deep_network"),
         Rule(("0.3",), one_by_one_first_weight, ("laplace.diag.*", "predictive.diag.variance"), RIGHT),
         Rule(("*",), anything, ("laplace.kron.split.evidence.noise",), {"MISMATCH"}, "noise_gradient_of_kron"),
         Rule(("0.3",), one_by_one_first_weight, FITTED, {"ERROR"}, "one_by_one_layer_of_double_model"),
         Rule(("0.3*",), silu, ("hessian.full", "laplace.hessian.*"), {"ERROR"}, "hessian_of_silu"),
         Rule(("*",), regression_with_residuals, ("fisher.empirical*",), {"MISMATCH"}, "empirical_fisher_of_regression"),
-        Rule(("0.2.1",), anything, ("laplace.sample",), {"ERROR"}, "sample_of_double_model"),
+        Rule(("0.2.1",), anything, ("laplace.sample", "laplace.kron.split.sample"), {"ERROR"}, "sample_of_double_model"),
         Rule(("0.2.2.2", "0.2.1 float64"), correlated_posterior, ("laplace.sample",), {"MISMATCH"}, "transposed_cholesky_factor"),
         Rule(("0.2.*",), likelihood("categorical"), ("fisher.mc",), {"MISMATCH"}, "sampled_fisher_of_classification"),
         Rule(("0.3 float64",), anything, ("*",), RIGHT),
         Rule(("*",), ggn_of_single_numbers, ("ggn.full",), RIGHT),
         Rule(ROUNDING, ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
+        Rule(("0.2.*",), anything, ROUNDED_BY_OLDER, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
         Rule(ROUNDING, anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
         Rule(("*",), anything, ("*",), RIGHT)), refuses, beside=("kfac_of_one_by_one_layer",))

@@ -8,7 +8,7 @@ from .peer import RIGHT, Peer, Rule, anything, likelihood, named
 
 BOUNDS = ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale")
 OFFERS = ("loss", "log_joint", "gradient", "laplace.hessian.precision", "laplace.hessian.covariance", *BOUNDS, "vi.kl",
-          "vi.kl.reverse", "predictive.mc")
+          "vi.kl.reverse", "predictive.mc", "posterior.draws")
 
 
 def refuses(run: str, case: Case, quantity: str) -> bool:
@@ -22,4 +22,5 @@ PEER = Peer(
              ("loss", "log_joint", "gradient", "laplace.hessian.*", *BOUNDS), LOSSY, "log_beta"),
         Rule(("*",), named("saturated-ordinal"), ("loss", "log_joint", "gradient", *BOUNDS), LOSSY | {"MISMATCH"},
              "ordered_logistic_by_difference"),
+        Rule(("*",), anything, ("posterior.draws",), {"PASS", "UNDERPOWERED"}),
         Rule(("*",), anything, ("*",), RIGHT)), refuses, home="jax")
