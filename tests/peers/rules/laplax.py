@@ -37,5 +37,6 @@ PEER = Peer(
         Rule(("*",), anything, ("predictive.meanfield",), RIGHT | {"LOSSY", "MISMATCH"}, "sum_of_mean_field"),
         *(rule for rule in SPECIAL_FUNCTIONS if rule.why != "student_t_normaliser"),  # no loss is right without
         Rule(("*",), anything, ("*",), RIGHT)), refuses,
-    beside=("five_draws", "determinant_of_low_rank", "lanczos_past_the_rank", "scaled_low_rank", "scale_of_a_subsample"),
+    beside=("five_draws", "leading_pairs_by_lanczos", "determinant_of_low_rank", "lanczos_past_the_rank", "scaled_low_rank",
+            "scale_of_a_subsample"),
     home="jax")
