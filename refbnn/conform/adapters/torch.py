@@ -13,6 +13,7 @@ from torch.distributions import Gamma, Independent, MultivariateNormal, Negative
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vjp, vmap
 from torch.nn import functional as F
 
+from refbnn.conform.adapters import torch_hmc
 from refbnn.conform.problem import ARRAYS
 
 name, version = "torch", torch.__version__
@@ -735,3 +736,4 @@ gp_mean = _answers(_process_mean)
 gp_variance = _answers(_process_variance)
 gp_log_evidence = _answers(lambda s: _process(s)[2].log_prob(s.y.flatten()))
 predictive_mc = _answers(lambda s: vmap(vmap(s.likelihood.mean))(vmap(s.f, (0, None))(s.draws, s.X_new)).mean(0))
+posterior_draws = _answers(torch_hmc.sample)

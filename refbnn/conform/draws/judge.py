@@ -203,8 +203,8 @@ def _verdict(found: Measured, rejected: NDArray[np.bool_], visible: float) -> tu
         return Verdict.MISMATCH, found.told([q for q in worst if rejected[q]][:SHOWN])
     seen = f"largest z-score {np.abs(found.z).max():.1f}; {visible:.2g} standard deviations of any function would have been seen"
     if visible > VISIBLE:
-        more = math.ceil((visible / VISIBLE) ** 2)
-        return Verdict.UNDERPOWERED, f"{seen}, {VISIBLE:g} is asked for: {more} times as many draws"
+        more = math.ceil(10 * (visible / VISIBLE) ** 2) / 10
+        return Verdict.UNDERPOWERED, f"{seen}, {VISIBLE:g} is asked for: {more:g} times as many draws"
     return Verdict.PASS, seen
 
 
