@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 from .peer import RIGHT, Peer, Rule, anything, likelihood, named
-from .torch import OF_CURVATURE, OF_LOSS, OFFERS
+from .torch import OF_CURVATURE, OF_LOSS
+from .torch import OFFERS as OF_TORCH
 
 LOSSY = RIGHT | {"LOSSY"}
+OFFERS = tuple(quantity for quantity in OF_TORCH if not quantity.startswith("vi.optimum"))
 SPECIAL_FUNCTIONS = (
     Rule(("*",), likelihood("negative_binomial", "heteroscedastic_negative_binomial"), ("*",), LOSSY, "log_beta"),
     Rule(("*",), named("saturated-probit"), OF_CURVATURE, LOSSY, "tail_of_jax_log_ndtr"),
