@@ -100,6 +100,7 @@ def test_errors_of_the_exact_column_are_far_below_the_differences(regression):
 # -- what must add up -------------------------------------------------------------------------------------------------------
 
 def test_the_steps_add_up_to_the_divergence_of_the_last_one():
+    """Eq. (budget-in-nats)."""
     found = made("o-rings")
     for region in ("inside", "outside"):
         chain = [found.steps.row(name)[f"adds {region}"].value for name, _ in budgeting.CHAIN]
@@ -115,6 +116,7 @@ def test_regions_are_averages_of_inputs(regression):
 
 
 def test_copies_are_added_to_log_evidences(regression):
+    """Eq. (evidence-of-copies)."""
     row = regression.evidence.row(LINEAR, GGN)
     assert abs(row[evidences.GROUP].value - row[evidences.ONE].value - np.log(2)) < 1e-12
     assert abs(row[evidences.ALL].value - row[evidences.COPIES].value) < 1e-9  # one mode
@@ -173,6 +175,7 @@ def line():
 
 
 def test_the_divergence_of_two_gaussians_is_the_closed_form():
+    """Eq. (predictive-divergence)."""
     points = line()
     p, q = (Integral(densities(*law, points).value, 0.0 * points.weights) for law in ((0.3, 0.7), (-0.4, 1.1)))
     exact = gaussian.kl(*(Gaussian(np.array([m]), Dense(np.array([[1 / v]]))) for m, v in ((0.3, 0.7), (-0.4, 1.1))))

@@ -52,14 +52,14 @@ def compute(posterior: Posterior, places: Places, rng: np.random.Generator, held
     made = prepare(posterior, rng, as_positive("within", within), watch)
     rows = treatments(made)
     watch("predictions")
-    compared = _compared(rows, places.all, posterior.likelihood)
+    found = compared(rows, places.all, posterior.likelihood)
     scores = _scores(rows, held_out)
     return Budget(
         _facts(made, places, within),
-        _steps(rows, compared, places.regions),
-        _predictions(rows, compared, scores, places.regions),
+        _steps(rows, found, places.regions),
+        _predictions(rows, found, scores, places.regions),
         evidences.table(made),
-        _inputs(rows, compared, places),
+        _inputs(rows, found, places),
     )
 
 
@@ -73,7 +73,7 @@ def _expect(posterior: Posterior) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Compared:
+class Compared:
     """A treatment against the truth at each input: (m) each."""
 
     kl: Integral
@@ -81,12 +81,13 @@ class _Compared:
     std_ratio: Integral
 
 
-def _compared(rows: tuple[Treatment, ...], X: np.ndarray, likelihood: object) -> list[_Compared]:
+def compared(rows: tuple[Treatment, ...], X: np.ndarray, likelihood: object) -> list[Compared]:
+    """Each treatment against the first, the truth, at new inputs (m d)."""
     functions = [row.law.functions(X) for row in rows]
     points = _points(functions, likelihood, len(X))
     densities = [row.law.targets(X, points.y) for row in rows]
     exact_f, exact = functions[0], densities[0]
-    return [_Compared(targets.kl(exact, p, points), targets.tv(exact, p, points), _std_ratio(f, exact_f))
+    return [Compared(targets.kl(exact, p, points), targets.tv(exact, p, points), _std_ratio(f, exact_f))
             for f, p in zip(functions, densities)]
 
 
@@ -118,11 +119,11 @@ def _mean(values: Integral, where: slice) -> Integral:
     return Integral(values.value[where].mean(), values.error[where].mean())
 
 
-def _predictions(rows, compared, scores, regions) -> Table:
+def _predictions(rows, found, scores, regions) -> Table:
     measures = {"KL": lambda c: c.kl, "TV": lambda c: c.tv, "sd ratio": lambda c: c.std_ratio}
     columns = [f"{name} {region}" for name in MEASURES for region in regions]
     lines = [(*row.labels, *(_mean(measures[name](c), where) for name in MEASURES for where in regions.values()), score)
-             for row, c, score in zip(rows, compared, scores)]
+             for row, c, score in zip(rows, found, scores)]
     table = Table("predictions against the exact ones", 3, ("model", "inference", "integral", *columns, "-log p held out"),
                   tuple(lines))
     return table if scores[0] != "" else Table(table.title, 3, table.columns[:-1], tuple(line[:-1] for line in table.rows))
@@ -136,9 +137,9 @@ CHAIN = (  # each step changes one thing
 SAMPLING = ("network instead of linear model", (LINEAR, GGN, SUM), (NETWORK, GGN, SUM))
 
 
-def _steps(rows, compared, regions) -> Table:
-    """KL(exact ‖ after) − KL(exact ‖ before), which a step back towards the truth makes negative."""
-    kls = {row.labels: c.kl for row, c in zip(rows, compared)}
+def _steps(rows, found, regions) -> Table:
+    """KL(exact ‖ after) − KL(exact ‖ before), Eq. (budget-in-nats), which a step back towards the truth makes negative."""
+    kls = {row.labels: c.kl for row, c in zip(rows, found)}
     lines, before = [], rows[0].labels
     for name, after in CHAIN:
         if after in kls:
@@ -160,12 +161,12 @@ def _change(kls, before, after, where) -> Integral:
     return Integral(a.value - b.value, a.error + b.error)
 
 
-def _inputs(rows, compared, places: Places) -> Table:
+def _inputs(rows, found, places: Places) -> Table:
     """KL at each input, and the ratio of standard deviations."""
     inside = len(places.inside)
     lines = [(*row.labels, "inside" if i < inside else "outside", " ".join(f"{v:.6g}" for v in x),
               Integral(c.kl.value[i], c.kl.error[i]), Integral(c.std_ratio.value[i], c.std_ratio.error[i]))
-             for row, c in zip(rows, compared) for i, x in enumerate(places.all)]
+             for row, c in zip(rows, found) for i, x in enumerate(places.all)]
     return Table("at each input", 5, ("model", "inference", "integral", "region", "input", "KL", "sd ratio"), tuple(lines))
 
 

@@ -19,7 +19,7 @@ Key = tuple[str, str, str]  # model, inference, factor
 
 
 def values(made: Prepared) -> dict[Key, Integral]:
-    """Log evidences in nats; the exact one first.
+    """Log evidences in nats, Eq. (evidence-of-copies); the exact one first.
 
     Of one mode alone; times the order of the group, 2^H H! for an odd activation; times the number of its copies by
     orbit-stabiliser; for Laplace also the sum over all modes found, each times its own. A variational bound times copies is no

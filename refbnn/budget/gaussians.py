@@ -13,7 +13,7 @@ from refbnn.posterior import Posterior
 
 STARTS = 16  # draws of the prior from which modes are sought
 FITTED = (256, 4)  # Sobol points and scramblings that variational inference in the network fits, and fresh ones that judge it
-FRESH = (2**12, 16)
+FRESH = (2**11, 16)
 NODES = 64  # of the Gauss-Hermite rule over an output
 DAMPING = 0.5  # of the fixed-point iteration
 BEST = 3  # modes from which variational inference starts

@@ -50,7 +50,7 @@ def line(lower: np.ndarray, upper: np.ndarray, noise: float) -> Points:
 
 
 def kl(p: Integral, q: Integral, points: Points) -> Integral:
-    """KL(p ‖ q) = Σ w [p log(p/q) − p + q] in nats at each input: (m).
+    """KL(p ‖ q) = Σ w [p log(p/q) − p + q] in nats at each input, Eq. (predictive-divergence): (m).
 
     p and q are densities (m g) with errors. Each summand is positive and flat where p = q, so that an error δ of either shows
     as δ log(p/q) or δ (1 − p/q), and as δ² beyond; what the sums of p and q lack to one is counted as error too.
@@ -65,6 +65,6 @@ def kl(p: Integral, q: Integral, points: Points) -> Integral:
 
 
 def tv(p: Integral, q: Integral, points: Points) -> Integral:
-    """½ Σ w |p − q| at each input, between 0 and 1: (m)."""
+    """½ Σ w |p − q| at each input, between 0 and 1, Eq. (predictive-divergence): (m)."""
     found = points.sum(0.5 * np.abs(p.value - q.value))
     return Integral(found.value, found.error + points.sum(0.5 * (p.error + q.error)).value)

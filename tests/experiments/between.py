@@ -1,0 +1,40 @@
+"""Uncertainty between clusters of data: standard deviations of f in the gap over those at the data, by every treatment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refbnn.budget import Table
+from refbnn.budget.treatments import prepare, treatments
+from refbnn.quadrature import Integral
+from tests.experiments.budgets import LABELS_OF
+from tests.experiments.catalogue import SEEDS, problem
+
+CASES = [(f"wave-{seed}", 1, activation, 1.0) for activation in ("tanh", "relu") for seed in SEEDS] + [
+    (f"wave-{seed}", 2, "tanh", 1.0) for seed in SEEDS]
+
+
+def ratio(law, gap: np.ndarray, data: np.ndarray) -> Integral:
+    """The standard deviation in the gap over the mean one at the data."""
+    found = law.functions(np.concatenate([gap, data]))
+    std = np.sqrt(found.value[1])
+    relative = np.divide(found.error[1], 2 * found.value[1], out=np.zeros_like(std), where=std > 0)
+    if not std.any():
+        return Integral(0.0, 0.0)
+    value = std[0] / std[1:].mean()
+    return Integral(value, value * (relative[0] + relative[1:].max()))
+
+
+def between(note) -> list[Table]:
+    """One row a treatment with an integral over f that is exact; labels say the activation too."""
+    rows = []
+    for name, width, activation, precision in CASES:
+        note(f"{name}, {width} {activation}")
+        made = problem(name, precision, activation)
+        gap = np.array([[0.5 * (made.X[made.X < 0].max() + made.X[made.X > 0].min())]])
+        within = 1e-4 if activation == "tanh" else 1e-3
+        prepared = prepare(made.posterior(width), np.random.default_rng(1), within)
+        rows += [(name, str(width), f"{precision:g}", activation, *one.labels[:2], ratio(one.law, gap, made.X))
+                 for one in treatments(prepared)]
+    columns = (*LABELS_OF, "activation", "model", "inference", "sd in the gap over sd at the data")
+    return [Table("uncertainty between clusters", 6, columns, tuple(rows))]

@@ -1,0 +1,45 @@
+"""The sum of evidences over all ways to label six inputs: 1 for the exact one."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from refbnn import Mlp, Posterior, activations, laplace, likelihoods, mixture, priors, vi
+from refbnn.budget import Table, gaussians
+from refbnn.quadrature import Integral
+from refbnn.vi import families
+
+X = np.linspace(-2, 2, 6)[:, None]
+PRECISIONS = (0.3, 1.0, 3.0)
+
+
+def evidences(precision: float, labels: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """What each approximation says of one labeling, as a number and not its logarithm."""
+    net = Mlp((1, 1, 1), activations.tanh)
+    posterior = Posterior(net, likelihoods.Bernoulli(), priors.isotropic(net.num_params, precision), X, labels[:, None])
+    modes = gaussians.modes(posterior, rng)
+    found = {}
+    for name, curvature in (("Laplace, GGN", posterior.loss.ggn), ("Laplace, Hessian", posterior.loss.hessian)):
+        each = [laplace.log_evidence(mode.log_prob, gaussians.at_mode(posterior, mode.theta, curvature(mode.theta)))
+                for mode in modes.found]
+        found[f"{name}, one mode"] = np.exp(each[0])
+        found[f"{name}, all modes and copies"] = np.exp(mixture.log_evidence(each, modes.copies))
+    bound = gaussians.in_network(posterior, families.Full(net.num_params), modes, rng)
+    found["bound of VI, full"] = np.exp(bound.held_out(vi.OverParameters(gaussians.fresh_points(posterior, rng))).value)
+    return found
+
+
+def labelings(note) -> list[Table]:
+    """Sums over the 64 labelings, from 32 and their complements, which the symmetry f -> −f makes equal."""
+    rows = []
+    for precision in PRECISIONS:
+        note(f"precision {precision}")
+        rng, total = np.random.default_rng(1), {}
+        for rest in itertools.product((0.0, 1.0), repeat=5):
+            for name, value in evidences(precision, np.array([0.0, *rest]), rng).items():
+                total[name] = total.get(name, 0.0) + 2 * value
+        rows += [(f"{precision:g}", "exact", Integral(1.0, 0.0)), *((f"{precision:g}", name, Integral(value, 1e-3 * value))
+                                                                    for name, value in total.items())]
+    return [Table("sum of evidences over all 64 labelings of six inputs", 2, ("prior precision", "method", "sum"), tuple(rows))]
