@@ -41,7 +41,7 @@ def test_stored_budgets_of_labels_and_structures_are_computed_anew():
     found, labels = budgets.one("step-2", 1, 1.0).tables, ("step-2", "1", "1")
     for table, key in zip(read("classification"), ("steps", "predictions", "evidence")):
         assert differences([(*labels, *row) for row in found[key].rows], table, labels) == []
-    assert differences(structures.one("wave-1", 2, 1.0), read("structures")[0], ("wave-1", "2", "1")) == []
+    assert differences(structures.one("step-1", 2, 1.0), read("structures")[0], ("step-1", "2", "1")) == []
 
 
 def test_a_number_that_moved_is_noticed():

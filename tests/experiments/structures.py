@@ -18,7 +18,8 @@ from refbnn.subnetwork import Subnetwork, layer
 from tests.experiments.budgets import LABELS_OF
 from tests.experiments.catalogue import problem
 
-CASES = [(name, 2, 1.0) for name in ("o-rings", "step-1", "step-2", "step-3", "wave-1", "wave-2")]
+CASES = [(name, 2, 1.0) for name in ("o-rings", "step-1", "step-2", "step-3")] + [
+    (name, 1, 1.0) for name in ("puromycin", "puromycin-untreated", "wave-1", "wave-2")]
 LAST = "last layer"
 
 

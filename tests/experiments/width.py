@@ -8,7 +8,7 @@ from refbnn.budget import Table, widths
 from tests.experiments.budgets import stacked
 from tests.experiments.catalogue import problem
 
-WIDTHS = (0, 1, 2, 3)
+WIDTHS = (0, 1, 2)
 CASES = [("puromycin", 1.0), ("wave-1", 1.0), ("wave-2", 1.0), ("wave-1", 3.0)]
 
 
