@@ -13,9 +13,10 @@ from refbnn.vi import families
 
 X = np.linspace(-2, 2, 6)[:, None]
 PRECISIONS = (0.3, 1.0, 3.0)
+ROUND_OFF = 1e-10  # of a log evidence at a mode
 
 
-def evidences(precision: float, labels: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+def evidences(precision: float, labels: np.ndarray, rng: np.random.Generator) -> dict[str, Integral]:
     """What each approximation says of one labeling, as a number and not its logarithm."""
     net = Mlp((1, 1, 1), activations.tanh)
     posterior = Posterior(net, likelihoods.Bernoulli(), priors.isotropic(net.num_params, precision), X, labels[:, None])
@@ -24,11 +25,16 @@ def evidences(precision: float, labels: np.ndarray, rng: np.random.Generator) ->
     for name, curvature in (("Laplace, GGN", posterior.loss.ggn), ("Laplace, Hessian", posterior.loss.hessian)):
         each = [laplace.log_evidence(mode.log_prob, gaussians.at_mode(posterior, mode.theta, curvature(mode.theta)))
                 for mode in modes.found]
-        found[f"{name}, one mode"] = np.exp(each[0])
-        found[f"{name}, all modes and copies"] = np.exp(mixture.log_evidence(each, modes.copies))
+        found[f"{name}, one mode"] = _exp(each[0], ROUND_OFF)
+        found[f"{name}, all modes and copies"] = _exp(mixture.log_evidence(each, modes.copies), ROUND_OFF)
     bound = gaussians.in_network(posterior, families.Full(net.num_params), modes, rng)
-    found["bound of VI, full"] = np.exp(bound.held_out(vi.OverParameters(gaussians.fresh_points(posterior, rng))).value)
+    judged = bound.held_out(vi.OverParameters(gaussians.fresh_points(posterior, rng)))
+    found["bound of VI, full"] = _exp(judged.value, judged.error)
     return found
+
+
+def _exp(value: float, error: float) -> Integral:
+    return Integral(np.exp(value), np.exp(value) * error)
 
 
 def labelings(note) -> list[Table]:
@@ -39,7 +45,7 @@ def labelings(note) -> list[Table]:
         rng, total = np.random.default_rng(1), {}
         for rest in itertools.product((0.0, 1.0), repeat=5):
             for name, value in evidences(precision, np.array([0.0, *rest]), rng).items():
-                total[name] = total.get(name, 0.0) + 2 * value
-        rows += [(f"{precision:g}", "exact", Integral(1.0, 0.0)), *((f"{precision:g}", name, Integral(value, 1e-3 * value))
-                                                                    for name, value in total.items())]
+                before = total.get(name, Integral(0.0, 0.0))
+                total[name] = Integral(before.value + 2 * value.value, before.error + 2 * value.error)
+        rows += [(f"{precision:g}", name, value) for name, value in {"exact": Integral(1.0, 0.0), **total}.items()]
     return [Table("sum of evidences over all 64 labelings of six inputs", 2, ("prior precision", "method", "sum"), tuple(rows))]
