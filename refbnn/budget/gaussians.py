@@ -16,6 +16,7 @@ FITTED = (256, 4)  # Sobol points and scramblings that variational inference in 
 FRESH = (2**11, 16)
 NODES = 64  # of the Gauss-Hermite rule over an output
 DAMPING = 0.5  # of the fixed-point iteration
+TIES = 8  # decimals of a log joint: beyond them is round-off
 BEST = 3  # modes from which variational inference starts
 
 
@@ -44,7 +45,7 @@ def modes(posterior: Posterior, rng: np.random.Generator) -> Modes:
     if not reached:
         raise refusal
     group = symmetry.of_posterior(posterior)
-    reached.sort(key=lambda mode: -mode.log_prob)
+    reached.sort(key=lambda mode: -round(mode.log_prob, TIES))  # copies of a mode tie: the first that was reached comes first
     kept = [reached[i] for i in group.distinct([mode.theta for mode in reached])]
     return Modes(tuple(kept), tuple(group.num_copies(mode.theta) for mode in kept), group.order)
 
@@ -78,7 +79,10 @@ def mean_field_in_linear_model(linear: Posterior, start: Gaussian) -> vi.Optimum
 
 
 def in_network(posterior: Posterior, family: object, found: Modes, rng: np.random.Generator) -> vi.Optimum:
-    """The best member of the family for the network that starts at up to BEST modes reach, over Sobol points that stay fixed."""
+    """The best member of the family for the network that starts at up to BEST modes reach, over Sobol points that stay fixed.
+
+    Another copy of the same mode meets these points elsewhere: the optimum, and divergences of it, move by some per cent.
+    """
     how = vi.OverParameters(quadrature.sobol(posterior.num_params, *FITTED, rng))
     starts = [at_mode(posterior, mode.theta, posterior.loss.ggn(mode.theta)) for mode in found.found[:BEST]]
     return vi.multi_start(lambda start: vi.quasi_newton(posterior, family, how, start), starts)[0]
