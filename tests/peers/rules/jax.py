@@ -6,7 +6,7 @@ from .torch import OF_CURVATURE, OF_LOSS
 from .torch import OFFERS as OF_TORCH
 
 LOSSY = RIGHT | {"LOSSY"}
-OFFERS = tuple(quantity for quantity in OF_TORCH if not quantity.startswith("vi.optimum"))
+OFFERS = tuple(quantity for quantity in OF_TORCH if not quantity.startswith(("vi.optimum", "posterior")))
 SPECIAL_FUNCTIONS = (
     Rule(("*",), likelihood("negative_binomial", "heteroscedastic_negative_binomial"), ("*",), LOSSY, "log_beta"),
     Rule(("*",), named("saturated-probit"), OF_CURVATURE, LOSSY, "tail_of_jax_log_ndtr"),

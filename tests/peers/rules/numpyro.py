@@ -31,5 +31,7 @@ PEER = Peer(
              ("loss", "log_joint", "gradient", "laplace.hessian.*", *BOUNDS), LOSSY, "log_beta"),
         Rule(("*",), named("saturated-ordinal"), ("loss", "log_joint", "gradient", *BOUNDS), LOSSY | {"MISMATCH"},
              "ordered_logistic_by_difference"),
+        Rule(("*",), named("student-t-nearly-normal"), ("loss", "log_joint", "vi.elbo", "vi.full.elbo"), LOSSY,
+             "student_t_of_numpyro"),
         Rule(("*",), anything, ("posterior.draws",), {"PASS", "UNDERPOWERED"}),
         Rule(("*",), anything, ("*",), RIGHT)), refuses, home="jax")
