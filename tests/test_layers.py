@@ -125,6 +125,14 @@ def test_every_exception_inside_a_layer_is_used():
     assert INSIDE_A_LAYER <= used
 
 
+def test_draws_are_measured_by_the_package_and_by_no_adapter_but_its_own():
+    """R-hat, effective sizes and errors come from `diagnostics`, f and log densities from adapter number one."""
+    known = modules(ROOT)
+    used = set().union(*(imports(name, path, known)[0] for name, path in known.items() if name.startswith("conform.draws")))
+    assert {name for name in used if not name.startswith("conform.")} == {"diagnostics"}
+    assert {name for name in used if name.startswith("conform.adapters")} == {"conform.adapters.refbnn"}
+
+
 def test_every_layer_names_a_module_that_exists():
     assert set(LAYER) <= {name.split(".")[0] for name in modules(ROOT)}
 
