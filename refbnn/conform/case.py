@@ -72,7 +72,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "posterior by two quadratures": ("posterior.f.mean", "posterior.log_likelihood.mean", "posterior.log_likelihood.variance",
                                      "posterior.log_joint.mean", "posterior.log_joint.variance"),
     "where two quadratures agree": ("predictive.exact",),
-    "bounds": ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.kl", "vi.kl.reverse"),
+    "bounds": ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.kl", "vi.kl.reverse", "vi.full.elbo",
+               "vi.full.elbo.gradient.mean", "vi.full.elbo.gradient.scale", "vi.full.kl", "vi.full.kl.reverse"),
+    "leading eigenpairs": ("laplace.lowrank.precision", "laplace.lowrank.covariance", "laplace.lowrank.log_det",
+                           "laplace.lowrank.log_evidence", "predictive.lowrank.variance"),
+    "optima": ("vi.optimum.mean", "vi.optimum.covariance", "vi.optimum.elbo", "vi.optimum.meanfield.mean",
+               "vi.optimum.meanfield.variance", "vi.optimum.meanfield.elbo"),
     "bounds where G + P₀ is positive definite": ("vi.kl.laplace", "vi.kl.laplace.reverse"),
     "where no Kronecker factor has a repeated eigenvalue": ("ggn.ekfac", "ggn.ekfac.split"),
 }

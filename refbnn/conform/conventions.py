@@ -20,7 +20,7 @@ from scipy.special import gammaln
 from refbnn import activations
 from refbnn.mlp import Mlp
 
-from .notations import LAYOUTS, MARGINALS, NOTATIONS, SCALINGS, Axis, undone
+from .notations import BOUNDS, LAYOUTS, MARGINALS, NOTATIONS, SCALINGS, VARIATIONAL, Axis, undone
 from .quantities import QUANTITIES, Quantity, select
 
 Array = NDArray[np.float64]
@@ -114,9 +114,16 @@ def _squared_error_factor(problem, settings: Settings) -> float | None:
     return {"nll": None, "half": problem.variance, "one": 2 * problem.variance}[settings["loss.squared_error"]]
 
 
+def _dropped_from_bound(problem, settings: Settings) -> float:
+    return -likelihood_constants(problem) if settings["vi.constants"] == "dropped" else 0.0
+
+
+_DROPPED = {"loss": _dropped_from_loss, "log_joint": _dropped_from_log_joint, **dict.fromkeys(BOUNDS, _dropped_from_bound)}
+
+
 def _shift(quantity: Quantity, problem, settings: Settings) -> float:
     """What the declared conventions leave out of a scalar."""
-    dropped = {"loss": _dropped_from_loss, "log_joint": _dropped_from_log_joint}.get(quantity.name)
+    dropped = _DROPPED.get(quantity.name)
     return dropped(problem, settings) if dropped else 0.0
 
 
@@ -218,6 +225,23 @@ def _summarise_variance(quantity: Quantity, value: Array, problem, settings: Set
     return np.sqrt(marginal) if choice == "std" else marginal.copy()
 
 
+def _has_slope_by_scale(quantity: Quantity) -> bool:
+    return quantity.name in ("vi.elbo.gradient.scale", "vi.full.elbo.gradient.scale")
+
+
+_BY: dict[str, Callable[[Array], Array]] = {
+    "log_scale": lambda c: c, "variance": lambda c: 0.5 / c, "log_variance": lambda c: 0.5 * c}
+
+
+def _by_scale(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    """∂c/∂u for the variable u: of every c, or of the diagonal entries of C."""
+    choice = settings["vi.scale.by"]
+    if choice == "scale" or not _has_slope_by_scale(quantity):
+        return value
+    factors = _BY[choice](np.abs(problem.vector))
+    return value * factors if value.ndim == 1 else np.where(np.eye(len(value), dtype=bool), value * factors, value)
+
+
 def _keep(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
     return value  # the declared precision changes how an answer is judged, not the value
 
@@ -227,11 +251,21 @@ AXES: tuple[Axis, ...] = (
     Axis("loss.constants", {
         "kept": "the loss is −log p(y | f) with every constant",
         "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!, factors Γ"},
-        _drop_constants, lambda quantity: quantity.name == "loss"),
+        _drop_constants, lambda quantity: quantity.name == "loss"),  # its function leaves out what any row says
     Axis("log_joint.constants", {
         "kept": "log p(y, θ) is a normalised density",
         "dropped": "terms without θ are left out of log_joint, also the prior's; never out of an evidence"},
         _keep, lambda quantity: quantity.name == "log_joint"),  # done by the row above, which asks for both axes
+    Axis("vi.constants", {
+        "kept": "bounds hold every constant of the likelihood",
+        "dropped": "terms without θ of −log p(y | f) are left out of the bound; never any of the divergence"},
+        _keep, lambda quantity: quantity.name in BOUNDS),  # done by the first row
+    Axis("vi.scale.by", {
+        "scale": "slopes by the standard deviations, or by the entries of C",
+        "log_scale": "by the logarithms of the standard deviations, or of the diagonal entries of C",
+        "variance": "by the squares of these",
+        "log_variance": "by the logarithms of their squares"},
+        _by_scale, _has_slope_by_scale),
     Axis("loss.squared_error", {
         "nll": "Normal likelihood: −log p with its variance",
         "half": "Normal likelihood: ½‖y − f‖², no variance, no constants",
@@ -354,8 +388,13 @@ def amplification(quantity: Quantity, value: Array, problem, conventions: Mappin
         return float(np.linalg.norm(value) / (np.linalg.norm(left) or 1.0))
     if quantity.name == "ntk" and settings["ntk.outputs"] != "full" and np.any(value):
         return max(1.0, float(np.linalg.norm(value) / np.linalg.norm(np.einsum("nkmk->nm", value))) * value.shape[1])
-    if MARGINALS(quantity) and settings["laplace.marginals"] != "variance":
-        return float((value.max() / value.min()) ** (0.5 if settings["laplace.marginals"] == "std" else 1.0))
+    marginals = {MARGINALS: "laplace.marginals", VARIATIONAL: "vi.marginals"}
+    form = next((settings[name] for touches, name in marginals.items() if touches(quantity)), "variance")
+    if form != "variance":
+        return float((value.max() / value.min()) ** (0.5 if form == "std" else 1.0))
+    if _has_slope_by_scale(quantity) and settings["vi.scale.by"] != "scale":
+        factors = _BY[settings["vi.scale.by"]](np.abs(problem.vector))
+        return float(factors.max() / factors.min())
     if quantity.name != "predictive.glm.variance" or settings["predictive.variance"] != "std":
         return 1.0
     std = convert(quantity, value, problem, conventions)

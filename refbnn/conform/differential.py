@@ -265,7 +265,8 @@ _THROUGH = {
     **dict.fromkeys((*(f"laplace.diag.{part}" for part in ("variance", "log_det", "log_evidence", "evidence.prior",
                                                            "evidence.noise")), "predictive.diag.variance"), "diagonal"),
     **{quantity: where for name, where in (
-        ("lastlayer", "last_layer"), ("subset", "subset"), ("kron", "kron"), ("kron.split", "kron_apart"))
+        ("lastlayer", "last_layer"), ("subset", "subset"), ("lowrank", "low_rank"), ("kron", "kron"),
+        ("kron.split", "kron_apart"))
        for quantity in QUANTITIES if quantity.startswith((f"laplace.{name}.", f"predictive.{name}."))},
     **{f"laplace.hessian.{part}": "hessian" for part in ("covariance", "log_det", "log_evidence")},
 }

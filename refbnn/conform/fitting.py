@@ -31,8 +31,8 @@ class Failure:
         stored = self.facts.case.values[self.quantity.certified_by].value
         doubled = 2.0 if self.quantity.kind in ("root", "samples") else 1.0
         size = len(self.facts.problem.theta) + len(self.facts.problem.X)
-        return SAFETY * size * doubled * amplification(self.quantity, np.asarray(stored, float), self.facts.problem,
-                                                       self.facts.conventions)
+        growth = amplification(self.quantity, np.asarray(stored, float), self.facts.problem, self.facts.conventions)
+        return max(SAFETY * size * doubled * growth, self.quantity.floor / U64)
 
     @cached_property
     def floor(self) -> float:

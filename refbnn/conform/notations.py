@@ -78,6 +78,10 @@ def _packed(indices: Callable[[int], tuple[Array, Array]]) -> Change:
     return lambda value, problem: value[indices(len(value))]
 
 
+BOUNDS = ("vi.elbo", "vi.full.elbo", "vi.optimum.elbo", "vi.optimum.meanfield.elbo")
+_BOUNDS = _only(*BOUNDS, "vi.elbo.gradient*", "vi.full.elbo.gradient*")
+
+
 # Scalings --------------------------------------------------------------------------------------------------------------
 
 SCALINGS = (
@@ -113,6 +117,12 @@ SCALINGS = (
     _axis("log_det.factor", _only("*.log_det"), {
         "one": ("log |P|", _same),
         "half": ("½ log |P|, the logarithm of a root's determinant", _times(lambda problem: 0.5))}),
+    _axis("vi.sign", _BOUNDS, {
+        "elbo": ("the bound and its slopes, which go up", _same),
+        "negative": ("−ELBO and its slopes, to be minimised", _negated)}),
+    _axis("vi.reduction", _BOUNDS, {
+        "sum": ("of all data", _same),
+        "mean": ("the bound and its slopes divided by N", _times(lambda problem: 1 / len(problem.X)))}),
     _axis("kfac.reduction", _only("*.kfac", "*.kfra"), {
         "one_mean": ("of the two factors the one of the inputs is averaged over data", _same),
         "both_means": ("both factors are averaged: divided by N", _times(lambda problem: 1 / len(problem.X))),
@@ -134,15 +144,18 @@ def _laplace_of_mean(quantity: Quantity, value: Array, problem: Any, settings: S
 
 _OF_MEAN = _only("laplace.precision", "laplace.covariance", "laplace.covariance.diag", "laplace.covariance.vp")
 MARGINALS = _only("laplace.covariance.diag", "laplace.diag.variance")
+VARIATIONAL = _only("vi.optimum.meanfield.variance")
+_OF_MARGINALS: Choices = {
+    "variance": ("marginal variances", _same),
+    "std": ("marginal standard deviations", lambda value, problem: np.sqrt(value)),
+    "precision": ("one over the marginal variances", lambda value, problem: 1 / value)}
 FORMS = (
     Axis("laplace.reduction", {
         "sum": "the precision is that of the summed loss",
         "mean": "the loss and the prior are divided by N: P/N, and N P⁻¹ (laplace.precision, laplace.covariance, .diag, .vp)"},
         _laplace_of_mean, _OF_MEAN),
-    _axis("laplace.marginals", MARGINALS, {
-        "variance": ("marginal variances", _same),
-        "std": ("marginal standard deviations", lambda value, problem: np.sqrt(value)),
-        "precision": ("one over the marginal variances", lambda value, problem: 1 / value)}),
+    _axis("laplace.marginals", MARGINALS, _OF_MARGINALS),
+    _axis("vi.marginals", VARIATIONAL, _OF_MARGINALS),
     _axis("ntk.outputs", _only("ntk"), {
         "full": ("n k n k", _same),
         "trace": ("n n, summed over equal outputs", _traced),

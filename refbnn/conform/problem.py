@@ -103,6 +103,16 @@ class Problem:
         return np.flatnonzero(self.vector > 0)
 
     @property
+    def rank(self) -> int:
+        """How many eigenpairs laplace.lowrank.* keeps: a third of the parameters, rounded down, and at least one."""
+        return max(1, self.num_params // 3)
+
+    @property
+    def scale(self) -> np.ndarray:
+        """C (p p) of the Gaussian N(θ, C Cᵀ) of vi.full.*, from v = vector: diag |v| + ½ tril(v vᵀ, −1), exact in float32 too."""
+        return np.diag(np.abs(self.vector)) + 0.5 * np.tril(np.outer(self.vector, self.vector), -1)
+
+    @property
     def num_params(self) -> int:
         """p."""
         return sum(self.layer_sizes)

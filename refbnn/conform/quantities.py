@@ -15,6 +15,7 @@ KINDS = ("array", "symmetric", "positive_definite", "scalar", "root", "samples",
 
 
 INTEGRALS = 1e-9  # what a numerical integral over a posterior should reach
+OPTIMA = 1e-8  # what an optimum of such integrals should
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,13 @@ _TABLE = (
     Quantity("laplace.kron.split.evidence.prior", "scalar", "", "as laplace.kron.evidence.prior, weights and biases apart"),
     Quantity("laplace.kron.split.evidence.noise", "scalar", "", "as laplace.kron.evidence.noise, weights and biases apart",
              likelihoods=("normal",)),
+    Quantity("laplace.lowrank.precision", "positive_definite", "p p",
+             "Σ_i≤r λ_i v_i v_iᵀ + P₀: of G the r = problem.rank leading eigenpairs alone"),
+    Quantity("laplace.lowrank.covariance", "positive_definite", "p p", "the inverse of laplace.lowrank.precision"),
+    Quantity("laplace.lowrank.sample", "samples", "s p", "θ + M z_s, M Mᵀ = laplace.lowrank.covariance",
+             "laplace.lowrank.covariance"),
+    Quantity("laplace.lowrank.log_det", "scalar", "", "log |laplace.lowrank.precision|"),
+    Quantity("laplace.lowrank.log_evidence", "scalar", "", "log_joint + (p/2) log 2π − ½ laplace.lowrank.log_det"),
     Quantity("laplace.hessian.precision", "positive_definite", "p p", "H + P₀"),
     Quantity("laplace.hessian.covariance", "positive_definite", "p p", "(H + P₀)⁻¹"),
     Quantity("laplace.hessian.log_det", "scalar", "", "log |H + P₀|"),
@@ -166,6 +174,7 @@ _TABLE = (
     Quantity("predictive.subset.variance", "array", "m k k", "J_S Σ J_Sᵀ, Σ = laplace.subset.covariance"),
     Quantity("predictive.kron.variance", "array", "m k k", "J(x) Σ J(x)ᵀ, Σ = laplace.kron.covariance"),
     Quantity("predictive.kron.split.variance", "array", "m k k", "J(x) Σ J(x)ᵀ, Σ = laplace.kron.split.covariance"),
+    Quantity("predictive.lowrank.variance", "array", "m k k", "J(x) Σ J(x)ᵀ, Σ = laplace.lowrank.covariance"),
     Quantity("predictive.probit", "array", "m k",
              "Bernoulli with logit link: σ(f/√(1 + π v/8)), f and v those of predictive.glm, per output (MacKay 1992)",
              likelihoods=("bernoulli",)),
@@ -190,6 +199,20 @@ _TABLE = (
     Quantity("vi.kl.reverse", "scalar", "", "KL(N(m, P₀⁻¹) ‖ q)"),
     Quantity("vi.kl.laplace", "scalar", "", "KL(N(θ, (G + P₀)⁻¹) ‖ N(m, P₀⁻¹))"),
     Quantity("vi.kl.laplace.reverse", "scalar", "", "KL(N(m, P₀⁻¹) ‖ N(θ, (G + P₀)⁻¹))"),
+    Quantity("vi.full.elbo", "scalar", "",
+             "(1/s) Σ_s log p(y | θ + C z_s) − vi.full.kl, z = problem.normals, C = problem.scale, lower triangular"),
+    Quantity("vi.full.elbo.gradient.mean", "array", "p", "∂ vi.full.elbo/∂θ at fixed C and z"),
+    Quantity("vi.full.elbo.gradient.scale", "array", "p p",
+             "∂ vi.full.elbo/∂C at fixed θ and z, C lower triangular: zero above the diagonal"),
+    Quantity("vi.full.kl", "scalar", "", "KL(N(θ, C Cᵀ) ‖ N(m, P₀⁻¹))"),
+    Quantity("vi.full.kl.reverse", "scalar", "", "KL(N(m, P₀⁻¹) ‖ N(θ, C Cᵀ))"),
+    Quantity("vi.optimum.mean", "array", "p",
+             "mean of the Gaussian q that maximises E_q log p(y | θ) − KL(q ‖ N(m, P₀⁻¹)), the expectation exact", floor=OPTIMA),
+    Quantity("vi.optimum.covariance", "positive_definite", "p p", "its covariance, all correlations free", floor=OPTIMA),
+    Quantity("vi.optimum.elbo", "scalar", "", "the bound there, every constant kept", floor=OPTIMA),
+    Quantity("vi.optimum.meanfield.mean", "array", "p", "as vi.optimum.mean among q with independent parameters", floor=OPTIMA),
+    Quantity("vi.optimum.meanfield.variance", "array", "p", "its variances", floor=OPTIMA),
+    Quantity("vi.optimum.meanfield.elbo", "scalar", "", "the bound there, every constant kept", floor=OPTIMA),
     Quantity("posterior.log_evidence", "scalar", "", "log ∫ p(y | θ) p(θ) dθ, the integral itself", floor=INTEGRALS),
     Quantity("posterior.mean", "array", "p", "E[θ | y]", floor=INTEGRALS),
     Quantity("posterior.covariance", "positive_definite", "p p", "Cov[θ | y]", floor=INTEGRALS),

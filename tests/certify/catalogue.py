@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from .awkward import AWKWARD
 from .designs import DIAGNOSTIC, EXACT
-from .few_parameters import FEW_PARAMETERS, WITH_POSTERIOR
+from .few_parameters import FEW_PARAMETERS, WITH_OPTIMUM, WITH_POSTERIOR
 from .real import REAL
-from .structured import STRUCTURED
+from .structured import STRUCTURED, WITH_LOW_RANK
 
 # Large ones, and those that smaller ones resemble: their diagonals and products stand for the full matrices.
 PRODUCTS_ALONE = (
@@ -23,7 +23,8 @@ PRODUCTS_ALONE = (
     "large-inputs", "near-zero-noise", "twin-units", "same-inputs", "blind-feature", "one-output-bernoulli",
     "tiny-prior-precision", "iris-tanh-4-3-3", "breast-cancer-gelu-5-3-1", "diabetes-tanh-4-3-1", "linnerud-softplus-3-2-3",
 )
-DESIGNS = [replace(design, matrices=design.id not in PRODUCTS_ALONE, posterior=design.id in WITH_POSTERIOR or design.posterior)
+DESIGNS = [replace(design, matrices=design.id not in PRODUCTS_ALONE, posterior=design.id in WITH_POSTERIOR or design.posterior,
+                   optimum=design.id in WITH_OPTIMUM or design.optimum, low_rank=design.id in WITH_LOW_RANK)
            for design in DIAGNOSTIC + EXACT + AWKWARD + REAL + STRUCTURED + FEW_PARAMETERS]
 BY_ID = {design.id: design for design in DESIGNS}
 if len(BY_ID) < len(DESIGNS) or not set(PRODUCTS_ALONE) <= set(BY_ID):

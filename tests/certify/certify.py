@@ -9,7 +9,7 @@ from typing import Any
 import flint
 import mpmath
 
-from . import exact_posteriors
+from . import exact_posteriors, optima
 from .closed import Answers, Closed, ldl
 from .closed_likelihoods import CANONICAL
 from .derive import GGN, HESSIAN, KRON, SPLIT, Derivation
@@ -27,12 +27,15 @@ SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "lapl
            "laplace.kron.evidence.prior", "laplace.kron.evidence.noise",
            *(f"laplace.kron.split.{part}" for part in ("log_det", "log_evidence", "evidence.prior", "evidence.noise")),
            "gp.log_evidence", "vi.elbo", "vi.kl", "vi.kl.reverse",
-           "vi.kl.laplace", "vi.kl.laplace.reverse", "posterior.log_evidence",
-           *(f"posterior.{part}.{moment}" for part in ("log_likelihood", "log_joint") for moment in ("mean", "variance")))
+           "vi.kl.laplace", "vi.kl.laplace.reverse", "vi.full.elbo", "vi.full.kl", "vi.full.kl.reverse", "posterior.log_evidence",
+           *(f"posterior.{part}.{moment}" for part in ("log_likelihood", "log_joint") for moment in ("mean", "variance")),
+           "vi.optimum.elbo", "vi.optimum.meanfield.elbo", "laplace.lowrank.log_det", "laplace.lowrank.log_evidence")
 QUADRATURE_AGREEMENT, POSTERIOR_AGREEMENT = Fraction(1, 10 ** 22), Fraction(1, 10 ** 13)
+OPTIMUM_AGREEMENT = Fraction(1, 10 ** 16)
 WITH_INVERSES = ("laplace.", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.kron",
                  "predictive.lastlayer", "predictive.probit", "predictive.subset", "predictive.meanfield", "predictive.bridge",
-                 "predictive.concentration", "predictive.exact", "gp.", "vi.kl", "posterior.")
+                 "predictive.concentration", "predictive.exact", "predictive.lowrank", "gp.", "vi.kl", "vi.full.kl", "posterior.",
+                 "vi.optimum.")
 NO_INVERSE = ("laplace.precision", "laplace.hessian.precision")
 
 
@@ -59,7 +62,7 @@ def certified(question: Question) -> dict[str, Result]:
     bits = FIRST_BITS
     while True:
         try:
-            return _certified_at(question, bits) | posterior(question)
+            return _certified_at(question, bits) | posterior(question) | optimum(question)
         except (TooWide, ZeroDivisionError) as refusal:
             if bits >= LAST_BITS:
                 raise ArithmeticError(f"not determined with {bits} bits: {refusal}") from refusal
@@ -165,20 +168,37 @@ def posterior(question: Question) -> dict[str, Result]:
             rule = [tuple(as_fraction(v) for v in pair) for pair in exact_posteriors.gauss_legendre(nodes)]
         axes = exact_posteriors.scaled(edges, [tuple(map(field.number, pair)) for pair in rule])
         second = exact_posteriors.in_closed_form(Answers(Closed(question.lifted(field), field)), axes)
-    return {name: _by_quadrature(name, first[name], second[name], question.nodes) for name in first}
+    return {name: _by_quadrature(name, first[name], second[name], POSTERIOR_RULES.format(*question.nodes)) for name in first}
 
 
-def _by_quadrature(name: str, first: list, second: list, nodes: tuple[int, int]) -> Result:
+def optimum(question: Question) -> dict[str, Result]:
+    """The best Gaussians by two routes, each to the end by itself, which must agree to 16 digits of each value's norm."""
+    if not question.optimum or question.is_quadratic:
+        return {}
+    field, results = Interval(128), {}
+    with field.working():
+        for prefix in (optima.FULL, optima.MEAN_FIELD):
+            first, second = optima.optima(question, field, prefix)
+            values = second.values(prefix)
+            results |= {name: _by_quadrature(name, a, values[name], OPTIMUM_RULES, OPTIMUM_AGREEMENT)
+                        for name, a in first.values(prefix).items()}
+    return results
+
+
+POSTERIOR_RULES = "trapezoidal rule with {} steps and Gauss-Legendre with {} nodes a direction agree to"
+OPTIMUM_RULES = ("trapezoidal rule on values and Gauss-Hermite on slopes, the equations of the optimum left with less than "
+                 f"1e-{optima.DIGITS} in both, agree to")
+
+
+def _by_quadrature(name: str, first: list, second: list, rules: str, agreement: Fraction = POSTERIOR_AGREEMENT) -> Result:
     """The doubles of the first, and to how many digits of the largest entry both agree."""
     pairs = [(as_fraction(a), as_fraction(b)) for a, b in zip(first, second)]
     size = max(abs(a) for a, _ in pairs)
     worst = max(abs(a - b) for a, b in pairs) / size
-    if worst > POSTERIOR_AGREEMENT:
+    if worst > agreement:
         raise Disagreement(f"{name}: two quadratures differ by {float(worst):.1e}")
     digits = next(d for d in range(40, -1, -1) if worst * 10 ** d <= 1)
-    record = (f"trapezoidal rule with {nodes[0]} steps and Gauss-Legendre with {nodes[1]} nodes a direction agree to "
-              f"{digits} digits")
-    return Result("Q", [to_double(a, name) for a, _ in pairs], None, record)
+    return Result("Q", [to_double(a, name) for a, _ in pairs], None, f"{rules} {digits} digits")
 
 
 def integrals_of(question: Question) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from fractions import Fraction
 from math import factorial
 from typing import Any
 
+from . import low_rank
 from .closed_likelihoods import FORMS
 from .closed_posteriors import Posteriors
 from .closed_structures import Structures
@@ -235,6 +236,7 @@ class Answers:
             values |= self.posteriors.values(values["predictive.glm.variance"], with_logs)
         if with_logs and "laplace." in prefixes:
             values |= self.expectations(values["predictive.glm.variance"])
+            values |= low_rank.in_closed_form(self, ldl, _inverse, _projected) if self.q.low_rank else {}
         if with_logs:
             loss, joint = self.loss(), self.log_joint()
             values |= self.variational_values("laplace." in prefixes)
@@ -422,7 +424,7 @@ class Answers:
     def variational_values(self, with_laplace: bool = False) -> Values:
         """Bounds at the given normals, and divergences."""
         variational = Variational(self, ldl, _inverse)
-        values = variational.values() if self.q.variational else {}
+        values = variational.values() | variational.full() if self.q.variational else {}
         return values | (variational.laplace(self.posteriors.precision) if self.q.variational and with_laplace else {})
 
     def expectations(self, variance: list) -> Values:

@@ -101,6 +101,8 @@ class Posteriors:
         found = {"gp.mean": [a + self.dot(row, step) for f, J in self.a.new for a, row in zip(f, J)]}
         if self.q.posterior and self.q.is_quadratic:
             found |= self.regression(step, *self.ldl(P, self.zero), found["gp.mean"])
+        if self.q.optimum and self.q.is_quadratic:
+            found |= self.best_of_regression(step, P, D)
         if with_logs:
             log = self.c.field.log
             before = self.ldl(self.q.prior_precision, self.zero)[1]
@@ -111,7 +113,17 @@ class Posteriors:
             found["gp.log_evidence"] = [(sum((log(b / a) for a, b in zip(D, before)), self.zero) - square - fit) / 2]
             if self.q.posterior and self.q.is_quadratic:
                 found["posterior.log_evidence"] = found["gp.log_evidence"]
+            if self.q.optimum and self.q.is_quadratic:
+                evidence = found["gp.log_evidence"][0]
+                lost = sum((log(P[i][i] / d) for i, d in enumerate(D)), self.zero) / 2
+                found |= {"vi.optimum.elbo": [evidence], "vi.optimum.meanfield.elbo": [evidence - lost]}
         return found
+
+    def best_of_regression(self, step: list, P: Matrix, D: list) -> Values:
+        """The best Gaussians: θ − P⁻¹∇ with P⁻¹, or with 1/P_ii. Independence costs ½ Σ log (P_ii/d_i), d the pivots of P."""
+        mean, L = [a + b for a, b in zip(self.q.theta, step)], self.ldl(P, self.zero)[0]
+        return {"vi.optimum.mean": mean, "vi.optimum.covariance": _lower(self.inverse(L, D, self.zero)),
+                "vi.optimum.meanfield.mean": mean, "vi.optimum.meanfield.variance": [1 / row[i] for i, row in enumerate(P)]}
 
     def regression(self, step: list, L: Matrix, D: list, mean: list) -> Values:
         """The posterior of the weights: θ − P⁻¹∇ and P⁻¹."""

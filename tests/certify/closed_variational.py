@@ -1,6 +1,7 @@
 """Route B, Gaussian variational inference: backpropagation at every sample, divergences from pivots and sums.
 
-∂/∂θ of the bound is −(1/s) Σ ∇loss(θ_s) − P₀ (θ − m), ∂/∂s is −(1/s) Σ z ∘ ∇loss(θ_s) − diag(P₀) s + 1/s.
+∂/∂θ of the bound is −(1/s) Σ ∇loss(θ_s) − P₀ (θ − m), ∂/∂s is −(1/s) Σ z ∘ ∇loss(θ_s) − diag(P₀) s + 1/s, and ∂/∂C is
+the lower triangle of −(1/s) Σ ∇loss(θ_s) zᵀ − P₀ C + C⁻ᵀ, of whose last summand that is the diagonal 1/C_ii.
 """
 
 from __future__ import annotations
@@ -40,6 +41,44 @@ class Variational:
         fit = sum((self.loss_at(sample) for sample in samples), self.zero) / count
         return {"vi.elbo": [-fit - kl], "vi.elbo.gradient.mean": by_mean, "vi.elbo.gradient.scale": by_scale,
                 "vi.kl": [kl], "vi.kl.reverse": [reverse]}
+
+    def full(self) -> dict[str, list]:
+        """With correlations, index by index."""
+        P0, C, p, log = self.q.prior_precision, self.q.scale, range(self.q.num_params), self.c.field.log
+        samples = [[a + self.dot(row[:i + 1], z) for i, (a, row) in enumerate(zip(self.q.theta, C))] for z in self.q.normals]
+        slopes, count = [self.a.slope_at(sample) for sample in samples], len(samples)
+        pulled = [[self.dot(P0[i][j:], [C[k][j] for k in p][j:]) for j in p] for i in p]      # P₀ C
+        by_scale = [self.zero if j > i else -pulled[i][j] + (1 / C[i][i] if i == j else self.zero)
+                    - sum((g[i] * z[j] for g, z in zip(slopes, self.q.normals)), self.zero) / count for i in p for j in p]
+        L, D = self.ldl(P0, self.zero)
+        widths, depth = sum((log(C[i][i]) for i in p), self.zero), sum((log(v) for v in D), self.zero)
+        spread = sum((C[i][j] * pulled[i][j] for i in p for j in p), self.zero)
+        kl = (spread + self.square(P0) - len(P0) - depth) / 2 - widths
+        fit = sum((self.loss_at(sample) for sample in samples), self.zero) / count
+        return {"vi.full.elbo": [-fit - kl], "vi.full.kl": [kl], "vi.full.elbo.gradient.scale": by_scale,
+                "vi.full.kl.reverse": [(self.whitened(C, L, D) - len(P0) + depth) / 2 + widths],
+                "vi.full.elbo.gradient.mean": [-sum((g[i] for g in slopes), self.zero) / count - self.dot(P0[i], self.shift)
+                                               for i in p]}
+
+    def whitened(self, C: Matrix, L: Matrix, D: list) -> Any:
+        """tr (C Cᵀ)⁻¹P₀⁻¹ + dᵀ(C Cᵀ)⁻¹d, d = θ − m: the squares of C⁻¹ times the columns of L⁻ᵀ D^(−1/2), and times d."""
+        n = len(D)
+        columns = []
+        for j in range(n):      # column j of L⁻ᵀ: zero below row j
+            x = [self.zero] * n
+            x[j] = self.zero + 1
+            for i in range(j - 1, -1, -1):
+                x[i] = -sum((L[k][i] * x[k] for k in range(i + 1, j + 1)), self.zero)
+            columns.append(x)
+        total = sum((v * v for v in self.solved(C, self.shift)), self.zero)
+        return total + sum((v * v / d for x, d in zip(columns, D) for v in self.solved(C, x)), self.zero)
+
+    def solved(self, C: Matrix, b: list) -> list:
+        """C⁻¹ b."""
+        x: list = []
+        for i, value in enumerate(b):
+            x.append((value - self.dot(C[i][:i], x)) / C[i][i])
+        return x
 
     def laplace(self, P: Matrix) -> dict[str, list]:
         """KL of Laplace and the prior, both ways, from the pivots of both precisions."""

@@ -12,7 +12,7 @@ import math
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
-from . import exact_posteriors
+from . import exact_posteriors, low_rank, optima
 from .certify import Result
 from .closed import Answers, Closed
 from .closed_posteriors import class_approximations
@@ -31,7 +31,8 @@ PACKED = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher
           "laplace.hessian.precision", "laplace.covariance", "laplace.hessian.covariance", "ggn.blockdiag",
           "hessian.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "hessian.lastlayer", "fisher.empirical.centred",
           "laplace.lastlayer.covariance", "laplace.kron.covariance", "laplace.kron.split.covariance", "ggn.subset",
-          "laplace.subset.covariance", "posterior.covariance", *KRONECKER)
+          "laplace.subset.covariance", "posterior.covariance", "vi.optimum.covariance",
+          "laplace.lowrank.precision", "laplace.lowrank.covariance", *KRONECKER)
 
 
 def condition_numbers(name: str, question: Question, results: dict[str, Result], scales: dict[str, float]) -> dict:
@@ -53,7 +54,9 @@ def condition_numbers(name: str, question: Question, results: dict[str, Result],
     for name in ("kron", "kron.split"):
         if f"laplace.{name}.covariance" in results:
             kappa |= _kron_posterior(name, kappa, results, question)
-    kappa |= _exact_posterior(name, question, results, kappa)
+    if "laplace.lowrank.precision" in results:
+        kappa |= _low_rank(kappa, results, question)
+    kappa |= _exact_posterior(name, question, results, kappa) | _optimum(name, question, results, kappa)
     return {quantity: round_up(kappa[quantity]) for quantity in results}
 
 
@@ -193,6 +196,16 @@ def _kron_posterior(name: str, kappa: dict, results: dict[str, Result], question
         _slopes(name + ".", kappa, results, question, P, S))
 
 
+def _low_rank(kappa: dict, results: dict[str, Result], question: Question) -> dict:
+    """Of the leading eigenpairs: errors of G turn directions by up to their size over the gap after the last of them."""
+    p = question.num_params
+    G, P = (unpacked(results[name].data, p) for name in ("ggn.full", "laplace.lowrank.precision"))
+    turning = (1 + 2 * low_rank.separation(G, question.rank)) * spectral_norm(G) / spectral_norm(P)
+    kappa = kappa | {"laplace.lowrank.precision": max(kappa["ggn.full"], 1.0) * turning + 1}
+    return {"laplace.lowrank.precision": kappa["laplace.lowrank.precision"]} | _posterior(
+        "lowrank", "covariance", kappa, P, _new_jacobians(question), results)
+
+
 def _posterior(name: str, spread: str, kappa: dict, P: list, J: list, results: dict[str, Result]) -> dict:
     """As for the whole of P: through the inverse, the determinant and J P⁻¹ Jᵀ."""
     p, own = len(P), results[f"laplace.{name}.{spread}"].data
@@ -210,7 +223,8 @@ def _posterior(name: str, spread: str, kappa: dict, P: list, J: list, results: d
 
 
 def _of_precision(kappa: dict, name: str) -> float:
-    return max(kappa["ggn.kfac" if name.startswith("kron") else "laplace.precision"], 1.0)
+    of = {"lowrank": "laplace.lowrank.precision"}.get(name, "ggn.kfac" if name.startswith("kron") else "laplace.precision")
+    return max(kappa[of], 1.0)
 
 
 def _projected(kappa: dict, P: list, S: list, jacobians: list, result: Result, name: str = "") -> float:
@@ -275,6 +289,42 @@ def _exact_posterior(name: str, question: Question, results: dict[str, Result], 
                 change = [_double((a - b) / FIELD.number(STEP)) for a, b in zip(moved[quantity], base[quantity])]
                 largest[quantity] = max(largest[quantity], norm(quantity, change))
     return {quantity: size / norm(quantity, results[quantity].data) for quantity, size in largest.items()}
+
+
+def _optimum(name: str, question: Question, results: dict[str, Result], kappa: dict) -> dict:
+    """Of the best Gaussians by sign patterns of the inputs, the equations solved to first order."""
+    if "vi.optimum.mean" not in results:
+        return {}
+    if question.is_quadratic:
+        same = {"mean": "gp.mean", "covariance": "laplace.covariance", "elbo": "gp.log_evidence", "meanfield.mean": "gp.mean",
+                "meanfield.variance": "laplace.diag.variance", "meanfield.elbo": "gp.log_evidence"}
+        return {f"vi.optimum.{part}": kappa[other] for part, other in same.items()}
+    largest: dict[str, float] = {}
+    with FIELD.working():
+        base = optima.Routes(question, FIELD).second(optima.COARSE)
+        at = {prefix: _gaussian(prefix, results) for prefix in (optima.FULL, optima.MEAN_FIELD)}
+        slopes = {prefix: optima.slopes_at(base, prefix, *where) for prefix, where in at.items()}
+        for pattern in range(PATTERNS):
+            signs = Integers(f"{name}/optimum/{pattern}")
+            grow, shrink = 1 + STEP, 1 - STEP
+            turned = _symmetric(question.mapped(lambda v: v * (grow if signs.below(2) else shrink)))
+            moved = optima.Routes(turned, FIELD).second(optima.COARSE)
+            for prefix, where in at.items():
+                for quantity, change in optima.changes(base, moved, slopes[prefix], prefix, *where).items():
+                    size = norm(quantity, [_double(v / FIELD.number(STEP)) for v in change])
+                    largest[quantity] = max(largest.get(quantity, 0.0), size)
+    return {quantity: size / norm(quantity, results[quantity].data) for quantity, size in largest.items()}
+
+
+def _gaussian(prefix: str, results: dict[str, Result]) -> tuple[list, list[list]]:
+    """Mean and lower triangular C."""
+    mean = [FIELD.number(Fraction(v)) for v in results[prefix + "mean"].data]
+    p = len(mean)
+    if prefix == optima.FULL:
+        S = unpacked(results[prefix + "covariance"].data, p)
+    else:
+        S = [[v if i == j else 0.0 for j in range(p)] for i, v in enumerate(results[prefix + "variance"].data)]
+    return mean, optima.root([[FIELD.number(Fraction(v)) for v in row] for row in S])
 
 
 def _divergences(kappa: dict, results: dict[str, Result], question: Question, P: list, S: list) -> dict:

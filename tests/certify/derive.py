@@ -13,6 +13,7 @@ from typing import Any
 
 import flint
 
+from . import low_rank
 from .derive_likelihoods import FAMILIES
 from .derive_posteriors import Posteriors
 from .derive_structures import Structures
@@ -314,11 +315,12 @@ class Derivation:
             if prefix not in PARTS:
                 result[prefix + "log_evidence"] = joint + half_log_two_pi * self.q.num_params - log_det / 2
         variational = Variational(self)
-        found = variational.values() if self.q.variational else {}
+        found = variational.values() | variational.full() if self.q.variational else {}
         if GGN in prefixes and self.q.variational:
             found |= variational.laplace(self.precision(self.ggn))
         if GGN in prefixes:
             result |= self.slopes(loss, constants) | self.posteriors.scalars(loss, constants, result)
+            found |= low_rank.by_definition(self, joint) if self.q.low_rank else {}
         for prefix in {KRON, SPLIT} & set(prefixes):
             result |= self.posteriors.noise_slope(prefix.removeprefix("laplace."), self.kron_precision(prefix),
                                                   self.kron_parts[prefix][0], loss - constants)

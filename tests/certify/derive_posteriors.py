@@ -37,8 +37,9 @@ class Posteriors:
             covariance = self.d.field.matrix(self.chosen(P)).inv()
             found |= {"laplace.subset.covariance": _lower(covariance.tolist()),
                       "predictive.subset.variance": self.spread(covariance), "gp.kernel": self.kernel()}
-        if self.q.posterior and self.q.is_quadratic:
-            found |= self.regression(values)
+        if self.q.is_quadratic and self.has_noise:
+            found |= self.regression() if self.q.posterior else {}
+            found |= self.best_of_regression() if self.q.optimum else {}
         return found | (self.process() if self.has_noise else {}) | self.classes(values)
 
     def spread(self, covariance: Any) -> list:
@@ -81,6 +82,8 @@ class Posteriors:
                       + self.d.field.log(self.d.field.pi() * 2) * len(part) / 2 for prefix, part in parts.items()}
         if self.q.posterior and self.q.is_quadratic:
             found["posterior.log_evidence"] = self.process_evidence()
+        if self.q.optimum and self.q.is_quadratic and self.has_noise:
+            found |= {"vi.optimum.elbo": self.process_evidence(), "vi.optimum.meanfield.elbo": self.independent_bound()}
         return found | ({"gp.log_evidence": self.process_evidence()} if self.has_noise else {})
 
     def log_prior(self, part: list[int]) -> Any:
@@ -120,15 +123,41 @@ class Posteriors:
         moved = (J * (shift + half * K.solve(e))).entries()
         return {"gp.mean": [a + b for a, b in zip([a.value for f in self.d.new_jets for a in f], moved)]}
 
-    def regression(self, values: dict[str, list]) -> dict[str, list]:
-        """The posterior itself of a network without hidden layer: Gaussian conditioning on all of y."""
-        matrix, k = self.d.field.matrix, range(self.q.num_outputs)
+    def of_weights(self) -> tuple[list, Any]:
+        """(mean, covariance) of a network without hidden layer: Gaussian conditioning on all of y."""
         half, K, e = self.conditioned()
-        prior = matrix(self.q.prior_precision).inv()
-        covariance = prior - half * K.solve(half.transpose())
-        moved = (half * K.solve(e)).entries()
+        covariance = self.d.field.matrix(self.q.prior_precision).inv() - half * K.solve(half.transpose())
+        return [a + b for a, b in zip(self.q.prior_mean, (half * K.solve(e)).entries())], covariance
+
+    def best_of_regression(self) -> dict[str, list]:
+        """The best Gaussian is the posterior; the best with independent parameters has its mean and the conditional variances."""
+        mean, covariance = self.of_weights()
+        precision = covariance.inv()
+        return {"vi.optimum.mean": mean, "vi.optimum.covariance": _lower(covariance.tolist()), "vi.optimum.meanfield.mean": mean,
+                "vi.optimum.meanfield.variance": [1 / precision[i, i] for i in range(len(mean))]}
+
+    def independent_bound(self) -> Any:
+        """Expected log likelihood less divergence at the best independent parameters, by their definitions."""
+        q, log, best = self.q, self.d.field.log, self.best_of_regression()
+        mean, width = best["vi.optimum.meanfield.mean"], best["vi.optimum.meanfield.variance"]
+        moved, d = [a - b for a, b in zip(mean, q.theta)], [a - b for a, b in zip(mean, q.prior_mean)]
+        fit = self.zero
+        for f, y in zip(self.d.output_jets, q.y):
+            for a, t in zip(f, y):
+                J = self.d.gradient_of(a)
+                e = t - a.value - sum((g * m for g, m in zip(J, moved)), self.zero)
+                fit = fit + (e * e + sum((g * g * w for g, w in zip(J, width)), self.zero)) / q.variance + log(
+                    self.d.field.pi() * 2 * q.variance)
+        square = sum((a * t * b for a, row in zip(d, q.prior_precision) for b, t in zip(d, row)), self.zero)
+        trace = sum((q.prior_precision[i][i] * w - log(w) - 1 for i, w in enumerate(width)), self.zero)
+        return -(fit + square + trace - log(self.d.field.matrix(q.prior_precision).det())) / 2
+
+    def regression(self) -> dict[str, list]:
+        """The posterior itself of a network without hidden layer."""
+        k = range(self.q.num_outputs)
+        mean, covariance = self.of_weights()
         spread = self.d.projected(covariance)
-        return {"posterior.mean": [a + b for a, b in zip(self.q.prior_mean, moved)],
+        return {"posterior.mean": mean,
                 "posterior.covariance": _lower(covariance.tolist()), "posterior.predictive.mean": self.process()["gp.mean"],
                 "posterior.predictive.variance": [spread[(n * len(k) + i) * len(k) + i] for n in range(len(self.q.X_new))
                                                   for i in k]}

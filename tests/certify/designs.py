@@ -50,6 +50,8 @@ class Design:
     ekfac: bool = True              # off where a Kronecker factor has a repeated eigenvalue
     posterior: bool = False         # the exact posterior too
     nodes: tuple[int, int] = (96, 144)  # of its two quadratures, in each direction
+    optimum: bool = False           # the best Gaussians too
+    low_rank: bool = False          # Laplace with the leading eigenpairs alone too
     matrices: bool = True           # off: diagonals and products stand for the full matrices
     layer_sizes: list[int] = field(init=False)
 
@@ -111,7 +113,7 @@ class Design:
             labels=self.targets("labels"), normals=normals(self.stream("normals"), p),
             draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale),
             parameters=self.parameters, structures=self.structures, ekfac=self.ekfac, variational=self.variational,
-            posterior=self.posterior, nodes=self.nodes)
+            posterior=self.posterior, nodes=self.nodes, optimum=self.optimum, low_rank=self.low_rank)
         return self.change(question) if self.change else question
 
 

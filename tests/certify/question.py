@@ -22,7 +22,8 @@ class Question:
     structures: whether block-diagonal, Kronecker-factored and dual forms are asked for; ekfac: whether EKFAC is (it is not
     unique where a Kronecker factor has a repeated eigenvalue); variational: whether bounds at the given normals are;
     posterior: whether the exact posterior is, as an integral or, for linear regression, in closed form; nodes: of the two
-    quadratures, in each direction.
+    quadratures, in each direction; optimum: whether the best Gaussians are; low_rank: whether Laplace with the leading
+    eigenpairs alone is.
     """
 
     sizes: tuple[int, ...]
@@ -47,6 +48,8 @@ class Question:
     variational: bool = False
     posterior: bool = False
     nodes: tuple[int, int] = (96, 144)
+    optimum: bool = False
+    low_rank: bool = False
 
     @property
     def num_params(self) -> int:
@@ -79,6 +82,17 @@ class Question:
     def subset(self) -> list[int]:
         """The chosen parameters: where the vector is positive."""
         return [i for i, value in enumerate(self.vector) if value > 0]
+
+    @property
+    def rank(self) -> int:
+        """How many eigenpairs lead: a third of the parameters, rounded down, and at least one."""
+        return max(1, self.num_params // 3)
+
+    @property
+    def scale(self) -> list[list]:
+        """C = diag|v| + ½ tril(v vᵀ, −1) for the vector v: any lower triangular matrix with a positive diagonal would do."""
+        v, zero = self.vector, self.vector[0] - self.vector[0]
+        return [[a * v[j] / 2 if j < i else abs(a) if j == i else zero for j in range(len(v))] for i, a in enumerate(v)]
 
     def mapped(self, change: Callable[[Any], Any]) -> "Question":
         """Every real input changed; integer targets stay as they are."""

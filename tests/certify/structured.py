@@ -169,4 +169,9 @@ STRUCTURES = [
     awkward("structures-width-one", "Hidden layers of one unit", (2, 1, 1, 3), "softplus", "negative_binomial",
             parameters={"dispersion": DISPERSION}),
 ]
+# Of these Laplace with the leading eigenpairs alone too.
+WITH_LOW_RANK = ("probit-tanh-2-3-3", "poisson-softplus-tanh-2-3-3", "normal-full-tanh-2-3-3", "ordinal-silu-2-2-2-3",
+                 "gamma-tanh-2-3-3", "structures-normal-tanh-2-2-3", "structures-categorical-tanh-2-3-3",
+                 "structures-bernoulli-sin-2-2-2-3", "structures-poisson-gelu-2-2-2-3", "structures-categorical-no-bias-2-3-3",
+                 "structures-one-output", "structures-probit-near-mode-2-2-3")
 STRUCTURED = LIKELIHOODS + PAIRS + EXTREMES + TAILS + STRUCTURES

@@ -6,7 +6,7 @@ import ast
 import json
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ mpmath = pytest.importorskip("mpmath", reason="mpmath (of the extra certify) is 
 
 from . import (  # noqa: E402
     certify, closed, closed_likelihoods, closed_posteriors, closed_structures, closed_variational, condition, derive,
-    exact_posteriors, generate, integrals, jets,
+    exact_posteriors, generate, integrals, jets, optima,
 )
 from .catalogue import BY_ID, DESIGNS  # noqa: E402
 from .closed_likelihoods import CANONICAL, FORMS  # noqa: E402
@@ -365,6 +365,22 @@ def test_a_fault_in_the_posterior_of_a_regression_is_caught(monkeypatch, attribu
         certify.compare_routes(intervals, certify.route_b(question, 256, prefixes))
 
 
+@pytest.mark.parametrize("name", ["vi.optimum.mean", "vi.optimum.covariance", "vi.optimum.meanfield.mean",
+                                  "vi.optimum.meanfield.variance", "vi.optimum.elbo", "vi.optimum.meanfield.elbo"])
+def test_a_fault_in_the_best_gaussians_of_a_regression_is_caught(monkeypatch, name):
+    plain = closed_posteriors.Posteriors.process
+
+    def off(self, *given):
+        values = plain(self, *given)
+        values[name] = [values[name][0] * (1 + mpmath.mpf(10) ** -43), *values[name][1:]]
+        return values
+    monkeypatch.setattr(closed_posteriors.Posteriors, "process", off)
+    question = replace(design("normal", "tanh"), sizes=(2, 3), optimum=True).question()
+    intervals, prefixes = certify.route_a(question, 256)
+    with pytest.raises(certify.Disagreement, match=f"^{name}"):
+        certify.compare_routes(intervals, certify.route_b(question, 256, prefixes))
+
+
 @pytest.mark.parametrize("name", ["predictive.meanfield", "predictive.concentration", "predictive.bridge"])
 def test_a_fault_in_any_class_approximation_is_caught(monkeypatch, name):
     plain = closed_posteriors.class_approximations
@@ -407,9 +423,10 @@ def test_the_second_singular_pair_for_the_first_is_caught(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.kl", "vi.kl.reverse",
-                                  "vi.kl.laplace", "vi.kl.laplace.reverse"])
+                                  "vi.kl.laplace", "vi.kl.laplace.reverse", "vi.full.elbo", "vi.full.elbo.gradient.mean",
+                                  "vi.full.elbo.gradient.scale", "vi.full.kl", "vi.full.kl.reverse"])
 def test_a_fault_in_any_bound_is_caught(monkeypatch, name):
-    attribute = "laplace" if name.startswith("vi.kl.laplace") else "values"
+    attribute = {"vi.kl.l": "laplace", "vi.full": "full"}.get(name[:7], "values")
     plain = getattr(closed_variational.Variational, attribute)
 
     def off(self, *given):
@@ -430,6 +447,67 @@ def test_samples_scaled_by_variances_are_caught(monkeypatch):
     monkeypatch.setattr(closed_variational.Variational, "__init__", squared)
     with pytest.raises(certify.Disagreement, match="^vi"):
         compare(replace(design("poisson", "tanh"), structures=True).question())
+
+
+def test_a_transposed_scale_is_caught(monkeypatch):
+    plain = closed_variational.Variational.full
+
+    def turned(self):
+        C = self.q.scale
+        other = type(self.q)(**vars(self.q))
+        self.q = type("Turned", (), {**{name: getattr(other, name) for name in vars(other)}, "num_params": other.num_params,
+                                     "scale": [list(row) for row in zip(*C)]})()
+        return plain(self)
+    monkeypatch.setattr(closed_variational.Variational, "full", turned)
+    with pytest.raises(certify.Disagreement, match="^vi.full"):
+        compare(replace(design("poisson", "tanh"), structures=True).question())
+
+
+@pytest.mark.parametrize("rule", [optima.trapezoid, optima.gauss_hermite])
+def test_rules_of_optima_have_the_moments_of_a_standard_normal(rule):
+    """But for what lies beyond the twelfth standard deviation."""
+    with Interval(128).working():
+        nodes = rule(1)
+        for degree, moment in enumerate([1, 0, 1, 0, 3, 0, 15, 0, 105]):
+            assert abs(sum(w * z[0] ** degree for z, w in nodes) - moment) < flint.arb(12) ** degree * flint.arb(-72).exp()
+        plane = optima.trapezoid(2, reach=8, steps=2)
+        assert abs(sum(w * z[0] ** 2 * z[1] ** 2 for z, w in plane) - 1) < flint.arb(10) ** -10
+
+
+@pytest.mark.parametrize("at", [0, 1, 2], ids=["loss", "slope", "bend"])
+def test_a_fault_in_the_expectations_of_an_optimum_is_caught(monkeypatch, at):
+    """Off in the 14th digit: the bound alone by the loss, all of the optimum by the others."""
+    plain = optima.output_from_slopes
+
+    def wrong(answers, rule):
+        found = plain(answers, rule)
+        return lambda *given: tuple(v * (1 + flint.arb(10) ** -13) if i == at else v for i, v in enumerate(found(*given)))
+    question = BY_ID["structures-linear-ordinal-3-1"].question()
+    few = replace(question, X=question.X[:2], y=question.y[:2])
+    assert set(certify.optimum(few)) == {f"vi.optimum.{name}" for name in (
+        "mean", "covariance", "elbo", "meanfield.mean", "meanfield.variance", "meanfield.elbo")}
+    monkeypatch.setattr(optima, "output_from_slopes", wrong)
+    with pytest.raises(certify.Disagreement, match="^vi.optimum.elbo" if at == 0 else "^vi.optimum.mean"):
+        certify.optimum(few)
+
+
+def test_an_optimum_that_is_none_is_refused(monkeypatch):
+    """Corrections in the wrong direction never end."""
+    monkeypatch.setattr(optima, "_corrected", lambda slopes, phi, left: [v + flint.arb(1) / 64 for v in phi])
+    question = BY_ID["structures-linear-ordinal-3-1"].question()
+    with pytest.raises(ArithmeticError, match="the equations are left with"):
+        certify.optimum(replace(question, X=question.X[:2], y=question.y[:2]))
+
+
+def test_values_and_slopes_have_one_expectation_over_two_parameters():
+    """Stein's lemma, on a network with a hidden layer: the two routes that the optima of networks rest on."""
+    with Interval(128).working():
+        routes = optima.Routes(BY_ID["posterior-tanh-bernoulli"].question(), Interval(128))
+        mean, C = [flint.arb(1) / 4, flint.arb(-1) / 3], [[flint.arb(2) / 5, flint.arb(0)], [flint.arb(-1) / 7, flint.arb(1) / 3]]
+        rule = lambda dim: optima.trapezoid(dim, reach=8, steps=4)  # noqa: E731
+        (value, first, second), (same, slopes, bends) = (one(mean, C) for one in (routes.first(rule), routes.second(rule)))
+        pairs = [(value, same), *zip(first, slopes), *((second[i][j], bends[i][j]) for i in range(2) for j in range(i + 1))]
+        assert all(abs(a - b) < 1e-12 for a, b in pairs)
 
 
 @pytest.mark.parametrize("likelihood", sorted(integrals.LIKELIHOODS))

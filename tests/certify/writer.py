@@ -91,7 +91,7 @@ def shape(name: str, question: Question) -> list[int]:
         return [m, means]
     if name in ("posterior.mean", "posterior.f.mean", "posterior.predictive.variance"):
         return [p] if name == "posterior.mean" else [m, k]
-    if name.startswith("vi.elbo.gradient"):
+    if name.startswith(("vi.elbo.gradient", "vi.full.elbo.gradient.mean", "vi.optimum.mean")) and name not in SCALARS:
         return [p]
     if name.startswith(("predictive.probit", "predictive.meanfield", "predictive.bridge", "predictive.concentration")):
         return [m, k]

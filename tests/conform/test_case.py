@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from refbnn import Gaussian, linalg, vi
 from refbnn.conform import case, layouts
 from refbnn.conform.adapters import refbnn as right
 from refbnn.conform.compare import Verdict, compare
 from refbnn.conform.problem import ACTIVATIONS, LIKELIHOODS, PAIRED, PARAMETERS
 from refbnn.conform.quantities import QUANTITIES
+from refbnn.precision import Dense
 
 CASES = case.read_all()
 SMALL, INTEGRALS = "one-parameter", "two-classes"
@@ -327,6 +329,60 @@ def test_bounds_hold_together(one):
         terms = [np.sum(P0 * S), d @ P0 @ d, -len(d), values["laplace.log_det"], -np.linalg.slogdet(P0)[1]]
         assert math.isclose(values["vi.kl.laplace"], sum(terms) / 2, abs_tol=1e-11 * np.abs(terms).sum())
         assert values["vi.kl.laplace.reverse"] > 0
+
+
+@every_case
+def test_the_divergence_of_a_full_scale_is_that_of_its_covariance(one):
+    if "vi.full.kl" not in one.values:
+        return
+    problem, C = one.problem, one.problem.scale
+    P0, d, S = problem.prior_precision, problem.theta - problem.prior_mean, C @ C.T
+    for name, A, B in (("vi.full.kl", P0, S), ("vi.full.kl.reverse", np.linalg.inv(S), np.linalg.inv(P0))):
+        terms = [np.sum(A * B), d @ A @ d, -len(d), -np.linalg.slogdet(A)[1], -np.linalg.slogdet(B)[1]]
+        assert math.isclose(one.values[name].value, sum(terms) / 2, abs_tol=1e-11 * np.abs(terms).sum())
+    assert not np.triu(one.values["vi.full.elbo.gradient.scale"].value, 1).any()
+    assert one.values["vi.full.elbo"].value != one.values["vi.elbo"].value
+
+
+OPTIMA = [c for c in CASES if "vi.optimum.mean" in c.values]
+
+
+def test_at_least_sixteen_optima_are_certified_of_eight_likelihoods():
+    assert len(OPTIMA) >= 16 and len({c.problem.likelihood for c in OPTIMA}) >= 8
+    assert {c.values["vi.optimum.mean"].tier for c in OPTIMA} == {"E", "Q"}
+    assert max(len(c.problem.theta) for c in OPTIMA if c.values["vi.optimum.mean"].tier == "Q") >= 4
+
+
+@pytest.mark.parametrize("one", OPTIMA, ids=lambda c: c.id)
+def test_the_best_gaussian_is_better_than_the_best_of_independent_parameters_and_no_better_than_the_posterior(one):
+    values = {name: certified.value for name, certified in one.values.items()}
+    gap = values["vi.optimum.elbo"] - values["vi.optimum.meanfield.elbo"]
+    correlated = len(one.problem.theta) > 1
+    assert gap > 1e-6 if correlated else abs(gap) < 1e-15
+    assert (np.linalg.eigvalsh(values["vi.optimum.covariance"]) > 0).all() and (values["vi.optimum.meanfield.variance"] > 0).all()
+    if "posterior.log_evidence" in values:
+        lost = values["posterior.log_evidence"] - values["vi.optimum.elbo"]
+        is_gaussian = one.values["vi.optimum.mean"].tier == "E"
+        assert abs(lost) < 1e-13 * abs(values["vi.optimum.elbo"]) if is_gaussian else lost > 1e-6
+
+
+@pytest.mark.parametrize("one", OPTIMA, ids=lambda c: c.id)
+def test_no_step_from_the_best_gaussian_raises_the_bound(one):
+    """By the package's own expectations; every entry of the mean and of C moved both ways, and a better one is not there."""
+    if one.values["vi.optimum.mean"].tier == "E":
+        return
+    state, p = right.prepare(one.problem), len(one.problem.theta)
+    how = right._expectations(state)
+    mean, C = one.values["vi.optimum.mean"].value, np.linalg.cholesky(one.values["vi.optimum.covariance"].value)
+
+    def bound(mean, C):
+        return vi.elbo(state.posterior, Gaussian(mean, Dense(linalg.symmetric_part(np.linalg.inv(C @ C.T)))), how).value
+    best = bound(mean, C)
+    assert math.isclose(best, one.values["vi.optimum.elbo"].value, rel_tol=1e-9)
+    for h in (1e-2, -1e-2):
+        steps = [(mean + h * np.eye(p)[i], C) for i in range(p)]
+        steps += [(mean, C + h * np.outer(np.eye(p)[i], np.eye(p)[j])) for i in range(p) for j in range(i + 1)]
+        assert all(bound(*step) < best - 1e-6 for step in steps)
 
 
 @every_case

@@ -33,7 +33,8 @@ def answers(problem):
     """Every quantity of a problem of many parameters by the package."""
     state = right.prepare(problem)
     return {name: np.asarray(getattr(right, QUANTITIES[name].function_name)(state)) for name in STORED
-            if not name.startswith(("laplace.hessian", "posterior.")) and QUANTITIES[name].exists_for(problem.likelihood)}
+            if not name.startswith(("laplace.hessian", "posterior.", "vi.optimum."))
+            and QUANTITIES[name].exists_for(problem.likelihood)}
 
 
 def converted(problem, name, value, **conventions):
@@ -299,6 +300,7 @@ def test_there_are_many_axes_each_with_a_default_and_a_meaning_for_every_choice(
     ({"fisher.centred.divisor": "unbiased", "loss.reduction": "mean"}, "fisher.empirical.centred", lambda F, problem: F / 10),
     ({"laplace.reduction": "mean"}, "laplace.covariance", lambda S, problem: np.linalg.inv(np.linalg.inv(S) / 11)),
     ({"laplace.marginals": "std", "laplace.reduction": "mean"}, "laplace.covariance.diag", lambda v, problem: np.sqrt(11 * v)),
+    ({"vi.sign": "negative", "vi.reduction": "mean"}, "vi.full.elbo.gradient.scale", lambda slope, problem: -slope / 11),
     ({"ntk.outputs": "trace"}, "ntk", lambda K, problem: sum(K[:, c, :, c] for c in range(3))),
     ({"ntk.axes": "matrix"}, "ntk", lambda K, problem: K.reshape(33, 33)),
     ({"ntk.axes": "data_data"}, "ntk", lambda K, problem: np.moveaxis(K, 2, 1)),
@@ -323,6 +325,34 @@ def test_a_slope_by_another_parameter_follows_the_chain_rule(by, slope):
     derivative = (slope(problem.variance * np.exp(h)) - slope(problem.variance * np.exp(-h))) / (2 * h)
     got = convert(QUANTITIES["laplace.evidence.noise"], np.array(3.0), problem, {"evidence.noise.by": by})
     assert np.isclose(got, 3.0 / derivative, rtol=1e-9)
+
+
+@pytest.mark.parametrize("by, variable", [
+    ("log_scale", np.log), ("variance", np.square), ("log_variance", lambda c: np.log(c * c))])
+def test_a_slope_by_another_form_of_the_scale_follows_the_chain_rule(by, variable):
+    """∂/∂c divided by ∂u/∂c, here by a central difference; of a full scale on the diagonal alone."""
+    problem = random_problem(8)
+    c, h = np.abs(problem.vector), 1e-6 * np.abs(problem.vector)
+    inner = (variable(c + h) - variable(c - h)) / (2 * h)
+    state = right.prepare(problem)
+    slope, full = right.vi_elbo_gradient_scale(state), right.vi_full_elbo_gradient_scale(state)
+    got = [converted(problem, name, value, vi__scale__by=by) for name, value in (
+        ("vi.elbo.gradient.scale", slope), ("vi.full.elbo.gradient.scale", full))]
+    np.testing.assert_allclose(got[0], slope / inner, rtol=1e-8)
+    np.testing.assert_allclose(np.diag(got[1]), np.diag(full) / inner, rtol=1e-8)
+    assert np.array_equal(np.tril(got[1], -1), np.tril(full, -1)) and not np.triu(got[1], 1).any()
+    assert amplification(QUANTITIES["vi.elbo.gradient.scale"], slope, problem, {"vi.scale.by": by}) > 1
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_bound_without_constants_is_one_with_the_usual_loss(likelihood):
+    problem = random_problem(9, likelihood)
+    state = right.prepare(problem)
+    whole = {"vi.elbo": right.vi_elbo(state), "vi.full.elbo": right.vi_full_elbo(state)}
+    for name, value in whole.items():
+        got = converted(problem, name, value, vi__constants="dropped", vi__sign="negative", vi__reduction="mean")
+        assert np.isclose(got, -(value + likelihood_constants(problem)) / len(problem.X), rtol=1e-12)
+    assert (likelihood_constants(problem) != 0) == (likelihood in ("normal", "poisson"))
 
 
 def test_a_single_output_may_have_no_axis():

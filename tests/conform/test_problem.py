@@ -55,6 +55,13 @@ def test_arrays_are_private_and_read_only(small):
             getattr(problem, name)[...] = 0
 
 
+def test_the_scale_is_lower_triangular_with_a_positive_diagonal_and_exact_in_single_precision(small):
+    v, C = small.problem.vector, small.problem.scale
+    assert np.array_equal(np.diag(C), np.abs(v)) and not np.triu(C, 1).any()
+    assert all(C[i, j] == v[i] * v[j] / 2 != 0 for i in range(len(v)) for j in range(i))
+    assert np.array_equal(C.astype(np.float32).astype(float), C)
+
+
 def test_parameters_are_plain_numbers_that_cannot_be_changed(small):
     noise = np.eye(3)
     problem = changed(small.problem, likelihood="normal_full", variance=None, likelihood_parameters={"noise": noise})

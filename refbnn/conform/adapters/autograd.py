@@ -14,7 +14,7 @@ from typing import Any
 
 import autograd.numpy as np
 import numpy
-from autograd import grad as _grad
+from autograd import grad as _grad, jacobian as _jacobian_of
 from autograd.scipy.special import erf as _erf, erfc as _erfc, gammaln as _gammaln
 
 name = "autograd"
@@ -420,8 +420,24 @@ class _State:
         return _Gaussian(_tensors(self, self.kron.precision))
 
     @cached_property
+    def low_rank(self):
+        """The leading eigenpairs of the GGN plus the prior."""
+        values, V = (part[..., -self.problem.rank:] for part in numpy.linalg.eigh(self.ggn))
+        return _Gaussian((V * values) @ V.T + self.problem.prior_precision)
+
+    @cached_property
     def integrals(self):
         return _integrals(self)
+
+    @cached_property
+    def best(self):
+        """Of all Gaussians."""
+        return _best(self.problem, list(zip(*numpy.tril_indices(len(self.problem.theta)))))
+
+    @cached_property
+    def best_independent(self):
+        """Of those with independent parameters."""
+        return _best(self.problem, [(i, i) for i in range(len(self.problem.theta))])
 
     @cached_property
     def process(self):
@@ -926,6 +942,30 @@ def laplace_kron_split_evidence_noise(s):
     return _noise_slope(s, s.kron_apart, ggn_kfac(s))
 
 
+def laplace_lowrank_precision(s):
+    return s.low_rank.precision
+
+
+def laplace_lowrank_covariance(s):
+    return s.low_rank.covariance
+
+
+def laplace_lowrank_sample(s):
+    return s.problem.theta + s.problem.normals @ s.low_rank.root
+
+
+def laplace_lowrank_log_det(s):
+    return s.low_rank.log_det
+
+
+def laplace_lowrank_log_evidence(s):
+    return _log_evidence(s, s.low_rank)
+
+
+def predictive_lowrank_variance(s):
+    return _spread(s.new_jacobian, s.low_rank)
+
+
 def laplace_hessian_precision(s):
     return s.from_hessian.precision
 
@@ -1084,6 +1124,110 @@ def vi_kl(s):
 
 def vi_kl_reverse(s):
     return _divergence(s, numpy.linalg.inv(s.problem.prior_precision), numpy.diag(_width(s) ** -2.0))
+
+
+def _full_divergence(problem, mean, C):
+    """KL(N(mean, C Cᵀ) ‖ prior)."""
+    P0, shift = problem.prior_precision, mean - problem.prior_mean
+    logs = numpy.linalg.slogdet(P0)[1] + 2 * np.sum(np.log(np.abs(np.diag(C))))
+    return 0.5 * (np.sum(np.dot(P0, C) * C) + np.dot(shift, np.dot(P0, shift)) - len(P0) - logs)
+
+
+def _full_bound(problem, mean, C):
+    """The evidence lower bound of N(mean, C Cᵀ) on the given normals."""
+    fit = np.mean(_loss(problem, mean + np.dot(problem.normals, C.T), problem.X, problem.y))
+    return -fit - _full_divergence(problem, mean, C)
+
+
+def vi_full_elbo(s):
+    return _full_bound(s.problem, s.problem.theta, s.problem.scale)
+
+
+def vi_full_elbo_gradient_mean(s):
+    return _grad(lambda mean: _full_bound(s.problem, mean, s.problem.scale))(s.problem.theta)
+
+
+def vi_full_elbo_gradient_scale(s):
+    return _grad(lambda C: _full_bound(s.problem, s.problem.theta, np.tril(C)))(s.problem.scale)
+
+
+def vi_full_kl(s):
+    return _full_divergence(s.problem, s.problem.theta, s.problem.scale)
+
+
+def vi_full_kl_reverse(s):
+    half = numpy.linalg.inv(s.problem.scale)
+    return _divergence(s, numpy.linalg.inv(s.problem.prior_precision), half.T @ half)
+
+
+def _exact_bound(problem):
+    """The bound of N(mean, C Cᵀ) with its expectation: of each output where f is affine in θ, else over two parameters."""
+    if len(problem.sizes) == 2 and problem.likelihood in _BY_OUTPUT:
+        u = numpy.linspace(-9, 9, 289)[:, None, None]
+        weights = numpy.exp(-u[:, 0, 0] ** 2 / 2)
+        J = _jacobian(problem, problem.X)
+
+        def losses(mean, C):
+            width = np.sqrt(np.sum(np.dot(J, C) ** 2, -1))
+            return -np.sum(_LOG_PROB[problem.likelihood](np.dot(J, mean) + width * u, problem.y, problem), -1)
+    else:
+        axis = numpy.linspace(-7.5, 7.5, 61)
+        z = numpy.stack(numpy.meshgrid(*[axis] * len(problem.theta), indexing="ij"), -1).reshape(-1, len(problem.theta))
+        weights = numpy.exp(-(z ** 2).sum(-1) / 2)
+
+        def losses(mean, C):
+            return _loss(problem, mean + np.dot(z, C.T), problem.X, problem.y)
+    weights = weights / weights.sum()
+    return lambda mean, C: -np.dot(weights, losses(mean, C)) - _full_divergence(problem, mean, C)
+
+
+_BY_OUTPUT = ("normal", "bernoulli", "bernoulli_probit", "bernoulli_cloglog", "ordinal", "poisson", "negative_binomial", "gamma")
+
+
+def _best(problem, places):
+    """(mean, C, bound) at the highest optimum over the mean and these entries of C: BFGS, then Newton's method."""
+    from scipy.optimize import minimize
+    p, exact, entries = len(problem.theta), _exact_bound(problem), numpy.zeros((len(places), *[len(problem.theta)] * 2))
+    entries[numpy.arange(len(places)), [i for i, _ in places], [j for _, j in places]] = 1
+
+    def energy(phi):
+        return -exact(phi[:p], np.tensordot(phi[p:], entries, 1))
+
+    slope, found = _grad(energy), []
+    width = numpy.diag(problem.prior_precision) ** -0.5
+    sides = (0,) if len(problem.sizes) == 2 else (-1, 1)
+    for side in numpy.stack(numpy.meshgrid(*[sides] * p), -1).reshape(-1, p):
+        start = numpy.concatenate([problem.prior_mean + side * width, [0.5 * width[i] * (i == j) for i, j in places]])
+        with numpy.errstate(all="ignore"):
+            found.append(minimize(energy, start, jac=slope, method="BFGS", options={"gtol": 1e-6}))
+    phi = min(found, key=lambda one: one.fun).x
+    for _ in range(3):
+        phi = phi - numpy.linalg.solve(_jacobian_of(slope)(phi), slope(phi))
+    return phi[:p], numpy.tensordot(phi[p:], entries, 1), -energy(phi)
+
+
+def vi_optimum_mean(s):
+    return s.best[0]
+
+
+def vi_optimum_covariance(s):
+    return s.best[1] @ s.best[1].T
+
+
+def vi_optimum_elbo(s):
+    return s.best[2]
+
+
+def vi_optimum_meanfield_mean(s):
+    return s.best_independent[0]
+
+
+def vi_optimum_meanfield_variance(s):
+    return numpy.diag(s.best_independent[1]) ** 2
+
+
+def vi_optimum_meanfield_elbo(s):
+    return s.best_independent[2]
 
 
 def vi_kl_laplace(s):

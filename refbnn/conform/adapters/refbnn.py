@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import scipy.linalg
@@ -14,7 +15,7 @@ import scipy.linalg
 import refbnn
 from refbnn import (
     Gaussian, Linearised, Mlp, Posterior as _Posterior, activations, duals, gp, kronecker, laplace as _laplace, likelihoods,
-    precision, predict, priors, quadrature, subnetwork, third,
+    low_rank, precision, predict, priors, quadrature, subnetwork, third, vi,
 )
 from refbnn.conform.problem import Problem
 from refbnn.subnetwork import Subnetwork
@@ -106,6 +107,12 @@ class _State:
         return scipy.linalg.block_diag(*[self.problem.prior_precision[a:b, a:b] for a, b in zip(stops, stops[1:])])
 
     @cached_property
+    def low_rank(self) -> Gaussian:
+        """The leading eigenpairs of the GGN plus the prior."""
+        leading = low_rank.leading(self.at.ggn, self.problem.rank)
+        return _laplace.at(self.problem.theta, leading.matrix() + self.posterior.prior.precision)
+
+    @cached_property
     def is_regression(self) -> bool:
         """Affine in θ with Normal noise: the posterior is Gaussian."""
         return self.problem.likelihood == "normal" and len(self.problem.sizes) == 2
@@ -134,6 +141,23 @@ class _State:
         theta = self.posterior.prior.from_normals(z[heavy])
         shares, fit = np.exp(log_weights[heavy] - log_evidence), self.posterior.log_likelihood(theta)
         return shares, theta, fit, fit + self.posterior.prior.log_prob(theta)
+
+    @cached_property
+    def full_q(self) -> Gaussian:
+        """N(θ, C Cᵀ), C = problem.scale."""
+        half = scipy.linalg.solve_triangular(self.problem.scale, np.eye(len(self.problem.theta)), lower=True)
+        return Gaussian(self.problem.theta, precision.Dense(half.T @ half))
+
+    @cached_property
+    def best(self):
+        """The bound at its optimum over all Gaussians."""
+        return _bound_at(self, self.exact) if self.is_regression else _best(self, vi.families.Full)
+
+    @cached_property
+    def best_independent(self):
+        """The bound at its optimum over independent parameters: of a Gaussian posterior, the diagonal of its precision."""
+        independent = Gaussian(self.exact.mean, self.diagonal.precision) if self.is_regression else None
+        return _best(self, vi.families.MeanField) if independent is None else _bound_at(self, independent)
 
     @cached_property
     def process(self):
@@ -502,6 +526,26 @@ def laplace_kron_split_evidence_noise(s):
     return _noise_slope(s, np.trace(s.kron_apart.precision.solve(kronecker.kfac(s.at.ggn, split_bias=True).matrix())))
 
 
+def laplace_lowrank_precision(s):
+    return s.low_rank.precision.matrix()
+
+
+def laplace_lowrank_covariance(s):
+    return s.low_rank.covariance()
+
+
+def laplace_lowrank_sample(s):
+    return s.low_rank.from_normals(s.problem.normals)
+
+
+def laplace_lowrank_log_det(s):
+    return s.low_rank.precision.log_det()
+
+
+def laplace_lowrank_log_evidence(s):
+    return _laplace.log_evidence(log_joint(s), s.low_rank)
+
+
 def laplace_hessian_precision(s):
     return s.hessian.precision.matrix()
 
@@ -550,6 +594,10 @@ def predictive_kron_variance(s):
 
 def predictive_kron_split_variance(s):
     return s.functions(s.kron_apart).covariance
+
+
+def predictive_lowrank_variance(s):
+    return s.functions(s.low_rank).covariance
 
 
 def predictive_probit(s):
@@ -630,6 +678,87 @@ def vi_kl(s):
 
 def vi_kl_reverse(s):
     return _divergence(s.posterior.prior, _mean_field(s))
+
+
+def _full_samples(s):
+    return s.problem.theta + s.problem.normals @ s.problem.scale.T
+
+
+def vi_full_elbo(s):
+    return -s.posterior.loss.value(_full_samples(s)).mean() - vi_full_kl(s)
+
+
+def vi_full_elbo_gradient_mean(s):
+    pull = s.problem.prior_precision @ (s.problem.theta - s.problem.prior_mean)
+    return -s.posterior.loss.gradient(_full_samples(s)).mean(0) - pull
+
+
+def vi_full_elbo_gradient_scale(s):
+    C, z = s.problem.scale, s.problem.normals
+    cross = s.posterior.loss.gradient(_full_samples(s)).T @ z / len(z)
+    return np.tril(np.diag(1 / np.diagonal(C)) - s.problem.prior_precision @ C - cross)
+
+
+def vi_full_kl(s):
+    return _divergence(s.full_q, s.posterior.prior)
+
+
+def vi_full_kl_reverse(s):
+    return _divergence(s.posterior.prior, s.full_q)
+
+
+_NODES = {1: 200, 2: 64}     # of Gauss-Hermite, by the number of directions
+
+
+def _expectations(s):
+    """How E_q is taken: over the outputs of a linear model, or over few parameters."""
+    outputs, parameters = s.problem.num_outputs, len(s.problem.theta)
+    if s.net.is_linear and outputs in _NODES:
+        return vi.OverOutputs(quadrature.gauss_hermite(outputs, _NODES[outputs]))
+    if parameters > 2:
+        raise _TooManyNodes(f"{parameters} parameters to integrate over")
+    return vi.OverParameters(quadrature.gauss_hermite(parameters, _NODES[parameters]))
+
+
+def _bound_at(s, q):
+    return vi.elbo(s.posterior, q, vi.ClosedForm())
+
+
+def _best(s, family):
+    """The bound at the highest optimum: from the prior's mean where the bound may be concave, else from around it."""
+    prior, how = s.posterior.prior, _expectations(s)
+    width = np.diagonal(prior.precision.matrix()) ** -0.5
+    around = [np.zeros(len(width))] if s.net.is_linear else [np.array(signs) for signs in product((-1.0, 1.0), repeat=len(width))]
+    starts = [Gaussian(prior.mean + side * width, precision.Diagonal(4 * width ** -2)) for side in around]
+    found = vi.multi_start(
+        lambda q: vi.natural_gradient(s.posterior, family(len(width)), how, q, step=0.5, tolerance=1e-10), starts)
+    if not found[0].converged:
+        raise _TooManyNodes("no optimum was reached")
+    return found[0].elbo
+
+
+def vi_optimum_mean(s):
+    return s.best.q.mean
+
+
+def vi_optimum_covariance(s):
+    return s.best.q.covariance()
+
+
+def vi_optimum_elbo(s):
+    return s.best.value
+
+
+def vi_optimum_meanfield_mean(s):
+    return s.best_independent.q.mean
+
+
+def vi_optimum_meanfield_variance(s):
+    return 1 / s.best_independent.q.precision.diagonal()
+
+
+def vi_optimum_meanfield_elbo(s):
+    return s.best_independent.value
 
 
 def vi_kl_laplace(s):

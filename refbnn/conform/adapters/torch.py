@@ -5,6 +5,7 @@ Needs torch, which refbnn does not install (tests/peers/README.md says how to ge
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from types import SimpleNamespace
 
 import torch
@@ -225,10 +226,11 @@ class State:
 
     def __init__(self, problem):
         self.model, self.likelihood = network(problem), likelihood(problem)
-        self.name = problem.likelihood
+        self.name, self.rank = problem.likelihood, problem.rank
         self.layer_sizes, self.bias, self.variance = list(problem.layer_sizes), problem.bias, problem.variance
         for array in ARRAYS:
             setattr(self, array, torch.tensor(getattr(problem, array)))
+        self.best = lru_cache(lambda correlated: _optimum(self, correlated))
 
     def f(self, theta, X):
         """Outputs n k at flat parameters θ."""
@@ -417,6 +419,12 @@ def _kron_precision(s):
     return _kfac(s, s.curvatures()) + s.layer_blocks(s.prior_precision)
 
 
+def _leading(s):
+    """The leading eigenpairs of the GGN plus the prior."""
+    values, V = (part[..., -s.rank:] for part in torch.linalg.eigh(s.ggn()))
+    return (V * values) @ V.T + s.prior_precision
+
+
 def _tensors(s, matrix):
     """The matrix, zero but for the blocks of the parameter tensors."""
     sizes = [parameter.numel() for parameter in s.model.parameters()]
@@ -531,6 +539,86 @@ def _bound(s, mean, width):
     q = Independent(Normal(mean, width), 1)
     fit = torch.stack([s.loss(mean + width * z) for z in s.normals]).mean()
     return -fit - kl_divergence(_as_full(q), _prior(s))
+
+
+def _full_bound(s, mean, scale):
+    """The evidence lower bound of N(mean, C Cᵀ) on the given normals."""
+    fit = torch.stack([s.loss(mean + scale @ z) for z in s.normals]).mean()
+    return -fit - kl_divergence(MultivariateNormal(mean, scale_tril=scale), _prior(s))
+
+
+def _full_law(s):
+    return MultivariateNormal(s.theta, scale_tril=_scale_of(s))
+
+
+def _scale_of(s):
+    """problem.scale: diag |v| + ½ tril(v vᵀ, −1)."""
+    return torch.diag(s.vector.abs()) + 0.5 * torch.outer(s.vector, s.vector).tril(-1)
+
+
+def _exact_bound(s):
+    """The bound of N(mean, C Cᵀ) with its expectation: of each output where f is affine in θ, else over two parameters."""
+    prior = _prior(s)
+    if len(s.layer_sizes) == 1 and s.name in BY_OUTPUT:
+        u = torch.linspace(-9, 9, 289, dtype=torch.float64)
+        J, weights = s.jacobian(s.X), torch.softmax(-u ** 2 / 2, 0)
+        at_zero = s.f(s.theta, s.X) - J @ s.theta
+
+        def fit(mean, scale):
+            f = at_zero + J @ mean + (J @ scale).square().sum(-1).sqrt() * u[:, None, None]
+            return weights @ vmap(vmap(s.likelihood.loss), (0, None))(f, s.y).sum(-1)
+    else:
+        u = torch.linspace(-7.5, 7.5, 61, dtype=torch.float64)
+        z = torch.cartesian_prod(*[u] * len(s.theta)).view(-1, len(s.theta))
+        weights = torch.softmax(-z.square().sum(-1) / 2, 0)
+
+        def fit(mean, scale):
+            return weights @ vmap(s.loss)(mean + z @ scale.T)
+
+    def bound(mean, scale):
+        law = MultivariateNormal(mean, scale_tril=scale, validate_args=False)
+        return -fit(mean, scale) - kl_divergence(law, prior)
+    return bound
+
+
+BY_OUTPUT = ("normal", "bernoulli", "bernoulli_probit", "bernoulli_cloglog", "ordinal", "poisson", "negative_binomial", "gamma")
+
+
+def _optimum(s, correlated):
+    """(mean, C, bound) of the highest optimum: L-BFGS over the mean, log C_ii and the rest of C, then Newton's method."""
+    bound, p = _exact_bound(s), len(s.theta)
+    rows, columns = torch.tril_indices(p, p, -1) if correlated else torch.zeros((2, 0), dtype=torch.long)
+
+    def unpacked(phi):
+        below = torch.zeros(p, p, dtype=phi.dtype).index_put((rows, columns), phi[2 * p:])
+        return phi[:p], torch.diag(phi[p:2 * p].exp()) + below
+
+    def energy(phi):
+        return -bound(*unpacked(phi))
+
+    width = s.prior_precision.diagonal().rsqrt()
+    sides = torch.tensor([0.0] if len(s.layer_sizes) == 1 else [-1.0, 1.0], dtype=torch.float64)
+    found = []
+    for side in torch.cartesian_prod(*[sides] * p).view(-1, p):
+        start = torch.cat([s.prior_mean + side * width, (0.5 * width).log(), torch.zeros(len(rows), dtype=torch.float64)])
+        found.append(_minimised(energy, start))
+    phi = min(found, key=lambda one: float(energy(one)))
+    for _ in range(3):
+        phi = phi - torch.linalg.solve(hessian(energy)(phi), grad(energy)(phi))
+    return *unpacked(phi), -energy(phi)
+
+
+def _minimised(energy, start):
+    phi = start.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS([phi], max_iter=300, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimiser.zero_grad()
+        value = energy(phi)
+        value.backward()
+        return value
+    optimiser.step(closure)
+    return phi.detach()
 
 
 def _as_full(q):
@@ -704,6 +792,12 @@ laplace_kron_split_evidence_prior = _answers(
     lambda s: _slope(s, _tensors(s, _kfac(s, s.curvatures())), _tensors(s, s.prior_precision)))
 laplace_kron_split_evidence_noise = _answers(
     lambda s: _noise_slope(s, _tensors(s, _kfac(s, s.curvatures())), _tensors(s, s.prior_precision)))
+laplace_lowrank_precision = _answers(_leading)
+laplace_lowrank_covariance = _answers(lambda s: _covariance(_leading(s)))
+laplace_lowrank_sample = _answers(lambda s: s.theta + s.normals @ _scale(_leading(s)).T)
+laplace_lowrank_log_det = _answers(lambda s: torch.logdet(_leading(s)))
+laplace_lowrank_log_evidence = _answers(lambda s: _structured_evidence(s, _leading(s)))
+predictive_lowrank_variance = _answers(lambda s: _spread(s, _covariance(_leading(s))))
 laplace_hessian_precision = _answers(lambda s: s.hessian() + s.prior_precision)
 laplace_hessian_covariance = _answers(lambda s: _covariance(s.hessian() + s.prior_precision))
 laplace_hessian_log_det = _answers(lambda s: torch.logdet(s.hessian() + s.prior_precision))
@@ -728,6 +822,17 @@ vi_elbo_gradient_mean = _answers(lambda s: grad(lambda mean: _bound(s, mean, s.v
 vi_elbo_gradient_scale = _answers(lambda s: grad(lambda width: _bound(s, s.theta, width))(s.vector.abs()))
 vi_kl = _answers(lambda s: kl_divergence(_mean_field_law(s), _prior(s)))
 vi_kl_reverse = _answers(lambda s: kl_divergence(_prior(s), _mean_field_law(s)))
+vi_full_elbo = _answers(lambda s: _full_bound(s, s.theta, _scale_of(s)))
+vi_full_elbo_gradient_mean = _answers(lambda s: grad(lambda mean: _full_bound(s, mean, _scale_of(s)))(s.theta))
+vi_full_elbo_gradient_scale = _answers(lambda s: grad(lambda scale: _full_bound(s, s.theta, scale.tril()))(_scale_of(s)))
+vi_full_kl = _answers(lambda s: kl_divergence(_full_law(s), _prior(s)))
+vi_full_kl_reverse = _answers(lambda s: kl_divergence(_prior(s), _full_law(s)))
+vi_optimum_mean = _answers(lambda s: s.best(True)[0])
+vi_optimum_covariance = _answers(lambda s: s.best(True)[1] @ s.best(True)[1].T)
+vi_optimum_elbo = _answers(lambda s: s.best(True)[2])
+vi_optimum_meanfield_mean = _answers(lambda s: s.best(False)[0])
+vi_optimum_meanfield_variance = _answers(lambda s: s.best(False)[1].diagonal().square())
+vi_optimum_meanfield_elbo = _answers(lambda s: s.best(False)[2])
 vi_kl_laplace = _answers(lambda s: kl_divergence(_laplace_law(s), _prior(s)))
 vi_kl_laplace_reverse = _answers(lambda s: kl_divergence(_prior(s), _laplace_law(s)))
 gp_kernel = _answers(lambda s: torch.einsum("nip,pq,mjq->nimj", s.jacobian(s.X), _covariance(s.prior_precision),

@@ -11,15 +11,16 @@ from __future__ import annotations
 from typing import Callable, Mapping
 
 from ..quantities import Quantity
-from .curvature import curvature_plus_prior, empirical, hessian_parts, prior_in_loss, sides
+from .curvature import LEADING, curvature_plus_prior, empirical, hessian_parts, leading, prior_in_loss, sides
 from .facts import Facts
 from .general import conventions_theories, other_quantities, parts
 from .predictive import glm_variance, means, monte_carlo
 from .readings import declared_order, in_package_order, readings
-from .scalars import additive, log_det_variants
+from .scalars import BOUNDS, DIVERGENCES, additive, log_det_variants
 from .theory import (
     COVARIANCES, EVIDENCES, LOG_DETS, LOSS_DIAGONALS, LOSS_MATRICES, LOSS_PRODUCTS, PRECISIONS, Basis, Reading, Theory, value_of,
 )
+from .variational import SLOPES, best_covariance, best_variances, slopes
 
 __all__ = ["Basis", "Facts", "Reading", "Theory", "declared_order", "in_package_order", "readings", "theories"]
 
@@ -46,6 +47,10 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Quantity], list[Theory]]], ...
     (("forward", "predictive.glm.mean"), means),
     (("predictive.mc",), monte_carlo),
     (("predictive.glm.variance",), glm_variance),
-    (("loss", "log_joint", *LOG_DETS, *EVIDENCES), additive),
+    (("loss", "log_joint", *LOG_DETS, *EVIDENCES, *BOUNDS, *DIVERGENCES), additive),
+    (LEADING, leading),
+    (SLOPES, slopes),
+    (("vi.optimum.covariance",), best_covariance),
+    (("vi.optimum.meanfield.variance",), best_variances),
     ((*LOG_DETS, *EVIDENCES), log_det_variants),
 )

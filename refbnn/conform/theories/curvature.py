@@ -58,6 +58,20 @@ def curvature_plus_prior(quantity: Quantity) -> list[Theory]:
     return [*(_mixed(quantity, name, mine) for name in LOSS_MATRICES), *_other_priors(quantity, mine), jitter]
 
 
+def leading(quantity: Quantity) -> list[Theory]:
+    """αL + βP₀ for the part L of the GGN on its leading directions; for covariances and samples of the inverse."""
+    def part(facts: Facts) -> Array | None:
+        precision = facts.raw("laplace.lowrank.precision")
+        return None if precision is None else precision - prior_precision(facts)
+    return [Theory("mixed", "curvature", 1, "The precision is a combination of the leading part of the GGN and the prior",
+                   "it is that part of the summed curvature plus the prior precision, each once", pair(part, prior_precision),
+                   (quantity.name,), terms=("the leading part of the GGN", "P₀"), inverse=quantity.name != LEADING[0],
+                   special=_PRIOR_CASES)]
+
+
+LEADING = ("laplace.lowrank.precision", "laplace.lowrank.covariance", "laplace.lowrank.sample")
+
+
 def _other_priors(quantity: Quantity, mine: str) -> list[Theory]:
     """G plus something that was made of P₀."""
     return [Theory(key, "other_prior", 2, sentence, "add the prior precision P₀", _summed(mine, term), (quantity.name, mine),

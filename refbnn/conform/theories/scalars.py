@@ -101,8 +101,30 @@ LOSS_TERMS = (
 )
 
 
+BOUNDS = {"vi.elbo": "vi.kl", "vi.full.elbo": "vi.full.kl"}
+DIVERGENCES = ("vi.kl", "vi.kl.reverse", "vi.full.kl", "vi.full.kl.reverse")
+
+
+def _spread(facts: Facts, quantity: str) -> float:
+    """½ tr P₀ Σ of q."""
+    C = facts.problem.scale if quantity.startswith("vi.full") else np.diag(np.abs(facts.problem.vector))
+    return 0.5 * float((prior_precision(facts) @ C * C).sum())
+
+
+def _of_divergence(name: str) -> tuple[Term, ...]:
+    """What a divergence between q and the prior is made of."""
+    return (Term("half_p", "p/2", lambda facts: 0.5 * len(facts.problem.theta)),
+            Term("log_widths", "Σ log C_ii", lambda facts: float(np.log(np.abs(facts.problem.vector)).sum())),
+            Term("spread", "½ tr P₀ Σ", lambda facts: _spread(facts, name)), PRIOR_TERMS[1], PRIOR_TERMS[3])
+
+
 def _terms(quantity: Quantity) -> tuple[Term, ...]:
     """What may be missing in a scalar, or too much."""
+    if quantity.name in DIVERGENCES:
+        return _of_divergence(quantity.name)
+    if quantity.name in BOUNDS:
+        divergence = Term("divergence", "KL(q ‖ prior)", _scalar(BOUNDS[quantity.name], 1.0))
+        return (divergence, *LIKELIHOOD_TERMS, *_of_divergence(quantity.name))
     if quantity.name in LOG_DETS:
         return PRIOR_TERMS[:2]
     if quantity.name not in EVIDENCES:
@@ -134,6 +156,12 @@ _OF_LOSS = {
 }
 SPECIAL_TERMS |= {(name, term, 1.0): words for name in ("log_joint", *EVIDENCES) for term, words in _OF_LOSS.items()}
 SPECIAL_TERMS |= {(name, *what): words for name in EVIDENCES for what, words in _OF_EVIDENCES.items()}
+_OF_BOUNDS = {
+    ("divergence", 1.0): ("divergence_forgotten", "The divergence from the prior is missing", "subtract KL(q ‖ prior)"),
+    ("divergence", 2.0): ("divergence_added", "The divergence from the prior is added", "subtract KL(q ‖ prior)"),
+    ("divergence", -1.0): ("divergence_doubled", "The divergence from the prior is subtracted twice", "subtract it once"),
+}
+SPECIAL_TERMS |= {(name, *what): words for name in BOUNDS for what, words in _OF_BOUNDS.items()}
 _COEFFICIENTS = (-1.0, 1.0, -0.5, 0.5, -2.0, 2.0)
 
 

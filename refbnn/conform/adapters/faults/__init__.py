@@ -12,11 +12,12 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from refbnn import Linearised, Loss, linalg, predict, third
+from refbnn import Gaussian, Linearised, Loss, linalg, low_rank, predict, third
 from refbnn.conform.adapters import refbnn as right
 from refbnn.conform.adapters.faults.sampling import SAMPLERS
 from refbnn.conform.conventions import convert
 from refbnn.conform.quantities import QUANTITIES
+from refbnn.precision import Dense
 
 Answer = Callable[[Any], Any]
 
@@ -132,14 +133,48 @@ def _trace(s, M: np.ndarray) -> float:
     return np.trace(s.ggn.precision.solve(M))
 
 
+def _turned(answer: Answer) -> Answer:
+    """The answer with Cᵀ for C."""
+    return lambda s: answer(SimpleNamespace(problem=_WithScale(s.problem, s.problem.scale.T), posterior=s.posterior,
+                                            full_q=_full(s.problem, s.problem.scale.T)))
+
+
+def _full(problem: Any, C: np.ndarray) -> Gaussian:
+    return Gaussian(problem.theta, Dense(linalg.symmetric_part(np.linalg.inv(C @ C.T))))
+
+
+@dataclass(frozen=True)
+class _WithScale:
+    """A problem with another scale."""
+
+    problem: Any
+    scale: np.ndarray
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.problem, name)
+
+
+def _free_slope(s) -> np.ndarray:
+    """C⁻ᵀ − P₀ C − (1/s) Σ ∇loss zᵀ, nothing above the diagonal left out."""
+    C, z = s.problem.scale, s.problem.normals
+    slopes = s.posterior.loss.gradient(s.problem.theta + z @ C.T)
+    return np.linalg.inv(C).T - _prior(s) @ C - slopes.T @ z / len(z)
+
+
+def _transposed_square(C: np.ndarray) -> np.ndarray:
+    return C.T @ C
+
+
 LOSS = ("loss", "gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full",
         "fisher.empirical", "fisher.empirical.diag", "fisher.mc", "ggn.vp", "fisher.vp", "fisher.empirical.vp", "fisher.mc.vp",
         "third.vv")
+BOUNDS = ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.full.elbo", "vi.full.elbo.gradient.mean",
+          "vi.full.elbo.gradient.scale")
 CURVATURES = ("ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full")
 MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical")
-# Without the Hessian's: few cases have them, too few to tell the orders apart.
-PARAMETERS = tuple(name for name, q in QUANTITIES.items()
-                   if "p" in q.axes.split() and q.kind not in ("root", "samples") and not name.startswith("laplace.hessian"))
+# Without those that few cases have, too few to tell the orders apart.
+PARAMETERS = tuple(name for name, q in QUANTITIES.items() if "p" in q.axes.split() and q.kind not in ("root", "samples")
+                   and not name.startswith(("laplace.hessian", "posterior.", "vi.optimum.")))
 DETERMINISTIC = tuple(name for name, q in QUANTITIES.items() if q.kind not in ("root", "samples"))
 
 
@@ -199,6 +234,20 @@ FAULTS: dict[str, Fault] = {
         f"hessian.{part}": lambda s, part=part: (
             correct(f"hessian.{part}")(s) + (s.problem.num_outputs - 1) * correct(f"ggn.{part}")(s))
         for part in ("full", "diag", "blockdiag")})),
+    "all_eigenpairs": Fault("all eigenpairs of the GGN for the leading ones", {
+        f"laplace.lowrank.{part}": correct(f"laplace.{part}") for part in ("precision", "covariance", "log_det", "log_evidence")
+    } | {"predictive.lowrank.variance": right.predictive_glm_variance}, {
+        f"laplace.lowrank.{part}": f"quantity:laplace.{part}" for part in ("precision", "covariance", "log_det", "log_evidence")
+    } | {"predictive.lowrank.variance": "quantity:predictive.glm.variance"}),
+    "leading_without_prior": Fault("the leading eigenpairs without the prior, or with twice that", {
+        "laplace.lowrank.precision": lambda s: right.laplace_lowrank_precision(s) - _prior(s),
+        "laplace.lowrank.covariance": lambda s: np.linalg.inv(right.laplace_lowrank_precision(s) + _prior(s)),
+        "laplace.lowrank.sample": _sampled(lambda s: np.linalg.cholesky(right.laplace_lowrank_precision(s))),
+    }, {"laplace.lowrank.precision": "prior_forgotten", "laplace.lowrank.covariance": "prior_doubled",
+        "laplace.lowrank.sample": None}),
+    "one_eigenpair_more": Fault("one eigenpair more than asked for", **_named(None, {
+        "laplace.lowrank.precision": lambda s: (
+            low_rank.leading(s.at.ggn, s.problem.rank + 1).matrix() + _prior(s))})),
     "layers_for_units": Fault("the blocks of whole layers for those of their units", **_named(
         "quantity:ggn.blockdiag", {"ggn.neuronblocks": right.ggn_blockdiag})),
     "marginals_of_the_full_posterior": Fault("the diagonal of P⁻¹ for the inverse of P's diagonal", {
@@ -238,20 +287,70 @@ FAULTS: dict[str, Fault] = {
         "predictive.bridge": lambda s: _plain_bridge(s) / _plain_bridge(s).sum(-1, keepdims=True)})),
     "independent_logits": Fault("mean field without the covariance of two logits", **_named(None, {
         "predictive.meanfield": lambda s: predict.classes.mean_field_1(s.functions(s.ggn))})),
-    "negative_bound": Fault("the negative evidence lower bound", **_named("factor:-1", {
-        name: lambda s, name=name: -correct(name)(s)
-        for name in ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale")})),
+    "negative_bound": Fault("the negative evidence lower bound", **_named(
+        "vi.sign=negative", _converted(BOUNDS, vi__sign="negative"))),
+    "bound_of_a_datum": Fault("the bound divided by N", **_named("vi.reduction=mean", _converted(BOUNDS, vi__reduction="mean"))),
+    "bound_without_constants": Fault("constants of the likelihood are left out of the bound", **_named(
+        "vi.constants=dropped", _converted(("vi.elbo", "vi.full.elbo"), vi__constants="dropped"))),
+    "added_divergence": Fault("the divergence is added to the bound", **_named("divergence_added", {
+        "vi.elbo": lambda s: right.vi_elbo(s) + 2 * right.vi_kl(s),
+        "vi.full.elbo": lambda s: right.vi_full_elbo(s) + 2 * right.vi_full_kl(s)})),
+    "no_divergence": Fault("no divergence in the bound", **_named("divergence_forgotten", {
+        "vi.elbo": lambda s: right.vi_elbo(s) + right.vi_kl(s),
+        "vi.full.elbo": lambda s: right.vi_full_elbo(s) + right.vi_full_kl(s),
+        "vi.full.elbo.gradient.scale": lambda s: (
+            right.vi_full_elbo_gradient_scale(s) + np.tril(_prior(s) @ s.problem.scale)
+            - np.diag(1 / np.abs(s.problem.vector)))})),
+    "divergence_without_half_p": Fault("p/2 is missing in the divergence", **_named("term:+1*half_p", {
+        name: lambda s, name=name: correct(name)(s) + 0.5 * len(s.problem.theta) for name in ("vi.kl", "vi.full.kl")})),
+    "transposed_scale": Fault("Cᵀ z for C z, Cᵀ C for C Cᵀ", {
+        "vi.full.elbo": _turned(right.vi_full_elbo), "vi.full.kl": _turned(right.vi_full_kl),
+        "vi.full.elbo.gradient.mean": _turned(right.vi_full_elbo_gradient_mean),
+        "vi.full.elbo.gradient.scale": lambda s: right.vi_full_elbo_gradient_scale(s).T,
+    }, {"vi.full.elbo": None, "vi.full.kl": None, "vi.full.elbo.gradient.mean": None,
+        "vi.full.elbo.gradient.scale": "transposed_10"}),
+    "no_correlations": Fault("the bound of independent parameters for that of correlated ones", {
+        "vi.full.elbo": right.vi_elbo, "vi.full.kl": right.vi_kl, "vi.full.elbo.gradient.mean": right.vi_elbo_gradient_mean,
+    }, {"vi.full.elbo": "quantity:vi.elbo", "vi.full.kl": "quantity:vi.kl",
+        "vi.full.elbo.gradient.mean": "quantity:vi.elbo.gradient.mean"}),
+    "free_scale": Fault("the slope by every entry of C, not by its lower triangle alone", **_named(None, {
+        "vi.full.elbo.gradient.scale": _free_slope})),
     "reversed_divergence": Fault("the divergence the other way round", {
+        "vi.full.kl": right.vi_full_kl_reverse,
         "vi.kl": right.vi_kl_reverse, "vi.kl.reverse": right.vi_kl, "vi.kl.laplace": right.vi_kl_laplace_reverse,
-    }, {"vi.kl": "quantity:vi.kl.reverse", "vi.kl.reverse": "quantity:vi.kl", "vi.kl.laplace": "quantity:vi.kl.laplace.reverse"}),
-    "forgotten_entropy": Fault("no entropy in the bound", **_named(None, {
+    }, {"vi.full.kl": "quantity:vi.full.kl.reverse", "vi.kl": "quantity:vi.kl.reverse", "vi.kl.reverse": "quantity:vi.kl",
+        "vi.kl.laplace": "quantity:vi.kl.laplace.reverse"}),
+    "forgotten_entropy": Fault("no entropy in the bound", {
         "vi.elbo": lambda s: right.vi_elbo(s) - right._mean_field(s).entropy(),
-        "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) - 1 / np.abs(s.problem.vector)})),
-    "forgotten_pull": Fault("no prior in the slope of the bound", **_named(None, {
-        "vi.elbo.gradient.mean": lambda s: (
-            right.vi_elbo_gradient_mean(s) + _prior(s) @ (s.problem.theta - s.problem.prior_mean))})),
-    "slope_by_logarithm": Fault("the slope by log c for that by c", **_named(None, {
-        "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) * np.abs(s.problem.vector)})),
+        "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) - 1 / np.abs(s.problem.vector),
+        "vi.full.elbo.gradient.scale": lambda s: right.vi_full_elbo_gradient_scale(s) - np.diag(1 / np.abs(s.problem.vector)),
+    }, {"vi.elbo": None, "vi.elbo.gradient.scale": "entropy_forgotten", "vi.full.elbo.gradient.scale": "entropy_forgotten"}),
+    "forgotten_pull": Fault("no prior in the slope of the bound", **_named("prior_forgotten", {
+        name: lambda s, name=name: correct(name)(s) + _prior(s) @ (s.problem.theta - s.problem.prior_mean)
+        for name in ("vi.elbo.gradient.mean", "vi.full.elbo.gradient.mean")})),
+    "slope_by_logarithm": Fault("the slope by log c for that by c", **_named("vi.scale.by=log_scale", _converted(
+        ("vi.elbo.gradient.scale", "vi.full.elbo.gradient.scale"), vi__scale__by="log_scale"))),
+    "slope_by_log_variance": Fault("the slope by log c² for that by c", **_named("vi.scale.by=log_variance", _converted(
+        ("vi.elbo.gradient.scale",), vi__scale__by="log_variance"))),
+    "other_forms_of_an_optimum": Fault("the precision of the best Gaussian, standard deviations for variances", {
+        "vi.optimum.covariance": lambda s: np.linalg.inv(right.vi_optimum_covariance(s)),
+        "vi.optimum.meanfield.variance": lambda s: np.sqrt(right.vi_optimum_meanfield_variance(s)),
+    }, {"vi.optimum.covariance": "precision_for_covariance", "vi.optimum.meanfield.variance": "vi.marginals=std"}),
+    "scale_of_an_optimum": Fault("a Cholesky factor for the covariance of the best Gaussian", **_named("root_for_covariance", {
+        "vi.optimum.covariance": lambda s: np.linalg.cholesky(right.vi_optimum_covariance(s))})),
+    "turned_optimum": Fault("Cᵀ C for the covariance of the best Gaussian", **_named("transposed_root", {
+        "vi.optimum.covariance": lambda s: _transposed_square(np.linalg.cholesky(right.vi_optimum_covariance(s)))})),
+    "families_of_optima": Fault("the best Gaussian of the other family", {
+        "vi.optimum.covariance": lambda s: np.diag(right.vi_optimum_meanfield_variance(s)),
+        "vi.optimum.meanfield.variance": lambda s: np.diag(right.vi_optimum_covariance(s)),
+        "vi.optimum.mean": right.vi_optimum_meanfield_mean, "vi.optimum.elbo": right.vi_optimum_meanfield_elbo,
+    }, {"vi.optimum.covariance": "independent", "vi.optimum.meanfield.variance": "marginals_of_full",
+        "vi.optimum.mean": "quantity:vi.optimum.meanfield.mean", "vi.optimum.elbo": "quantity:vi.optimum.meanfield.elbo"}),
+    "posterior_for_optimum": Fault("moments of the posterior for those of the best Gaussian", {
+        "vi.optimum.mean": right.posterior_mean, "vi.optimum.covariance": right.posterior_covariance,
+        "vi.optimum.elbo": right.posterior_log_evidence,
+    }, {"vi.optimum.mean": "quantity:posterior.mean", "vi.optimum.covariance": "quantity:posterior.covariance",
+        "vi.optimum.elbo": "quantity:posterior.log_evidence"}),
     "certain_outputs": Fault("E[y] at the mean output", **_named(None, {
         "predictive.exact": lambda s: s.posterior.likelihood.mean(right.predictive_glm_mean(s))})),
     "kernel_without_prior": Fault("the tangent kernel for the prior's", **_named("quantity:ntk", {"gp.kernel": right.ntk})),
