@@ -484,3 +484,65 @@ def test_a_prior_that_is_not_gaussian_is_refused_over_outputs_and_taken_over_par
         vi.fixed_point(post, OUTPUTS)
     found = vi.quasi_newton(post, families.Full(2), TWO, problems.start())
     assert found.converged and found.precision_residual < 1e-5
+
+
+# -- families beside each other, whatever the prior ---------------------------------------------------------------------------
+
+
+def under(precision):
+    """The small network with another prior precision."""
+    post = problems.network()
+    return Posterior(post.net, post.likelihood, priors.isotropic(2, precision), post.X, post.y)
+
+
+def best(post, family, starts):
+    """The highest optimum from these means."""
+    found = vi.multi_start(lambda q: vi.natural_gradient(post, family, FEWER, q, step=0.5, tolerance=1e-9),
+                           [Gaussian(np.array(mean), Dense(12.0 * np.eye(2))) for mean in starts])
+    assert found[0].converged
+    return found[0]
+
+
+AROUND, FEWER = [(1.2, 0.9), (0.05, 0.05)], vi.OverParameters(quadrature.gauss_hermite(2, 20))
+
+
+def test_independence_costs_at_every_prior_precision_and_nothing_where_the_prior_decides():
+    """The best independent q has the lower bound, both below log p(y), over four decades of λ; the cost ends as 1/λ² does."""
+    gaps = []
+    for precision in (0.05, 0.8, 5.0, 300.0, 600.0):
+        post = under(precision)
+        full, independent = (best(post, family, AROUND) for family in (families.Full(2), families.MeanField(2)))
+        gaps.append(full.elbo.value - independent.elbo.value)
+        exact = problems.Grid(post, half_width=min(9.0, 30 / np.sqrt(precision)) if precision > 1 else 30.0).log_evidence()
+        assert independent.elbo.value < full.elbo.value <= exact.value + exact.error
+    assert min(gaps) > 1e-9 and gaps[1] > 1e-3
+    assert abs(gaps[-2] / gaps[-1] - 4) < 0.5
+
+
+def test_one_start_between_the_modes_may_end_below_the_smaller_family():
+    """What several starts are for: from there the best correlated q is missed, and the bounds are in the wrong order."""
+    post = under(0.8)
+    low = vi.quasi_newton(post, families.Full(2), TWO, Gaussian(np.zeros(2), Dense(12.0 * np.eye(2))))
+    assert low.converged and low.elbo.value < best(post, families.MeanField(2), AROUND).elbo.value - 0.1
+
+
+def test_the_mean_prediction_of_the_best_gaussian_is_that_of_its_second_order_expansion_as_data_repeat():
+    """E_q f = f(m) + ½ tr(Σ ∇²f) + O(1/N²) for q the optimum with every datum N times, as temperature 1/N weighs them.
+
+    The first-order mean f(m) is off as 1/N.
+    """
+    net, prior = problems.network().net, problems.network().prior
+    counts, x, X = np.array([32, 64, 128, 256]), np.array([[0.7]]), np.linspace(-2, 2, 9)[:, None]
+    errors = []
+    for n in counts:
+        likelihood = likelihoods.Tempered(likelihoods.Normal(0.1), 1 / n)
+        post = Posterior(net, likelihood, prior, X, 0.9 * np.tanh(1.3 * X))
+        mode = optimize.maximize(post, np.array([1.2, 0.9])).theta
+        found = vi.natural_gradient(post, families.Full(2), FEWER, laplace.at(mode, post.negative_hessian(mode)), tolerance=1e-8)
+        q = found.q
+        mean = FEWER.rule.integrate(lambda z: net.forward(q.from_normals(z), x)[:, 0, 0]).value
+        off = mean - net.forward(q.mean, x)[0, 0]
+        errors.append([off, off - 0.5 * np.trace(q.covariance() @ net.contracted_hessian(q.mean, x, np.ones((1, 1))))])
+        assert found.converged
+    orders = np.polyfit(np.log(counts), np.log(np.abs(errors)), 1)[0]
+    assert np.abs(orders - [-1, -2]).max() < 0.15
