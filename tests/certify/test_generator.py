@@ -504,7 +504,7 @@ def test_values_and_slopes_have_one_expectation_over_two_parameters():
     with Interval(128).working():
         routes = optima.Routes(BY_ID["posterior-tanh-bernoulli"].question(), Interval(128))
         mean, C = [flint.arb(1) / 4, flint.arb(-1) / 3], [[flint.arb(2) / 5, flint.arb(0)], [flint.arb(-1) / 7, flint.arb(1) / 3]]
-        rule = lambda dim: optima.trapezoid(dim, reach=8, steps=4)  # noqa: E731
+        rule = partial(optima.trapezoid, reach=10, steps=3)
         (value, first, second), (same, slopes, bends) = (one(mean, C) for one in (routes.first(rule), routes.second(rule)))
         pairs = [(value, same), *zip(first, slopes), *((second[i][j], bends[i][j]) for i in range(2) for j in range(i + 1))]
         assert all(abs(a - b) < 1e-12 for a, b in pairs)
