@@ -106,13 +106,13 @@ def _product(lines: list[list], reach: int) -> Rule:
 
 # -- the expectations ---------------------------------------------------------------------------------------------------
 
-def from_values(log_density: Callable[[list], Any], rule: Rule) -> Expectations:
+def from_values(log_density: Callable[[list], tuple], rule: Rule) -> Expectations:
     """By Stein's lemma, over parameters."""
     def expectations(mean: list, C: Matrix) -> tuple[Any, list, Matrix]:
         p, zero = range(len(mean)), flint.arb(0)
         value, first, second = zero, [zero] * len(mean), [[zero] * len(mean) for _ in p]
         for z, w in rule:
-            share = -w * log_density(_at(mean, C, z)).mid()
+            share = -w * log_density(_at(mean, C, z))[0].mid()
             value = value + share
             for i in p:
                 first[i] = first[i] + share * z[i]
@@ -340,7 +340,7 @@ class Routes:
         def at(theta: list) -> tuple[Any, list]:
             d = [a - b for a, b in zip(theta, q.prior_mean)]
             pull = [sum((a * b for a, b in zip(row, d)), answers.zero) for row in q.prior_precision]
-            return -density(theta), [a + b for a, b in zip(answers.slope_at(theta), pull)]
+            return -density(theta)[0], [a + b for a, b in zip(answers.slope_at(theta), pull)]
         return at
 
     def starts(self) -> list[tuple[list, Matrix]]:
