@@ -88,9 +88,12 @@ class _Uncorrected:
         before = self.kernel.with_momentum(state, streams)
         step_size = np.full(len(state.theta), self.kernel.step_size)
         after, lost = trajectory(target, self.kernel.metric, before, step_size, self.kernel.num_steps)
-        error = np.where(lost, np.inf, energy(self.kernel.metric, after) - energy(self.kernel.metric, before))
-        kept, ones = after.where(error < FAR, before), np.ones(len(lost))
-        return State(kept.theta, kept.log_prob, kept.gradient), Info(ones, error < FAR, error, error >= FAR, ones)
+        begin = energy(self.kernel.metric, before)
+        error = np.where(lost, np.inf, energy(self.kernel.metric, after) - begin)
+        kept = after.where(error < FAR, before)
+        info = Info(acceptance=np.ones(len(lost)), accepted=error < FAR, energy=begin, energy_error=error, diverged=error >= FAR,
+                    num_gradients=np.full(len(lost), STEPS))
+        return State(kept.theta, kept.log_prob, kept.gradient), info
 
 
 @dataclass(frozen=True)
