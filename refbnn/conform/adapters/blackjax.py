@@ -20,7 +20,7 @@ from refbnn.conform.adapters.jax import State as _State, answers, sigma_points
 
 jax.config.update("jax_enable_x64", True)
 name, version = "blackjax", blackjax.__version__
-conventions: dict[str, str] = {}
+conventions = {"vi.sign@vi.optimum.*": "negative"}  # what it calls elbo is the loss
 CHAINS, WARMUP, DRAWS = 16, 500, 3000
 STEPS, FIRST, LAST = 30_000, 0.1, 1e-10
 
@@ -94,4 +94,10 @@ def prepare(problem) -> State:
 
 
 log_joint = answers(lambda s: s.at.logdensity)
+vi_optimum_mean = answers(lambda s: s.fullrank[0].mu)
+vi_optimum_covariance = answers(_covariance)
+vi_optimum_elbo = answers(lambda s: s.fullrank[1])
+vi_optimum_meanfield_mean = answers(lambda s: s.meanfield[0].mu)
+vi_optimum_meanfield_variance = answers(lambda s: jnp.exp(2 * s.meanfield[0].rho))
+vi_optimum_meanfield_elbo = answers(lambda s: s.meanfield[1])
 posterior_draws = answers(_draws)

@@ -388,6 +388,12 @@ class State:
         return Gaussian(_part(self.laplace.precision, self.problem.subset))
 
     @cached_property
+    def low_rank(self):
+        """The leading eigenpairs of the GGN and the prior."""
+        values, V = (part[..., -self.problem.rank:] for part in np.linalg.eigh(self.ggn))
+        return Gaussian((V * values) @ V.T + self.prior_precision)
+
+    @cached_property
     def from_hessian(self):
         return Gaussian(self.hessian + self.prior_precision)
 
@@ -749,6 +755,12 @@ laplace_kron_split_evidence_prior = answers(
     lambda s: _by_prior(s, _tensors(s, s.kfac), _tensors(s, s.prior_precision)))
 laplace_kron_split_evidence_noise = answers(
     lambda s: _by_noise(s, _tensors(s, s.kfac), _tensors(s, s.prior_precision)))
+laplace_lowrank_precision = answers(lambda s: s.low_rank.precision)
+laplace_lowrank_covariance = answers(lambda s: s.low_rank.covariance)
+laplace_lowrank_sample = answers(lambda s: s.theta + s.normals @ s.low_rank.root.T)
+laplace_lowrank_log_det = answers(lambda s: s.low_rank.log_det)
+laplace_lowrank_log_evidence = answers(lambda s: _evidence(s, s.low_rank))
+predictive_lowrank_variance = answers(lambda s: _spread(s.new_jacobian, s.low_rank))
 laplace_hessian_precision = answers(lambda s: s.from_hessian.precision)
 laplace_hessian_covariance = answers(lambda s: s.from_hessian.covariance)
 laplace_hessian_log_det = answers(lambda s: s.from_hessian.log_det)
@@ -770,6 +782,11 @@ predictive_exact = answers(_expectations)
 vi_elbo = answers(lambda s: s.bound_and_gradients[0])
 vi_elbo_gradient_mean = answers(lambda s: s.bound_and_gradients[1][0])
 vi_elbo_gradient_scale = answers(lambda s: s.bound_and_gradients[1][1])
+vi_full_elbo = answers(lambda s: s.full_bound_and_gradients[0])
+vi_full_elbo_gradient_mean = answers(lambda s: s.full_bound_and_gradients[1][0])
+vi_full_elbo_gradient_scale = answers(lambda s: np.tril(s.full_bound_and_gradients[1][1]))
+vi_full_kl = answers(lambda s: _kl(s, _full_precision(s), s.prior_precision))
+vi_full_kl_reverse = answers(lambda s: _kl(s, s.prior_precision, _full_precision(s)))
 vi_kl = answers(lambda s: _kl(s, _mean_field_precision(s), s.prior_precision))
 vi_kl_reverse = answers(lambda s: _kl(s, s.prior_precision, _mean_field_precision(s)))
 vi_kl_laplace = answers(lambda s: _kl(s, s.laplace.precision, s.prior_precision))

@@ -30,9 +30,10 @@ name, version = "laplax", metadata.version("laplax")
 # "mse" is the bare sum of squares; σ² enters only in the posterior.
 conventions = {"loss.squared_error": "one"}
 LOSSES = {"normal": "mse", "categorical": "cross_entropy", "bernoulli": "binary_cross_entropy"}
-OF_PRIOR = ("laplace", "log_joint", "predictive.joint", "predictive.glm.variance", "predictive.diag", "predictive.probit",
-            "predictive.meanfield", "predictive.bridge")
-OF_MEAN = ("log_joint", "laplace.log_evidence", "laplace.diag.log_evidence", "laplace.hessian.log_evidence")
+OF_PRIOR = ("laplace", "log_joint", "predictive.joint", "predictive.glm.variance", "predictive.diag", "predictive.lowrank",
+            "predictive.probit", "predictive.meanfield", "predictive.bridge")
+OF_MEAN = ("log_joint", "laplace.log_evidence", "laplace.diag.log_evidence", "laplace.lowrank.log_evidence",
+           "laplace.hessian.log_evidence")
 
 
 def unsupported(problem, quantity: str) -> str | None:
@@ -91,8 +92,18 @@ class State:
         return estimate_curvature("diagonal", self.ggn, layout=self.params)
 
     @cached_property
+    def low_rank(self):
+        """By Lanczos, as many eigenpairs as the problem says."""
+        return estimate_curvature("lanczos", self.ggn, layout=self.params, key=jax.random.key(0), rank=self.problem.rank)
+
+    @cached_property
     def full_hessian(self):
         return estimate_curvature("full", self.hessian, layout=self.params)
+
+    def eigenpairs_and_prior(self):
+        """U S Uᵀ + δ of the package's low-rank precision."""
+        terms = CURVATURE_PRECISION_METHODS["lanczos"](self.low_rank, self.prior)
+        return (terms.U * terms.S) @ terms.U.T + terms.scalar * jnp.eye(len(terms.U))
 
     def posterior_fn(self, curvature):
         """The package's function from prior arguments to a posterior."""
@@ -118,7 +129,7 @@ class State:
 
 def _kind(curvature):
     """The package's name of such a curvature."""
-    return "full" if curvature.ndim == 2 else "diagonal"
+    return {2: "full", 1: "diagonal"}.get(getattr(curvature, "ndim", None), "lanczos")
 
 
 def _dense(s, product):
@@ -205,6 +216,11 @@ laplace_log_evidence = answers(lambda s: s.evidence(s.full))
 laplace_diag_variance = answers(lambda s: jnp.diag(s.covariance(s.diagonal)))
 laplace_diag_sample = answers(lambda s: _sample(s, s.diagonal))
 laplace_diag_log_evidence = answers(lambda s: s.evidence(s.diagonal))
+laplace_lowrank_precision = answers(lambda s: s.eigenpairs_and_prior())
+laplace_lowrank_covariance = answers(lambda s: s.covariance(s.low_rank))
+laplace_lowrank_log_evidence = answers(lambda s: s.evidence(s.low_rank))
+predictive_lowrank_variance = answers(
+    lambda s: s.pushed(pushforward.lin_pred_mean, pushforward.lin_pred_cov, curvature=s.low_rank)["pred_cov"])
 laplace_hessian_precision = answers(lambda s: CURVATURE_PRECISION_METHODS["full"](s.full_hessian, s.prior))
 laplace_hessian_covariance = answers(lambda s: s.covariance(s.full_hessian))
 laplace_hessian_log_evidence = answers(lambda s: s.evidence(s.full_hessian))

@@ -24,7 +24,7 @@ jax.config.update("jax_enable_x64", True)
 name, version = "numpyro", numpyro.__version__
 conventions: dict[str, str] = {}
 CHAINS, WARMUP, DRAWS = 16, 500, 3000
-STEPS, FIRST, LAST = 30_000, 0.1, 1e-10
+STEPS, FIRST, LAST = 20_000, 0.1, 1e-10
 
 
 def _of_pairs(law):
@@ -211,4 +211,15 @@ vi_elbo_gradient_scale = answers(lambda s: jit(grad(s.mean_field, 1))(s.theta, s
 vi_kl = answers(lambda s: _kl(s, jnp.diag(s.widths)))
 vi_kl_reverse = answers(lambda s: _kl_reverse(s, jnp.diag(s.widths)))
 predictive_mc = answers(_mean_of_draws)
+vi_full_elbo = answers(lambda s: jit(s.bound)(s.theta, s.root))
+vi_full_elbo_gradient_mean = answers(lambda s: jit(grad(s.bound))(s.theta, s.root))
+vi_full_elbo_gradient_scale = answers(lambda s: jnp.tril(jit(grad(s.bound, 1))(s.theta, s.root)))
+vi_full_kl = answers(lambda s: _kl(s, s.root))
+vi_full_kl_reverse = answers(lambda s: _kl_reverse(s, s.root))
+vi_optimum_mean = answers(lambda s: s.full_optimum[0].mean)
+vi_optimum_covariance = answers(lambda s: s.full_optimum[0].covariance_matrix)
+vi_optimum_elbo = answers(lambda s: s.full_optimum[1])
+vi_optimum_meanfield_mean = answers(lambda s: s.diagonal_optimum[0].mean)
+vi_optimum_meanfield_variance = answers(lambda s: s.diagonal_optimum[0].variance)
+vi_optimum_meanfield_elbo = answers(lambda s: s.diagonal_optimum[1])
 posterior_draws = answers(_draws)

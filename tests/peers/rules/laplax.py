@@ -35,7 +35,7 @@ PEER = Peer(
              {"ERROR", "MISMATCH"}, "cross_entropy_by_name"),
         Rule(("*",), likelihood("normal"), EVIDENCES, {"MISMATCH"}, "evidence_of_squared_error"),
         Rule(("*",), anything, EVIDENCES, {"MISMATCH"}, "halved_log_likelihood"),
-        Rule(("*",), anything, LOW_RANK, {"MISMATCH", "LOSSY"}, "leading_pairs_by_lanczos", must_be_met=False),
+        Rule(("*",), anything, LOW_RANK, {"MISMATCH", "LOSSY"}, "leading_pairs_by_lanczos"),
         Rule(("*",), anything, ("predictive.bridge",), {"ERROR"}, "laplace_bridge"),
         Rule(("*",), anything, ("predictive.meanfield",), RIGHT | {"LOSSY", "MISMATCH"}, "sum_of_mean_field"),
         *(rule for rule in SPECIAL_FUNCTIONS if rule.why != "student_t_normaliser"),  # no loss is right without
