@@ -15,7 +15,7 @@ from refbnn.precision import Diagonal
 from refbnn.samplers import EllipticalSlice, Hmc, Nuts, WithMoves, adapt, hidden_units, run, smc
 from tests.references import monitor
 
-WIDTH = 64  # chains of a shard
+WIDTH = 64  # chains of a shard, unless told otherwise
 AT_PRIOR = 0.7  # step size of Hamiltonian Monte Carlo in units of the prior's standard deviations
 CHUNK = 2**13
 
@@ -165,7 +165,8 @@ def _with_moves(kernel: object, post: Posterior) -> object:
 
 def _run(kernel, target, start, plan: Plan, where: dict):
     folder: Path | None = where.get("folder")
-    return run(kernel, target, start, plan.draws, plan.seed, width=WIDTH, executor=where.get("executor"), checkpoint=folder)
+    return run(kernel, target, start, plan.draws, plan.seed, width=where.get("width", WIDTH), executor=where.get("executor"),
+               checkpoint=folder)
 
 
 def _settings(kernel: object) -> dict:

@@ -99,7 +99,7 @@ def rejected(z: np.ndarray, false_alarm: float = FALSE_ALARM) -> np.ndarray:
     p = 2 * ndtr(-np.abs(np.ravel(z)))
     order = np.argsort(p)
     passed = p[order] > false_alarm / np.arange(len(p), 0, -1)
-    first = int(np.argmax(passed)) if passed.any() else len(p)
+    first = int(np.argmax(passed)) if passed.any() else len(p)  # the first that passes ends it
     found = np.zeros(len(p), dtype=bool)
     found[order[:first]] = True
     return found.reshape(np.shape(z))

@@ -1,6 +1,6 @@
 """Every kernel beside the exact posterior of a 1-2-1 network with seven weights.
 
-    python -m tests.references.truth --checkpoints DIR [--workers N]
+    python -m tests.references.truth [KERNEL ...] --checkpoints DIR [--workers N]
 
 Exact are the posterior means of f and f² at new inputs and of log p(y, θ) and its square, by cubature (q-1-2-1-tanh-much-noise,
 whose log evidence and outputs a second quadrature confirms). Each kernel's means are worth more than 10⁵ independent draws. The
@@ -22,21 +22,24 @@ import numpy as np
 import scipy
 
 from refbnn import Mlp, Posterior, activations, likelihoods, priors
-from refbnn.quadrature import Integral
-from tests.references import first, monitor
+from refbnn.cubature import collapse, units
+from tests.references import monitor
+from tests.references.__main__ import DATA
 from tests.references.catalogue import CASES
 from tests.references.kernels import KERNELS, Drawn, Plan
 from tests.references.parts import Parts
 
+COARSE, FINE = 2e-4, 1e-7  # nats: of log p(y, θ), whose standard deviation is near 2, and of the log evidence
 FILE = Path(__file__).parent / "agreement.json"
 CASE = next(case for case in CASES if case.id == "q-1-2-1-tanh-much-noise")
 PLANS = {
-    "hmc": Plan(6000, steps=12, acceptance=0.9),
-    "nuts": Plan(2500, seed=2),
-    "elliptical": Plan(9000, seed=3),
-    "collapsed hmc": Plan(2500, seed=4, steps=10),
-    "smc": Plan(4, chains=1024, seed=5, steps=8, runs=160, rungs=6),
+    "hmc": Plan(3200, chains=256, steps=12, acceptance=0.9),
+    "nuts": Plan(1600, chains=256, seed=2),
+    "elliptical": Plan(4500, chains=256, seed=3),
+    "collapsed hmc": Plan(1500, chains=256, seed=4, steps=10),
+    "smc": Plan(4, chains=1024, seed=5, steps=8, runs=128, rungs=6),
 }
+WIDTH = 128  # chains of a shard: small products, many at once
 
 
 def posterior() -> Posterior:
@@ -46,15 +49,20 @@ def posterior() -> Posterior:
     return Posterior(net, likelihoods.Normal(**parameters), priors.isotropic(net.num_params, CASE.precision), CASE.X, CASE.y)
 
 
-def exact() -> tuple[np.ndarray, np.ndarray, Integral]:
-    """What is monitored (q), error estimates (q), and the log evidence."""
-    found = first.integrated(CASE)
-    outputs = found.outputs(CASE.X_new, 1e-9)
-    mean, variance = (np.ravel(part) for part in (outputs.value.mean, outputs.value.covariance))
-    mean_error, variance_error = (np.ravel(part) for part in (outputs.error.mean, outputs.error.covariance))
-    joint = found.average(partial(log_joint, found.target), 1e-6)
+def certified() -> dict:
+    """What two quadratures found for the case."""
+    return json.loads((DATA / f"{CASE.id}.json").read_text(encoding="utf-8"))["results"]
+
+
+def exact() -> tuple[np.ndarray, np.ndarray]:
+    """What is monitored, and error estimates: (q) each. Outputs as they are certified, log p(y, θ) by cubature here."""
+    known = certified()
+    mean, variance = (np.ravel(known[name]["value"]) for name in ("output_mean", "output_variance"))
+    mean_error, variance_error = (np.full(len(mean), known[name]["error"]) for name in ("output_mean", "output_variance"))
+    target = collapse(posterior())
+    joint = units(target, FINE).average(partial(log_joint, target), COARSE)
     return (np.concatenate([mean, variance + mean**2, joint.value]),
-            np.concatenate([mean_error, variance_error + 2 * np.abs(mean) * mean_error, joint.error]), found.log_evidence)
+            np.concatenate([mean_error, variance_error + 2 * np.abs(mean) * mean_error, joint.error]))
 
 
 def log_joint(target: object, at: object) -> np.ndarray:
@@ -85,16 +93,21 @@ def of_kernel(net: object, drawn: Drawn, X_new: np.ndarray) -> dict:
     return found if drawn.log_evidence is None else {**found, "log_evidence": evidence_of(drawn.log_evidence)}
 
 
+def stored(name: str, folder: Path, executor: object = None) -> dict:
+    """A kernel's part of the record, from the folder if it is there."""
+    return Parts(folder).kept(name, lambda: of_kernel(
+        posterior().net, draw(name, PLANS[name], executor=executor, width=WIDTH), CASE.X_new))
+
+
 def record(folder: Path, executor: object = None) -> dict:
     """The file; what is in the folder is not computed again."""
-    net, parts, (values, errors, log_evidence) = posterior().net, Parts(folder), exact()
-    kernels = {name: parts.kept(name, lambda: of_kernel(net, draw(name, plan, executor=executor), CASE.X_new))
-               for name, plan in PLANS.items()}
+    kernels = {name: stored(name, folder, executor) for name in PLANS}
     found = {name: monitor.Estimates.of_lists(kernel) for name, kernel in kernels.items()}
+    values, errors = exact()
     return {
         "case": CASE.id, "quantities": monitor.names(len(CASE.X_new), CASE.sizes[-1]),
         "exact": values.tolist(), "exact_error": errors.tolist(),
-        "log_evidence": {"value": log_evidence.value, "error": log_evidence.error},
+        "log_evidence": {name: certified()["log_evidence"][name] for name in ("value", "error")},
         "kernels": kernels, **judged(found, values, errors), "versions": versions(),
     }
 
@@ -112,13 +125,19 @@ def versions() -> dict[str, str]:
 
 
 def main(given: list[str] | None = None) -> int:
-    """Write the record; 1 where a kernel disagrees."""
+    """Draw, and write the record; 1 where a kernel disagrees."""
     parser = argparse.ArgumentParser(prog="python -m tests.references.truth", description=__doc__)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--checkpoints", type=Path, required=True, help="a folder that keeps what is finished")
+    parser.add_argument("kernels", nargs="*", help="draw by these alone, into the folder; without any: by all, and write")
     chosen = parser.parse_args(given)
-    with ProcessPoolExecutor(chosen.workers) as executor:
-        made = record(chosen.checkpoints, executor if chosen.workers > 1 else None)
+    with ProcessPoolExecutor(chosen.workers) as pool:
+        executor = pool if chosen.workers > 1 else None
+        for name in chosen.kernels:
+            stored(name, chosen.checkpoints, executor)
+        if chosen.kernels:
+            return 0
+        made = record(chosen.checkpoints, executor)
     FILE.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     worst = max(abs(value) for row in made["z"].values() for value in row)
     print(f"largest |z| of {made['comparisons']}: {worst:.2f}; sees {made['detectable']:.4f} posterior sds; "

@@ -14,7 +14,7 @@ problem, file = sys.argv[1:]
 X, y = data(problem)
 net, likelihood, num_steps, metric = {
     "logistic": (Mlp((25, 1), ()), likelihoods.Bernoulli(), 3, adaptation.dense),
-    "network": (Mlp((1, 50, 1), activations.tanh), likelihoods.Normal(0.09), 24, adaptation.diagonal),
+    "network": (Mlp((1, 50, 1), activations.tanh), likelihoods.Normal(0.09), 100, adaptation.diagonal),
 }[problem]
 p = net.num_params
 post = Posterior(net, likelihood, priors.isotropic(p, 1.0), X, y)

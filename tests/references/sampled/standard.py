@@ -21,9 +21,8 @@ def complaints(record: dict) -> list[str]:
     found += [] if len(record["kernels"]) >= KERNELS else [f"{len(record['kernels'])} kernels, expected {KERNELS}"]
     found += [f"log evidence: {len(record['log_evidence'])} methods"] if len(record["log_evidence"]) < METHODS else []
     for what in ("kernels", "log_evidence"):
-        z = pairwise(record[what])
-        bad = monitor.rejected(np.concatenate([np.ravel(value) for value in z.values()])).any()
-        found += [f"{what} disagree: |z| up to {max(np.abs(value).max() for value in z.values()):.1f}"] if bad else []
+        z = np.concatenate([[], *map(np.ravel, pairwise(record[what]).values())])
+        found += [f"{what} disagree: |z| up to {np.abs(z).max():.1f}"] if monitor.rejected(z).any() else []
     found += ["hidden units differ after random symmetries"] if monitor.rejected(np.array(record["orbit"]["z"])).any() else []
     best = min(method["error"] for method in record["log_evidence"].values())
     return found + ([] if best <= EVIDENCE_ERROR else [f"log evidence: smallest standard error {best:.3f}"])
