@@ -20,6 +20,29 @@ def row(name):
     return FAMILIES[name].likelihood, *problem(FAMILIES[name])
 
 
+# -- one formula in two places -----------------------------------------------------------------------------------------------
+
+
+def loss_and_residual_together_are_those_of_their_own(likelihood):
+    f = np.random.default_rng(29).standard_normal((2, 5, 3))
+    y = f[1] + 0.3
+    total, r = likelihood.loss_and_residual(f, y)
+    agree(total, -likelihood.log_prob(f, y).sum(-1), terms=60)
+    agree(r, likelihood.residual(f, y), terms=10)
+
+
+def test_what_samplers_ask_of_the_normal_is_its_loss_and_residual_for_every_draw():
+    loss_and_residual_together_are_those_of_their_own(likelihoods.Normal(0.37))
+
+
+@pytest.mark.parametrize("fault", [lambda v, r: (v - 0.1, r), lambda v, r: (2 * v, r), lambda v, r: (v, 0.37 * r)])
+def test_another_loss_or_residual_is_caught(fault, monkeypatch):
+    true = likelihoods.Normal.loss_and_residual
+    monkeypatch.setattr(likelihoods.Normal, "loss_and_residual", lambda self, f, y: fault(*true(self, f, y)))
+    with pytest.raises(AssertionError):
+        loss_and_residual_together_are_those_of_their_own(likelihoods.Normal(0.37))
+
+
 # -- one family inside another ----------------------------------------------------------------------------------------------
 
 
