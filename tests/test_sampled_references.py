@@ -21,8 +21,8 @@ BY_ID = {problem.id: problem for problem in PROBLEMS}
 FIRST = next(iter(STORED.values()))
 
 
-def test_posteriors_are_stored_and_all_are_in_the_catalogue():
-    assert len(STORED) >= 4 and set(STORED) <= set(BY_ID)
+def test_at_least_six_posteriors_are_stored_those_of_the_catalogue():
+    assert len(STORED) >= 6 and set(STORED) == set(BY_ID)
 
 
 @pytest.mark.parametrize("id", STORED)
@@ -50,7 +50,7 @@ def test_stored_z_scores_are_those_of_the_stored_numbers(id):
             assert np.allclose(STORED[id]["z"][what][pair], z)
 
 
-@pytest.mark.parametrize("id", list(STORED)[:3])
+@pytest.mark.parametrize("id", ["s-1-4-1-tanh", "s-o-rings-1-4-1"])
 def test_a_short_run_agrees_with_the_stored_reference(id):
     """Hamiltonian Monte Carlo with other seeds: what is 0.4 posterior standard deviations off is seen."""
     problem, stored = BY_ID[id], monitor.Estimates.of_lists(STORED[id]["kernels"][standard.REFERENCE])
