@@ -20,6 +20,7 @@ from scipy.special import gammaln
 from refbnn import activations
 from refbnn.mlp import Mlp
 
+from .divergence import SAMPLED, sampled_less_closed
 from .notations import BOUNDS, LAYOUTS, MARGINALS, NOTATIONS, SCALINGS, VARIATIONAL, Axis, undone
 from .quantities import QUANTITIES, Quantity, select
 
@@ -121,14 +122,23 @@ def _dropped_from_bound(problem, settings: Settings) -> float:
 _DROPPED = {"loss": _dropped_from_loss, "log_joint": _dropped_from_log_joint, **dict.fromkeys(BOUNDS, _dropped_from_bound)}
 
 
-def _shift(quantity: Quantity, problem, settings: Settings) -> float:
-    """What the declared conventions leave out of a scalar."""
+def _added(quantity: Quantity, problem, settings: Settings) -> list[Array]:
+    """The terms that the declared conventions add to a value."""
     dropped = _DROPPED.get(quantity.name)
-    return dropped(problem, settings) if dropped else 0.0
+    terms = [-np.asarray(dropped(problem, settings))] if dropped else []
+    return terms + list(sampled_less_closed(quantity.name, problem)) if _has_sampled(quantity, settings) else terms
 
 
-def _drop_constants(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
-    return value - _shift(quantity, problem, settings)
+def _has_sampled(quantity: Quantity, settings: Settings) -> bool:
+    return settings["vi.divergence"] == "sampled" and _has_draws(quantity)
+
+
+def _has_draws(quantity: Quantity) -> bool:
+    return quantity.name in SAMPLED
+
+
+def _add(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+    return sum(_added(quantity, problem, settings), value)
 
 
 def _scale_squared_error(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
@@ -251,7 +261,7 @@ AXES: tuple[Axis, ...] = (
     Axis("loss.constants", {
         "kept": "the loss is −log p(y | f) with every constant",
         "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!, factors Γ"},
-        _drop_constants, lambda quantity: quantity.name == "loss"),  # its function leaves out what any row says
+        _add, lambda quantity: quantity.name == "loss"),  # its function adds all terms, whichever row says so
     Axis("log_joint.constants", {
         "kept": "log p(y, θ) is a normalised density",
         "dropped": "terms without θ are left out of log_joint, also the prior's; never out of an evidence"},
@@ -260,6 +270,10 @@ AXES: tuple[Axis, ...] = (
         "kept": "bounds hold every constant of the likelihood",
         "dropped": "terms without θ of −log p(y | f) are left out of the bound; never any of the divergence"},
         _keep, lambda quantity: quantity.name in BOUNDS),  # done by the first row
+    Axis("vi.divergence", {
+        "closed": "bounds at given normals hold the closed KL(q ‖ prior)",
+        "sampled": "they hold the mean of log q − log prior at the same draws, and slopes are those of that"},
+        _keep, _has_draws),  # done by the first row
     Axis("vi.scale.by", {
         "scale": "slopes by the standard deviations, or by the entries of C",
         "log_scale": "by the logarithms of the standard deviations, or of the diagonal entries of C",
@@ -379,10 +393,20 @@ def factor(quantity: Quantity, problem, conventions: Mapping[str, str]) -> float
 def amplification(quantity: Quantity, value: Array, problem, conventions: Mapping[str, str]) -> float:
     """How much the conversion may multiply relative errors: by cancellation, by leaving entries out, by unequal roots."""
     settings = resolve(quantity, conventions)
-    shift = _shift(quantity, problem, settings)
-    if shift:
-        rest = abs(float(value) - shift)
-        return max(1.0, abs(float(value)) / rest, abs(shift) / rest) if rest else math.inf
+    return _cancellation(quantity, value, problem, settings) * _spread(quantity, value, problem, settings, conventions)
+
+
+def _cancellation(quantity: Quantity, value: Array, problem, settings: Settings) -> float:
+    """Of the largest term and the sum."""
+    added = _added(quantity, problem, settings)
+    if not any(np.any(term) for term in added):
+        return 1.0
+    rest = np.linalg.norm(sum(added, value))
+    return max(1.0, *(float(np.linalg.norm(term) / rest) for term in (value, *added))) if rest else math.inf
+
+
+def _spread(quantity: Quantity, value: Array, problem, settings: Settings, conventions: Mapping[str, str]) -> float:
+    """Of factors that differ from entry to entry, of entries left out."""
     if (_is_kronecker(quantity) or _is_blockdiag(quantity)) and np.any(value):
         left = _split_blocks(quantity, _split_bias(quantity, value, problem, settings), problem, settings)
         return float(np.linalg.norm(value) / (np.linalg.norm(left) or 1.0))

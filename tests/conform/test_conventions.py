@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.stats import multivariate_normal
 
 from refbnn import kronecker
 from refbnn.conform import case as cases, notations
@@ -15,6 +16,7 @@ from refbnn.conform.adapters import refbnn as right
 from refbnn.conform.conventions import (AXES, DEFAULTS, amplification, check, convert, factor, likelihood_constants, permutation,
                                         prior_constants, resolve, without_layout)
 from refbnn.conform.differential import random_problem
+from refbnn.conform.divergence import SAMPLED, sampled_less_closed
 from refbnn.conform.quantities import QUANTITIES
 
 LIKELIHOODS = ("normal", "bernoulli", "categorical", "poisson")
@@ -374,3 +376,99 @@ def test_layouts_are_undone_to_the_last_bit(solved):
                 expected = (np.tril if choice == "lower_packed" else np.triu)(value) if packed else value
                 expected = expected + expected.T - np.diag(np.diag(value)) if packed else expected
                 assert np.array_equal(back, expected) and left == {"loss.reduction": "mean"}, (name, choice)
+
+
+# The divergence of a bound -------------------------------------------------------------------------------------------------
+
+FAMILIES = {"vi.elbo": lambda problem: np.diag(np.abs(problem.vector)), "vi.full.elbo": lambda problem: problem.scale}
+
+
+def sampled_bound(problem, mu, C):
+    """(1/s) Σ_s [log p(y | θ_s) + log p(θ_s) − log q(θ_s)], θ_s = μ + C z_s: a loop over densities."""
+    posterior, total = right.prepare(problem).posterior, 0.0
+    for z in problem.normals:
+        theta = mu + C @ z
+        log_q = multivariate_normal(mu, C @ C.T).logpdf(theta)
+        total += posterior.prior.log_prob(theta) - posterior.loss.value(theta) - log_q
+    return total / len(problem.normals)
+
+
+def slopes_of_sampled_bound(problem, C):
+    """By μ and by the lower triangle of C, at fixed z: log q(θ_s) depends on log |C| alone."""
+    posterior, p = right.prepare(problem).posterior, len(problem.theta)
+    by_mean, by_scale = np.zeros(p), np.diag(1 / np.diagonal(C))
+    for z in problem.normals:
+        theta = problem.theta + C @ z
+        pull = -posterior.loss.gradient(theta) - problem.prior_precision @ (theta - problem.prior_mean)
+        by_mean, by_scale = by_mean + pull / len(problem.normals), by_scale + np.outer(pull, z) / len(problem.normals)
+    return by_mean, np.tril(by_scale)
+
+
+@pytest.fixture(scope="module", params=["normal", "poisson"])
+def bounded(request):
+    """A problem of seven parameters whose prior and scale are full."""
+    return random_problem(2, request.param, sizes=(2, 1, 2), num_data=5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sampled_divergence_is_that_of_the_densities_at_the_draws(bounded, family):
+    problem, C = bounded, FAMILIES[family](bounded)
+    names = [family, f"{family}.gradient.mean", f"{family}.gradient.scale"]
+    closed = [getattr(right, QUANTITIES[name].function_name)(right.prepare(problem)) for name in names]
+    got = [converted(problem, name, value, vi__divergence="sampled") for name, value in zip(names, closed)]
+    by_mean, by_scale = slopes_of_sampled_bound(problem, C)
+    expected = sampled_bound(problem, problem.theta, C), by_mean, np.diag(by_scale) if family == "vi.elbo" else by_scale
+    for mine, theirs, before in zip(got, expected, closed):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-11 * np.abs(theirs).max())
+        assert np.linalg.norm(mine - before) > 1e-4 * np.linalg.norm(before)  # a million times what is allowed above
+        wrong_sign = 2 * before - mine
+        assert np.linalg.norm(wrong_sign - theirs) > 1e-4 * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_slopes_of_a_sampled_divergence_are_those_of_its_value(bounded, family):
+    """Five points along θ and along v(1 + t): what is added is of degree 1 in θ and at most 4 in t, so that they are exact."""
+    direction, v = np.random.default_rng(3).normal(size=len(bounded.theta)), bounded.vector
+    by_mean, by_scale = (sum(sampled_less_closed(f"{family}.gradient.{name}", bounded)) for name in ("mean", "scale"))
+    stretched = {"vi.elbo": np.abs(v), "vi.full.elbo": np.diag(np.abs(v)) + np.tril(np.outer(v, v), -1)}[family]
+    for change, slope in ((lambda t: {"theta": bounded.theta + t * direction}, by_mean @ direction),
+                          (lambda t: {"vector": v * (1 + t)}, np.sum(by_scale * stretched))):
+        far, near = (sum(sampled_less_closed(family, replace(bounded, **change(h))))
+                     - sum(sampled_less_closed(family, replace(bounded, **change(-h)))) for h in (0.5, 0.25))
+        assert np.isclose((8 * near - far) / (12 * 0.25), slope, rtol=1e-10)
+
+
+def test_normals_with_the_moments_of_a_standard_normal_leave_no_difference(bounded):
+    p = len(bounded.theta)
+    points = math.sqrt(p) * np.concatenate([np.eye(p), -np.eye(p)])
+    for name in SAMPLED:
+        terms, before = sampled_less_closed(name, replace(bounded, normals=points)), sampled_less_closed(name, bounded)
+        assert np.linalg.norm(sum(terms)) <= 1e-13 * sum(map(np.linalg.norm, before)), name
+
+
+def test_a_sampled_divergence_comes_before_every_factor_and_beside_dropped_constants(bounded):
+    state, count = right.prepare(bounded), len(bounded.X)
+    wanted = dict(vi__divergence="sampled", vi__sign="negative", vi__reduction="mean", vi__constants="dropped",
+                  vi__scale__by="log_scale")
+    for family, C in FAMILIES.items():
+        C = C(bounded)
+        value, _, slope = (getattr(right, QUANTITIES[name].function_name)(state)
+                           for name in (family, f"{family}.gradient.mean", f"{family}.gradient.scale"))
+        got = converted(bounded, family, value, **wanted)
+        expected = -(sampled_bound(bounded, bounded.theta, C) + likelihood_constants(bounded)) / count
+        assert np.isclose(got, expected, rtol=1e-10)
+        got = converted(bounded, f"{family}.gradient.scale", slope, **wanted)
+        by_log = -np.diagonal(slopes_of_sampled_bound(bounded, C)[1]) * np.diagonal(C) / count
+        np.testing.assert_allclose(got if got.ndim == 1 else np.diagonal(got), by_log, rtol=1e-9)
+
+
+def test_amplification_tells_of_a_divergence_that_cancels(bounded):
+    added = sampled_less_closed("vi.elbo", bounded)
+    value = -sum(added) * (1 + 1e-6)
+    assert amplification(QUANTITIES["vi.elbo"], value, bounded, {"vi.divergence": "sampled"}) >= 0.99e6
+    slope = right.vi_elbo_gradient_scale(right.prepare(bounded))
+    alone = [amplification(QUANTITIES["vi.elbo.gradient.scale"], slope, bounded, {axis: choice})
+             for axis, choice in (("vi.divergence", "sampled"), ("vi.scale.by", "log_scale"))]
+    both = amplification(QUANTITIES["vi.elbo.gradient.scale"], slope, bounded,
+                         {"vi.divergence": "sampled", "vi.scale.by": "log_scale"})
+    assert np.isclose(both, math.prod(alone), rtol=1e-12)

@@ -7,12 +7,15 @@ transforms add up.
 """
 from __future__ import annotations
 
+import math
 import os
 import warnings
+from functools import cached_property
 from importlib import metadata
 from unittest import mock
 
 import torch
+from optree import tree_map
 from optree.integrations.torch import tree_ravel
 from torch.func import functional_call
 
@@ -20,7 +23,7 @@ from refbnn.conform.adapters.torch import likelihood, network
 
 warnings.simplefilter("ignore")  # of tensordict, at import
 import posteriors as package  # noqa: E402
-from posteriors import laplace  # noqa: E402
+from posteriors import laplace, vi  # noqa: E402
 
 DTYPE = os.environ.get("REFBNN_TORCH_DEFAULT_DTYPE", "float32")
 torch.set_default_dtype(getattr(torch, DTYPE))
@@ -28,7 +31,9 @@ name = "posteriors"
 version = metadata.version(name) + ("" if DTYPE == "float32" else f" with torch default dtype {DTYPE}")
 # Trees answer tensor by tensor; matrices are in optree's order, keys sorted: "0.bias" before "0.weight".
 MATRICES = ("ggn.full", "hessian.full", "fisher.empirical", "fisher.mc", "laplace.precision", "laplace.hessian.precision")
-conventions = {f"parameters.order@{quantity}": "bias_first" for quantity in MATRICES}
+# Of variational inference it returns what is minimised, with log q at the draws; vi.diag steps in log widths.
+conventions = {**{f"parameters.order@{quantity}": "bias_first" for quantity in MATRICES}, "vi.sign": "negative",
+               "vi.divergence": "sampled", "vi.scale.by@vi.elbo.gradient.scale": "log_scale"}
 
 
 class State:
@@ -39,8 +44,9 @@ class State:
         self.params = {key: value.detach() for key, value in self.model.named_parameters()}
         self.X, self.y, self.labels, self.vector, self.precision = map(torch.tensor, (
             problem.X, problem.y, problem.labels, problem.vector, problem.prior_precision))
-        order = tree_ravel(self.tree(torch.arange(len(self.vector))))[0]
-        self.ravelled_precision = self.precision[order][:, order]
+        self.theta, self.mean, self.normals = map(torch.tensor, (problem.theta, problem.prior_mean, problem.normals))
+        self.order = tree_ravel(self.tree(torch.arange(len(self.vector))))[0]
+        self.ravelled_precision = self.precision[self.order][:, self.order]
 
     def forward(self, params, batch):
         """Outputs of a batch, and nothing beside."""
@@ -57,6 +63,41 @@ class State:
     def whole(self, params, batch):
         """Their sum."""
         return self.each(params, batch)[0].sum(), torch.tensor([])
+
+    def log_posterior(self, params, batch):
+        """log p(y, θ), every constant kept."""
+        theta = torch.cat([params[key].flatten() for key in self.params])
+        away, constant = theta - self.mean, torch.logdet(self.precision) - len(theta) * math.log(2 * math.pi)
+        return self.whole(params, batch)[0] + 0.5 * (constant - away @ self.precision @ away), torch.tensor([])
+
+    def log_posterior_of_vector(self, params, batch):
+        """The same of a tree that holds θ as one tensor."""
+        return self.log_posterior(self.tree(params["theta"]), batch)
+
+    @cached_property
+    def diagonal_bound(self):
+        """The bound and its slopes by mean and log widths, with the given normals in the order of optree."""
+        drawn = Drawn(self.normals[:, self.order])
+        with mock.patch.object(torch, "randn", drawn.tensor):
+            return self.bound(vi.diag, self.log_posterior, self.params, init_log_sds=self.tree(self.vector.abs().log()))
+
+    @cached_property
+    def dense_bound(self):
+        """The same by mean and packed lower triangle. θ is one tensor, so that the triangle is that of the problem's order."""
+        with mock.patch(NORMALS, Drawn(self.normals).flat):
+            C = torch.tensor(self.problem.scale)
+            return self.bound(vi.dense, self.log_posterior_of_vector, {"theta": self.theta}, init_L=C)
+
+    def bound(self, method, density, params, **start):
+        """The state after one update of the package, and the slopes that its optimiser was given.
+
+        Its own draws cannot be chosen, so that for this call its source of normals gives those of the problem. The total
+        derivative is asked for: sticking the landing estimates another one.
+        """
+        seen = Watched()
+        transform = method.build(density, seen, n_samples=len(self.normals), stl=False, **start)
+        state, _ = transform.update(transform.init(params), (self.X, self.y))
+        return state.nelbo, seen.slopes
 
     def tree(self, theta):
         """A vector in θ's order as such a dictionary."""
@@ -112,11 +153,14 @@ def _hessian_product(s):
     return -_product(s, lambda at, along: package.hvp(lambda params: s.whole(params, (s.X, s.y))[0], at, along))
 
 
+NORMALS = "torch.distributions.multivariate_normal._standard_normal"
+
+
 class Drawn:
     """Stands for a source of normals: hands out the given rows, in the shape and dtype that is asked for."""
 
-    def __init__(self, s):
-        self.rows, self.at = torch.tensor(s.problem.normals), 0
+    def __init__(self, rows):
+        self.rows, self.at = rows, 0
 
     def flat(self, shape, dtype=None, device=None):
         """All parameters of so many draws at once."""
@@ -132,18 +176,35 @@ class Drawn:
         return found.to(torch.get_default_dtype())
 
 
+class Watched:
+    """Stands for an optimiser: keeps the slopes that it is given and takes no step."""
+
+    def init(self, params):
+        return ()
+
+    def update(self, slopes, state, *, params=None, inplace=False):
+        self.slopes = slopes
+        return tree_map(torch.zeros_like, slopes), state
+
+
+def _lower(packed, size):
+    """The lower triangle in its places."""
+    rows, columns = torch.tril_indices(size, size)
+    return torch.zeros(size, size, dtype=packed.dtype).index_put((rows, columns), packed)
+
+
 def _draws(s, drawn):
     """A dictionary of so many draws as rows in θ's order."""
     return torch.cat([drawn[key].flatten(1) for key in s.params], 1)
 
 
 def _sample_dense(s):
-    with mock.patch("torch.distributions.multivariate_normal._standard_normal", Drawn(s).flat):
+    with mock.patch(NORMALS, Drawn(s.normals).flat):
         return _draws(s, laplace.dense_ggn.sample(s.dense(s.ravelled_precision), torch.Size([len(s.problem.normals)])))
 
 
 def _sample_diagonal(s):
-    with mock.patch.object(torch, "randn", Drawn(s).tensor):
+    with mock.patch.object(torch, "randn", Drawn(s.normals[:, s.order]).tensor):
         return _draws(s, laplace.diag_ggn.sample(s.diagonal(s.precision.diagonal()), torch.Size([len(s.problem.normals)])))
 
 
@@ -186,3 +247,9 @@ laplace_diag_sample = _answers(_sample_diagonal)
 laplace_hessian_precision = _answers(lambda s: s.from_hessian(s.ravelled_precision).prec)
 predictive_glm_mean = _answers(lambda s: _linearised(s, s.tree(s.precision.diagonal()))[0])
 predictive_diag_variance = _answers(_variance)
+vi_elbo = _answers(lambda s: s.diagonal_bound[0])
+vi_elbo_gradient_mean = _answers(lambda s: _flat(s.diagonal_bound[1][0]))
+vi_elbo_gradient_scale = _answers(lambda s: _flat(s.diagonal_bound[1][1]))
+vi_full_elbo = _answers(lambda s: s.dense_bound[0])
+vi_full_elbo_gradient_mean = _answers(lambda s: s.dense_bound[1][0]["theta"])
+vi_full_elbo_gradient_scale = _answers(lambda s: _lower(s.dense_bound[1][1], len(s.theta)))

@@ -58,6 +58,7 @@ _IN_WORDS = {
     ("vi.sign", "negative"): "You return the negative bound, or its slope",
     ("vi.reduction", "mean"): "You return the bound, or its slope, divided by N",
     ("vi.constants", "dropped"): "You leave out the constants of the likelihood",
+    ("vi.divergence", "sampled"): "You average log q − log prior over the draws in place of the closed divergence",
     ("vi.scale.by", "log_scale"): "You return the slope by logarithms of the scale",
     ("vi.scale.by", "variance"): "You return the slope by variances",
     ("vi.scale.by", "log_variance"): "You return the slope by logarithms of variances",

@@ -292,6 +292,11 @@ FAULTS: dict[str, Fault] = {
     "bound_of_a_datum": Fault("the bound divided by N", **_named("vi.reduction=mean", _converted(BOUNDS, vi__reduction="mean"))),
     "bound_without_constants": Fault("constants of the likelihood are left out of the bound", **_named(
         "vi.constants=dropped", _converted(("vi.elbo", "vi.full.elbo"), vi__constants="dropped"))),
+    "sampled_divergence": Fault("the divergence is that of the draws", **_named(
+        "vi.divergence=sampled", _converted(BOUNDS, vi__divergence="sampled"))),
+    "turned_divergence": Fault("what sampling the divergence changes has the wrong sign", **_named(None, {
+        name: lambda s, name=name: 2 * correct(name)(s) - _converted((name,), vi__divergence="sampled")[name](s)
+        for name in BOUNDS})),
     "added_divergence": Fault("the divergence is added to the bound", **_named("divergence_added", {
         "vi.elbo": lambda s: right.vi_elbo(s) + 2 * right.vi_kl(s),
         "vi.full.elbo": lambda s: right.vi_full_elbo(s) + 2 * right.vi_full_kl(s)})),
