@@ -23,6 +23,7 @@ from .quantities import QUANTITIES, Quantity
 from .theories import Facts, declared_order
 
 Array = NDArray[np.float64]
+ROUNDED = "float32"  # the cause's key: right values, as numbers of single precision
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,12 @@ def _hygiene(answers: list[Any]) -> Cause | None:
 
 
 def _search(cases: list[Failure], found: list[Found], passed: list[Any]) -> tuple[Cause | None, list[str]]:
-    """A cause to double precision; evidence of several or unnamed ones; a cause to single precision; the nearest fits."""
+    """A cause to double precision, or rounding; evidence of several or unnamed ones; a cause to single precision; the nearest."""
     cause, evidence = _conclude(cases, found, passed, U64)
+    if cause is None and all(_is_single(failure.answer) for failure in cases):
+        rounded, _ = _conclude(cases, found, passed, U32)
+        if rounded is not None and rounded.key == ROUNDED:  # to so few digits other causes fit by chance
+            return rounded, []
     evidence = evidence or ([] if cause else _by_likelihood(cases, found, passed) or _unnamed(found))
     if cause is None and not evidence:
         cause, evidence = _conclude(cases, found, passed, U32)
@@ -177,7 +182,7 @@ def _digits_lost(cases: list[Failure], right: Hypothesis, unit: float) -> tuple[
     if _declared32(cases[0]) or not all(_is_single(failure.answer) for failure in cases):
         return None, [f"the right value, {_to_digits(right, cases)}: single precision on the way, cancellation, finite "
                       "differences or a loose tolerance"]
-    return Cause("float32", "Your answers are right as single-precision numbers",
+    return Cause(ROUNDED, "Your answers are right as single-precision numbers",
                  "compute in double precision, or declare precision = float32", right.digits, 1), []
 
 
