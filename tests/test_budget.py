@@ -16,7 +16,7 @@ from refbnn.budget.datasets import DATASETS
 from refbnn.budget.treatments import EXACT, GGN, HESSIAN, LINEAR, MATCHED, MEAN_FIELD, NETWORK, SUM, VI
 from refbnn.precision import Dense
 from refbnn.quadrature import Integral
-from tests.certify import real
+from tests.certify import tables
 
 REFERENCES = Path(__file__).parent / "references" / "data"
 SMALL = {"FITTED": (64, 2), "FRESH": (2**9, 8)}  # points: the laws do not depend on them
@@ -337,10 +337,10 @@ def test_a_width_is_picked_only_where_errors_allow():
 # -- data -------------------------------------------------------------------------------------------------------------------
 
 def test_built_in_data_are_those_of_the_certified_cases():
-    flights = np.array(real.O_RING_FLIGHTS)
+    flights = np.array(tables.O_RING_FLIGHTS)
     assert np.array_equal(DATASETS["o-rings"].columns["temperature"], flights[:, 0])
     assert np.array_equal(DATASETS["o-rings"].columns["damaged"], flights[:, 1])
-    for name, rows in (("puromycin", real.TREATED), ("puromycin-untreated", real.UNTREATED)):
+    for name, rows in (("puromycin", tables.TREATED), ("puromycin-untreated", tables.UNTREATED)):
         columns = DATASETS[name].columns
         assert np.array_equal(np.stack([columns["concentration"], columns["rate"]], axis=1), np.array(rows))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refbnn import Mlp, Posterior, activations, likelihoods, priors
-from tests.certify import real
+from tests.certify import tables
 from tests.references.kernels import Plan
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]  # X, y, X_new
@@ -87,9 +87,9 @@ PROBLEMS = (
     Problem("s-1-3-3-1-tanh", "Two hidden layers of three tanh units", (1, 3, 3, 1), "tanh", ("normal", {"variance": 0.5}),
             waves(15, 1, 1, 3)),
     Problem("s-iris-4-5-3", "Iris, every seventh flower, five tanh units", (4, 5, 3), "tanh", ("categorical", {}),
-            real_data(real.iris), source=real.IRIS),
+            real_data(tables.iris), source=tables.IRIS),
     Problem("s-o-rings-1-4-1", "Damage to O-rings by temperature, four tanh units", (1, 4, 1), "tanh", ("bernoulli", {}),
-            real_data(real.o_rings), source=real.O_RINGS, plans={"hmc": Plan(6000, steps=16, seed=11, acceptance=0.9)}),
+            real_data(tables.o_rings), source=tables.O_RINGS, plans={"hmc": Plan(6000, steps=16, seed=11, acceptance=0.9)}),
     Problem("s-diabetes-10-4-1", "Diabetes, every 19th patient, four tanh units", (10, 4, 1), "tanh",
-            ("normal", {"variance": 0.5}), real_data(real.diabetes, list(range(10))), source=real.DIABETES, precision=4.0),
+            ("normal", {"variance": 0.5}), real_data(tables.diabetes, list(range(10))), source=tables.DIABETES, precision=4.0),
 )

@@ -175,7 +175,7 @@ MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical")
 # Without those that few cases have, too few to tell the orders apart.
 PARAMETERS = tuple(name for name, q in QUANTITIES.items() if "p" in q.axes.split() and q.kind not in ("root", "samples")
                    and not name.startswith(("laplace.hessian", "posterior.", "vi.optimum.")))
-DETERMINISTIC = tuple(name for name, q in QUANTITIES.items() if q.kind not in ("root", "samples"))
+DETERMINISTIC = tuple(name for name, q in QUANTITIES.items() if q.kind not in ("root", "samples", "draws"))
 
 
 def _named(cause: str | None, spoils: Mapping[str, Answer]) -> dict[str, Any]:
