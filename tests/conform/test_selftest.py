@@ -29,7 +29,7 @@ def test_every_verdict_is_shown():
     ("compare", lambda *args: type("Sleepy", (), {"verdict": Verdict.PASS, "message": ""})()), ("explain", lambda *args: [])])
 def test_a_kit_that_notices_nothing_is_noticed(monkeypatch, attribute, broken):
     monkeypatch.setattr(selftest, attribute, broken)
-    for section in ("running", "garbage", "draws", "samplers", *(["diagnoses"] if attribute == "compare" else [])):  # the slow ones
+    for section in ("running", "garbage", "draws", "samplers", *(["diagnoses"] if attribute == "compare" else [])):  # slow
         monkeypatch.setattr(selftest, section, lambda cases: iter(()))
     out = io.StringIO()
     assert selftest.main(out) == 3
