@@ -26,7 +26,7 @@ from .quantities import QUANTITIES
 FAMILY = "diagnostic"
 MOST = 8  # cases a fault is planted in
 OPTIMA = ("linear-normal-2-3", "posterior-linear-poisson", "posterior-linear-ordinal")  # or one in best Gaussians
-POSTERIORS = ("posterior-tanh-normal",)  # that samplers are judged on
+POSTERIORS = ("posterior-tanh-normal", "posterior-linear-poisson")  # that samplers are judged on
 SEED = 20260101
 
 
@@ -364,7 +364,7 @@ def samplers(cases: list[Case]) -> Iterator[Line]:
         yield Line("fault", name, Verdict.MISMATCH.value, worst.value)
         wrong, passed = ([found for found, verdict in zip(measured, verdicts) if verdict is wanted]
                          for wanted in (Verdict.MISMATCH, Verdict.PASS))
-        said = _draws.explain(wrong, passed)
+        said = _draws.explain(wrong, passed) if wrong else None
         yield Line("diagnosis", f"{name}: {quantity.name}", fault.causes[quantity.name] or "no cause", _cause(said))
 
 

@@ -16,6 +16,7 @@ from refbnn.vi.bounds import log_weights
 from refbnn.vi.expectations import gaussian_prior, refuse_nonlinear
 
 Noise = Annotated[np.ndarray, "t n k"]
+ROUND_OFF = 30 * np.finfo(float).eps  # of a covariance, relative to its largest eigenvalue
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,10 @@ def local_reparametrisation(posterior: object, q: Gaussian, noise: Noise) -> Gra
     """Pathwise through f_n = f̄_n + R_n ε_n with independent ε (t n k) for every datum, Eq. (local) (Kingma et al. 2015).
 
     For networks affine in θ with a Gaussian prior. Each f_n has its law under q, but data are independent here, so that their
-    errors average out where those of shared θ add up. Raises ValueError for other networks and priors.
+    errors average out where those of shared θ add up. R_n is the symmetric root of f_n's covariance, which may be singular:
+    r εᵀR_n⁺ then has the mean E Λ on its range, and J_n does not leave that. The symmetric part of r εᵀR_n⁺ stands for E Λ; with
+    several outputs it is unbiased, yet not draw by draw the derivative of the sampled bound. Raises ValueError for other
+    networks and priors.
     """
     loss = posterior.loss
     refuse_nonlinear(loss.net)
@@ -68,7 +72,7 @@ def local_reparametrisation(posterior: object, q: Gaussian, noise: Noise) -> Gra
     half = q.precision.scale_transposed_matvec(J)
     root = linalg.symmetric_root("covariance", half @ np.swapaxes(half, -1, -2))
     r = loss.likelihood.residual(mean + np.einsum("nkl,tnl->tnk", root, noise), loss.y)
-    curvature = np.einsum("tnk,tnl,nlm->tnkm", r, noise, np.linalg.inv(root))  # its mean is E Λ
+    curvature = np.einsum("tnk,tnl,nlm->tnkm", r, noise, _inverse_on_range(root))
     prior = gaussian_prior(posterior.prior, q)
     cross = np.einsum("nkp,tnkm,nmq->tpq", J, linalg.symmetric_part(curvature), half)
     return Gradients(-np.einsum("nkp,tnk->tp", J, r) - prior.gradient, _inverse_transposed(q) - cross - prior.cross)
@@ -83,6 +87,11 @@ def mini_batch(posterior: Posterior, batch: np.ndarray) -> object:
     chosen = as_indices(batch, len(posterior.X))
     likelihood = Tempered(posterior.likelihood, len(chosen) / len(posterior.X))
     return Posterior(posterior.net, likelihood, posterior.prior, posterior.loss.X[chosen], posterior.loss.y[chosen])
+
+
+def _inverse_on_range(root: np.ndarray) -> np.ndarray:
+    """R⁺ (n k k); round-off of size u in a covariance is √u in its root."""
+    return np.linalg.pinv(root, rcond=np.sqrt(ROUND_OFF * root.shape[-1]), hermitian=True)
 
 
 def _outer(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refbnn import Posterior, likelihoods, priors, quadrature, vi
+from refbnn import Mlp, Posterior, likelihoods, priors, quadrature, vi
 from refbnn.gaussian import Gaussian
 from refbnn.precision import Diagonal
+from refbnn.subnetwork import Subnetwork
 from refbnn.vi import estimators
 from tests.judge import agree, mean_agrees
 from tests.vi import problems
@@ -62,6 +63,27 @@ def test_local_reparametrisation_with_several_outputs_has_the_same_mean():
     at = vi.elbo(post, q, vi.OverOutputs(quadrature.gauss_hermite(3, 10)))
     mean_agrees(one.mean, at.mean_gradient, smallest_effect=0.2)
     mean_agrees(one.scale, at.scale_gradient, smallest_effect=0.4)
+
+
+SINGULAR = {
+    "an output that knows no weight": (
+        Mlp((1, 1), (), bias=False), likelihoods.Bernoulli(), [[0.0], [1.0], [2.0]], [[0.0], [1.0], [1.0]]),
+    "one weight, three outputs": (
+        Subnetwork(Mlp((1, 3), (), bias=False), np.array([0.3, -0.2, 0.5]), [1]), likelihoods.Categorical(),
+        [[0.4], [1.3], [-0.7]], [0, 2, 1]),
+}
+
+
+@pytest.mark.parametrize("net, likelihood, X, y", SINGULAR.values(), ids=SINGULAR)
+def test_local_reparametrisation_has_that_mean_where_covariances_of_outputs_are_singular(net, likelihood, X, y):
+    """Eq. (local): the nodes of a rule as the noise of all data, weighted; exact but for what they leave of Stein's lemma."""
+    post = Posterior(net, likelihood, priors.isotropic(net.num_params, 1.3), np.array(X), np.array(y))
+    q = problems.gaussian(69, net.num_params, 0.5)
+    rule = quadrature.gauss_hermite(net.num_outputs, 40 if net.num_outputs == 1 else 16)
+    noise = np.repeat(rule.points[:, None], len(X), axis=1)
+    one, at = estimators.local_reparametrisation(post, q, noise), vi.elbo(post, q, vi.OverOutputs(rule))
+    assert rule.weights @ one.mean == pytest.approx(at.mean_gradient, abs=1e-9)
+    assert np.tensordot(rule.weights, one.scale, 1) == pytest.approx(at.scale_gradient, abs=1e-6)
 
 
 def test_independent_data_noise_averages_out_where_shared_weights_do_not():
