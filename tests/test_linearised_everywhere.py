@@ -68,6 +68,7 @@ ELSEWHERE = {
     "third.trace_gradient_of_kfac": "test_third_derivatives_are_those_of_the_likelihood_alone",
     "cubature.deterministic.caution_for": "test_cubature_and_importance_weights_find_its_evidence",
     "cubature.product_grid.product": "test_cubature_and_importance_weights_find_its_evidence",
+    "cubature.weights.Around": "test_cubature_and_importance_weights_find_its_evidence",
     "evidence.bidirectional.Simulated": "test_linearising_what_is_affine_already_changes_no_estimator",
     "evidence.bidirectional.simulated": "test_linearising_what_is_affine_already_changes_no_estimator",
     **{f"vi.{name}": "test_variational_inference_on_it_finds_the_exact_posterior" for name in (
@@ -86,9 +87,10 @@ ELSEWHERE = {
     **{f"audit.{name}": "test_its_draws_are_audited_by_the_laws_of_any_density" for name in ("audit", "scaling", "shifts")},
 }
 ABOUT_WEIGHTS = {"symmetry", "mixture"}  # permutations and signs of hidden units
+ABOUT_BOTH = {"budget"}  # sets the linear model beside the network: tests/test_budget.py holds what vanishes on an affine one
 ABOUT_DRAWS = {"diagnostics"}  # `posterior` names arrays of draws there
 LATER = {"hyper", "gp"}  # take posteriors that are made above: tests/test_hyper.py and tests/test_gp.py run on Linearised
-OTHERS = {"conform", "testing", "cli", "__main__"} | ABOUT_WEIGHTS | ABOUT_DRAWS | LATER
+OTHERS = {"conform", "testing", "cli", "__main__"} | ABOUT_WEIGHTS | ABOUT_BOTH | ABOUT_DRAWS | LATER
 
 
 def linearised(case):
@@ -290,6 +292,8 @@ def test_cubature_and_importance_weights_find_its_evidence():
     assert abs(found.value - exact.log_evidence) <= found.error + 1e-12 and found.error < 1e-4
     estimate = evidence.importance(exact.post, exact.q, np.random.default_rng(0), 200)
     assert abs(estimate.log_evidence - exact.log_evidence) < 1e-11
+    around = cubature.sobol(cubature.Around(exact.post, exact.q), 256, 4, np.random.default_rng(1), 1e-9).log_evidence
+    assert abs(around.value - exact.log_evidence) < 1e-11  # points from the posterior itself: every weight is the evidence
 
 
 def test_variational_inference_on_it_finds_the_exact_posterior():
