@@ -10,7 +10,9 @@ from refbnn.conform import case as cases, selftest
 from refbnn.conform.compare import Verdict
 
 
-def test_every_line_holds_and_there_are_many():
+def test_every_line_holds_and_there_are_many(monkeypatch):
+    """But for the samplers with faults, which take a minute and are planted one by one in test_draws.py."""
+    monkeypatch.setattr(selftest, "samplers", lambda cases: iter(()))
     out = io.StringIO()
     assert selftest.main(out) == 0
     last = out.getvalue().splitlines()[-1]
