@@ -167,7 +167,7 @@ def test_a_factor_without_a_name_gets_no_cause(problem, name, factor):
 
 @given(problem=problems(), fault=st.sampled_from([name for name, fault in faults.FAULTS.items() if fault.verdict == "MISMATCH"]),
        data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_fault_is_attributed_to_a_wrong_cause_on_a_single_problem(problem, fault, data):
     planted = faults.FAULTS[fault]
     name = data.draw(st.sampled_from(sorted(planted.spoils)))
