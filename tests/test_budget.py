@@ -233,7 +233,7 @@ def test_a_gaussian_put_into_a_linear_model_is_its_affine_law():
     q = Gaussian(np.array([0.5, -0.2, 1.0, 0.1]), Dense(np.diag([9.0, 7.0, 11.0, 13.0]) + 1.0))
     linear = gaussians.linearised(post, q.mean)
     rule = gaussians.fresh_points(post, np.random.default_rng(3))
-    affine = laws.Affine(linear.net, q, links.noise(post.likelihood.variance))
+    affine = laws.affine(linear.net, q, links.noise(post.likelihood.variance))
     sampled = laws.Sampled(linear.net, post.likelihood, q, rule)
     X, y = problem.X[:3], np.linspace(-1.2, 0.4, 5)[:, None] * np.ones((3, 1, 1))
     for one, other in zip(affine.functions(X).value, sampled.functions(X).value):

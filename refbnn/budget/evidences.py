@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from refbnn import laplace, mixture, vi
 from refbnn.budget.gaussians import at_mode
 from refbnn.budget.table import Table
 from refbnn.budget.treatments import EXACT, GGN, HESSIAN, LINEAR, NETWORK, Prepared
-from refbnn.quadrature import Integral
+from refbnn.quadrature import ROUND_OFF, Integral
 
-ROUND_OFF = 30 * np.finfo(float).eps
 ONE, GROUP, COPIES, ALL = "one mode", "times the group", "times its copies", "all modes found"
 FACTORS = (ONE, GROUP, COPIES, ALL)
 Key = tuple[str, str, str]  # model, inference, factor

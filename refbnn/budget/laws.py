@@ -5,6 +5,7 @@ Both come with errors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,30 +14,39 @@ from refbnn import predict
 from refbnn.budget.links import Link
 from refbnn.budget.truth import Exact
 from refbnn.gaussian import Gaussian
-from refbnn.quadrature import Integral, Replicated
+from refbnn.quadrature import ROUND_OFF, Integral, Replicated
 from refbnn.shapes import NewInputs, Vector
-
-ROUND_OFF = 30 * np.finfo(float).eps
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
-    """θ ~ q in a model affine in θ: f is Gaussian; `link` makes targets of it."""
+class Linked:
+    """f at each input has the Gaussian moments of `of_f(X)`; `link` makes targets of them."""
 
-    net: object
-    q: Gaussian
+    of_f: Callable[[NewInputs], predict.Moments]
     link: Link
 
     def functions(self, X: NewInputs) -> Integral:
         """As truth.Exact."""
-        return _moments(self._law(X))
+        law = self.of_f(X)
+        mean, variance = law.mean[:, 0], law.variance[:, 0]
+        return Integral((mean, variance), (ROUND_OFF * np.abs(mean), ROUND_OFF * variance))
 
     def targets(self, X: NewInputs, y: np.ndarray) -> Integral:
         """As truth.Exact."""
-        return self.link(self._law(X), y)
+        return self.link(self.of_f(X), y)
 
-    def _law(self, X):
-        return predict.moments(self.net, self.q, X)
+
+def affine(net: object, q: Gaussian, link: Link) -> Linked:
+    """θ ~ q in a model affine in θ: f is Gaussian."""
+    return Linked(lambda X: predict.moments(net, q, X), link)
+
+
+def plugged(net: object, theta: Vector, link: Link) -> Linked:
+    """θ is taken for known: f has no variance."""
+    def of_f(X: NewInputs) -> predict.Moments:
+        f = net.forward(theta, X)
+        return predict.Moments(f, np.zeros((*f.shape, 1)))
+    return Linked(of_f, link)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,27 +79,6 @@ class Sampled:
 
 
 @dataclass(frozen=True, eq=False)
-class Plugged:
-    """θ is taken for known: f has no variance."""
-
-    net: object
-    theta: Vector
-    link: Link
-
-    def functions(self, X: NewInputs) -> Integral:
-        """As truth.Exact."""
-        return _moments(self._law(X))
-
-    def targets(self, X: NewInputs, y: np.ndarray) -> Integral:
-        """As truth.Exact."""
-        return self.link(self._law(X), y)
-
-    def _law(self, X):
-        f = self.net.forward(self.theta, X)
-        return predict.Moments(f, np.zeros((*f.shape, 1)))
-
-
-@dataclass(frozen=True, eq=False)
 class Matched:
     """f is Gaussian with the mean and the variance of the exact law at every input: what a Gaussian for f can do, by moments."""
 
@@ -109,8 +98,3 @@ class Matched:
         moved = [np.abs(at(*pair).value - density.value) for pair in ((mean + mean_error, variance),
                                                                       (mean, variance + variance_error))]
         return Integral(density.value, density.error + sum(moved))
-
-
-def _moments(law: predict.Moments) -> Integral:
-    mean, variance = law.mean[:, 0], law.variance[:, 0]
-    return Integral((mean, variance), (ROUND_OFF * np.abs(mean), ROUND_OFF * variance))

@@ -13,10 +13,9 @@ from scipy.special import expit
 
 from refbnn import predict, quadrature
 from refbnn.predict import Moments
-from refbnn.quadrature import Integral
+from refbnn.quadrature import ROUND_OFF, Integral
 
 Link = Callable[[Moments, np.ndarray], Integral]
-ROUND_OFF = 30 * np.finfo(float).eps
 NODES = 401  # of the trapezoidal rule: resolves standard deviations of f up to 90
 
 

@@ -83,7 +83,7 @@ def treatments(made: Prepared) -> tuple[Treatment, ...]:
 
 
 def _rows(made: Prepared, link: links.Link, others: dict[str, links.Link]) -> tuple[Treatment, ...]:
-    affine = lambda q, by=link: laws.Affine(made.linear.net, q, by)
+    affine = lambda q, by=link: laws.affine(made.linear.net, q, by)
     sampled = lambda q: laws.Sampled(made.posterior.net, made.posterior.likelihood, q, made.rule)
     optimum = lambda *key: made.optima[key].q
     return (
@@ -98,6 +98,6 @@ def _rows(made: Prepared, link: links.Link, others: dict[str, links.Link]) -> tu
         Treatment(NETWORK, HESSIAN, SUM, sampled(made.laplace[HESSIAN])),
         Treatment(NETWORK, VI, SUM, sampled(optimum(NETWORK, VI))),
         Treatment(NETWORK, MEAN_FIELD, SUM, sampled(optimum(NETWORK, MEAN_FIELD))),
-        Treatment(NETWORK, MODE, PLUG_IN, laws.Plugged(made.posterior.net, made.modes.best.theta, link)),
+        Treatment(NETWORK, MODE, PLUG_IN, laws.plugged(made.posterior.net, made.modes.best.theta, link)),
         Treatment(NETWORK, MATCHED, SUM, laws.Matched(made.truth, link)),
     )

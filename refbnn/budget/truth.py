@@ -16,7 +16,7 @@ from refbnn.budget import gaussians
 from refbnn.gaussian import Gaussian
 from refbnn.posterior import Posterior
 from refbnn.precision import Dense
-from refbnn.quadrature import Integral
+from refbnn.quadrature import ROUND_OFF, Integral
 from refbnn.shapes import NewInputs, as_positive, expect_methods
 
 POINTS, SCRAMBLINGS = 2**14, 16
@@ -26,7 +26,6 @@ SOBOL_WITHIN = 5e-3  # nats: what a standard error may be, where the caller asks
 ON_GRIDS = (30.0, 1000.0)  # times the error of the log evidence: what is asked of answers from grids
 LEAST = 1e-9
 BY_SOBOL = 1.0  # those of Sobol points come with what they have
-ROUND_OFF = 30 * np.finfo(float).eps
 
 
 class TooLarge(ValueError):

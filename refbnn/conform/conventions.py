@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,26 +119,37 @@ def _dropped_from_bound(problem, settings: Settings) -> float:
     return -likelihood_constants(problem) if settings["vi.constants"] == "dropped" else 0.0
 
 
-_DROPPED = {"loss": _dropped_from_loss, "log_joint": _dropped_from_log_joint, **dict.fromkeys(BOUNDS, _dropped_from_bound)}
+Terms = Callable[[Quantity, Any, Settings], list[Array]]  # what is added to a value
+
+
+def _less(dropped: Callable[[Any, Settings], float], names: Collection[str]) -> Terms:
+    """Minus `dropped`, in the quantities with these names."""
+    return lambda quantity, problem, settings: [-np.asarray(dropped(problem, settings))] if quantity.name in names else []
+
+
+def _divergence_of_draws(quantity: Quantity, problem, settings: Settings) -> list[Array]:
+    sampled = settings["vi.divergence"] == "sampled" and quantity.name in SAMPLED
+    return list(sampled_less_closed(quantity.name, problem)) if sampled else []
+
+
+_TERMS: dict[str, Terms] = {  # by the axis that says whether they are there
+    "loss.constants": _less(_dropped_from_loss, ("loss",)),
+    "log_joint.constants": _less(_dropped_from_log_joint, ("log_joint",)),
+    "vi.constants": _less(_dropped_from_bound, BOUNDS),
+    "vi.divergence": _divergence_of_draws,
+}
 
 
 def _added(quantity: Quantity, problem, settings: Settings) -> list[Array]:
     """The terms that the declared conventions add to a value."""
-    dropped = _DROPPED.get(quantity.name)
-    terms = [-np.asarray(dropped(problem, settings))] if dropped else []
-    return terms + list(sampled_less_closed(quantity.name, problem)) if _has_sampled(quantity, settings) else terms
+    return [term for terms in _TERMS.values() for term in terms(quantity, problem, settings)]
 
 
-def _has_sampled(quantity: Quantity, settings: Settings) -> bool:
-    return settings["vi.divergence"] == "sampled" and _has_draws(quantity)
-
-
-def _has_draws(quantity: Quantity) -> bool:
-    return quantity.name in SAMPLED
-
-
-def _add(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
-    return sum(_added(quantity, problem, settings), value)
+def _adding(axis: str) -> Callable[..., Array]:
+    """The conversion that adds the terms of an axis."""
+    def add(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
+        return sum(_TERMS[axis](quantity, problem, settings), value)
+    return add
 
 
 def _scale_squared_error(quantity: Quantity, value: Array, problem, settings: Settings) -> Array:
@@ -261,19 +272,19 @@ AXES: tuple[Axis, ...] = (
     Axis("loss.constants", {
         "kept": "the loss is −log p(y | f) with every constant",
         "dropped": "terms without θ are left out of the loss: (N C / 2) log 2πσ², Σ log y!, factors Γ"},
-        _add, lambda quantity: quantity.name == "loss"),  # its function adds all terms, whichever row says so
+        _adding("loss.constants"), lambda quantity: quantity.name == "loss"),
     Axis("log_joint.constants", {
         "kept": "log p(y, θ) is a normalised density",
         "dropped": "terms without θ are left out of log_joint, also the prior's; never out of an evidence"},
-        _keep, lambda quantity: quantity.name == "log_joint"),  # done by the row above, which asks for both axes
+        _adding("log_joint.constants"), lambda quantity: quantity.name == "log_joint"),
     Axis("vi.constants", {
         "kept": "bounds hold every constant of the likelihood",
         "dropped": "terms without θ of −log p(y | f) are left out of the bound; never any of the divergence"},
-        _keep, lambda quantity: quantity.name in BOUNDS),  # done by the first row
+        _adding("vi.constants"), lambda quantity: quantity.name in BOUNDS),
     Axis("vi.divergence", {
         "closed": "bounds at given normals hold the closed KL(q ‖ prior)",
         "sampled": "they hold the mean of log q − log prior at the same draws, and slopes are those of that"},
-        _keep, _has_draws),  # done by the first row
+        _adding("vi.divergence"), lambda quantity: quantity.name in SAMPLED),
     Axis("vi.scale.by", {
         "scale": "slopes by the standard deviations, or by the entries of C",
         "log_scale": "by the logarithms of the standard deviations, or of the diagonal entries of C",

@@ -25,6 +25,7 @@ from refbnn.cubature.unit_grid import REACH, UnitGrid, folded_symmetries, unit_g
 from refbnn.cubature.weights import AllWeights
 from refbnn.likelihoods.normal import Normal
 from refbnn.posterior import Posterior
+from refbnn.quadrature import ROUND_OFF
 from refbnn.shapes import Parameters, expect_methods
 
 LARGEST = 2 * 10**8  # nodes
@@ -52,7 +53,7 @@ class LayeredGrid:
     @property
     def round_off(self) -> float:
         """Of a log weight: that of the stand-in, and of a sum over the data."""
-        return self.hidden.round_off + 30 * np.finfo(float).eps * self.target.posterior.loss.y.size
+        return self.hidden.round_off + ROUND_OFF * self.target.posterior.loss.y.size
 
     def chosen(self, at: OutputLayer, mask: np.ndarray) -> Parameters:
         """θ (c p) of the nodes of a block that `mask` is true for."""

@@ -16,6 +16,7 @@ from refbnn.cubature.deterministic import Deterministic, refine
 from refbnn.cubature.tails import NoBound
 from refbnn.cubature.weights import AllWeights
 from refbnn.posterior import Posterior
+from refbnn.quadrature import ROUND_OFF
 from refbnn.shapes import Parameters
 
 LARGEST = 3 * 10**7  # nodes of a rule
@@ -45,7 +46,7 @@ class ProductGrid:
     def round_off(self) -> float:
         """Of a log weight near the peak: that of a sum over the data."""
         y = self.target.posterior.loss.y
-        return 30 * np.finfo(float).eps * (len(y) + self.num_params)
+        return ROUND_OFF * (len(y) + self.num_params)
 
     @property
     def num_params(self) -> int:

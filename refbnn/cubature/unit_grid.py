@@ -20,6 +20,7 @@ from refbnn.cubature.collapsed import Collapsed
 from refbnn.cubature.deterministic import Deterministic, refine
 from refbnn.cubature.tails import PriorTail
 from refbnn.gaussian import Gaussian
+from refbnn.quadrature import ROUND_OFF
 from refbnn.shapes import Parameters
 
 LARGEST = 4 * 10**9  # combinations of points
@@ -91,7 +92,7 @@ class UnitGrid:
         """Of a log weight: that of Q, and of the determinants."""
         y = self.target.y - self.target.output.mean[-1] * self.target.net.bias
         slope = abs(float(self.target.noise.slope(np.array((y**2).sum()), y.size)))
-        return 30 * np.finfo(float).eps * ((y**2).sum() * slope + y.size)
+        return ROUND_OFF * ((y**2).sum() * slope + y.size)
 
     def chosen(self, indices: tuple[np.ndarray, ...], mask: np.ndarray) -> Parameters:
         """The hidden weights (c p) of the combinations of a block that `mask` is true for."""

@@ -11,12 +11,12 @@ from refbnn import linalg
 from refbnn.gaussian import Gaussian
 from refbnn.likelihoods.tempered import Tempered
 from refbnn.posterior import Posterior
+from refbnn.quadrature import ROUND_OFF
 from refbnn.shapes import Draws, as_array, as_indices
 from refbnn.vi.bounds import log_weights
 from refbnn.vi.expectations import gaussian_prior, refuse_nonlinear
 
 Noise = Annotated[np.ndarray, "t n k"]
-ROUND_OFF = 30 * np.finfo(float).eps  # of a covariance, relative to its largest eigenvalue
 
 
 @dataclass(frozen=True, eq=False)

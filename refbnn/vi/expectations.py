@@ -15,7 +15,7 @@ import numpy as np
 from refbnn import linalg
 from refbnn.gaussian import Gaussian
 from refbnn.loss import Loss
-from refbnn.quadrature import Integral, Replicated, Rule
+from refbnn.quadrature import ROUND_OFF, Integral, Replicated, Rule
 from refbnn.shapes import Matrix, Vector, expect_methods
 
 AT_ONCE = 2**18  # entries (points times parameters squared) of second derivatives that are computed together
@@ -121,7 +121,7 @@ class ClosedForm:
             raise ValueError(f"likelihood: expected one with a quadratic loss, such as Normal, got {name}; take OverOutputs")
         curvature = loss.likelihood.curvature(mean, loss.y)
         value = -loss.likelihood.log_prob(mean, loss.y).sum() + 0.5 * (curvature * covariance).sum()
-        r, round_off = loss.likelihood.residual(mean, loss.y), 30 * np.finfo(float).eps
+        r, round_off = loss.likelihood.residual(mean, loss.y), ROUND_OFF
         return OutputExpectations(
             float(value), (mean.size + 1) * round_off * abs(value), r, round_off * np.abs(r),
             curvature, round_off * np.abs(curvature), curvature)

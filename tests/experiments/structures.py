@@ -52,8 +52,8 @@ def one(name: str, width: int, precision: float) -> list[tuple]:
     link = links.noise(posterior.likelihood.variance) if hasattr(posterior.likelihood, "variance") else links.integrated
     members = {name: laplace.at(mode.theta, P) for name, P in precisions(posterior, mode.theta, precision).items()}
     rows = [Treatment(NETWORK, "exact", SUM, truth.of_network(posterior, rng, 1e-4)),
-            *(Treatment(LINEAR, name, SUM, laws.Affine(linear.net, q, link)) for name, q in members.items()),
-            Treatment(LINEAR, LAST, SUM, laws.Affine(*last_layer(posterior, mode.theta), link))]
+            *(Treatment(LINEAR, name, SUM, laws.affine(linear.net, q, link)) for name, q in members.items()),
+            Treatment(LINEAR, LAST, SUM, laws.affine(*last_layer(posterior, mode.theta), link))]
     places = budget.around(made.X)
     numbers = compared(tuple(rows), places.all, posterior.likelihood)
     evidence = {name: laplace.log_evidence(mode.log_prob, q) for name, q in members.items()}

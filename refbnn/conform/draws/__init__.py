@@ -2,7 +2,7 @@
 
     measured = measure(case, QUANTITIES["posterior.draws"], answer, conventions)   # R-hat, effective sizes, z-scores
     comparison, = conclude([measured], size=len(measured.averages))                # Holm over everything that was measured
-    finding = explain([measured], [], total=1)                                     # why draws are of another distribution
+    finding = explain([measured], [])                                              # why draws are of another distribution
 """
 
 from refbnn.conform.draws.causes import explain
