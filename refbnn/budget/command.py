@@ -34,7 +34,7 @@ def add(commands) -> argparse.ArgumentParser:
     """The parser of the command, among others."""
     parser = commands.add_parser("budget", help="what linearising, Laplace and variational inference cost on a data set",
                                  description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", metavar="DATASET", nargs="?", choices=(*DATASETS, None), help="a built-in data set")
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", choices=tuple(DATASETS), help="a built-in data set")
     parser.add_argument("--data", metavar="FILE", help="a CSV file in its place, with --target and --inputs")
     parser.add_argument("--target", metavar="NAME", help="the column to be predicted")
     parser.add_argument("--inputs", metavar="A,B", help="the columns to predict it from")
