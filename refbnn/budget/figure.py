@@ -50,7 +50,8 @@ def _axis(low: int, high: int, at, height: int) -> str:
 
 def _key(i: int, region: str) -> str:
     x = LEFT + 130 * i
-    return f'<rect x="{x}" y="8" width="10" height="10" fill="{COLOURS[region]}"/>' + _text(x + 15, 17, f"KL {region}, nats", "start")
+    square = f'<rect x="{x}" y="8" width="10" height="10" fill="{COLOURS[region]}"/>'
+    return square + _text(x + 15, 17, f"KL {region}, nats", "start")
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:
