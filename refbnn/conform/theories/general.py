@@ -80,6 +80,9 @@ _NOT_OTHER = {
     "laplace.covariance": ("laplace.hessian.covariance",),
     "laplace.hessian.covariance": ("laplace.covariance",),
 }
+# Found by a search, which takes seconds where no value is stored: nobody returns them for a matrix of the loss by mistake.
+_SOUGHT = tuple(name for name in QUANTITIES if name.startswith("vi.optimum."))
+_AVERAGES = ("vi.optimum.", "posterior.")
 
 
 def other_quantities(quantity: Quantity) -> list[Theory]:
@@ -87,7 +90,7 @@ def other_quantities(quantity: Quantity) -> list[Theory]:
     if quantity.certified_by != quantity.name:
         return []
     free = quantity.kind != "scalar"  # a scalar is a multiple of every other
-    left_out = (quantity.name, *_NOT_OTHER.get(quantity.name, ()))
+    left_out = (quantity.name, *_NOT_OTHER.get(quantity.name, ()), *([] if quantity.name.startswith(_AVERAGES) else _SOUGHT))
     return [Theory(f"quantity:{name}", "quantity", 2, f"You return {name}: {other.formula}", f"return {quantity.formula}",
                    value_of(name), (name,), free)
             for name, other in QUANTITIES.items() if other.certified_by == name and name not in left_out]
