@@ -260,7 +260,7 @@ def _probabilities(kappa: dict, results: dict[str, Result], found: dict, k: int)
               "predictive.probit.multiclass": lambda p: [[a * (i == j) - a * b for j, b in enumerate(p)]
                                                          for i, a in enumerate(p)]}
     result = {}
-    for name in set(slopes) & set(results):
+    for name in (name for name in slopes if name in results):
         p = results[name].data
         inputs = [frobenius(slopes[name](p[n * k:(n + 1) * k])) * change[n] for n in range(len(change))]
         result[name] = 1 + frobenius([inputs]) / frobenius([p])

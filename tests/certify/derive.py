@@ -321,7 +321,7 @@ class Derivation:
         if GGN in prefixes:
             result |= self.slopes(loss, constants) | self.posteriors.scalars(loss, constants, result)
             found |= low_rank.by_definition(self, joint) if self.q.low_rank else {}
-        for prefix in {KRON, SPLIT} & set(prefixes):
+        for prefix in (prefix for prefix in (KRON, SPLIT) if prefix in prefixes):
             result |= self.posteriors.noise_slope(prefix.removeprefix("laplace."), self.kron_precision(prefix),
                                                   self.kron_parts[prefix][0], loss - constants)
         return {name: [value] for name, value in result.items()} | found

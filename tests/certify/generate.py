@@ -104,7 +104,16 @@ def settle(path: Path, text: str, check: bool, seconds: float) -> bool:
         path.write_bytes(text.encode())
     word = "same" if same else "DIFFERS" if check else "written"
     print(f"{path.stem:40s} {len(text) / 1024:7.0f} KB {seconds:6.1f} s  {word}", flush=True)
+    if check and not same:
+        print(f"    {first_difference(path.read_text() if path.exists() else '', text)}", flush=True)
     return same
+
+
+def first_difference(stored: str, made: str, around: int = 60) -> str:
+    """Where two texts part, with what stands there in each."""
+    at = next((i for i, (a, b) in enumerate(zip(stored, made)) if a != b), min(len(stored), len(made)))
+    near = slice(max(at - around, 0), at + around)
+    return f"at character {at}: stored {stored[near]!r}, made {made[near]!r}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -43,6 +46,20 @@ def test_a_case_is_generated_again_byte_for_byte(name):
 def test_a_case_from_real_data_is_generated_again_byte_for_byte(name):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     assert generate.case_for(BY_ID[name]).encode() == (generate.CASES / f"{name}.json").read_bytes()
+
+
+@pytest.mark.parametrize("seed", ["0", "3"])
+def test_the_seed_of_hashes_does_not_matter(seed):
+    """The order of a set of strings follows PYTHONHASHSEED, and these two order one of two names differently."""
+    command = [sys.executable, "-m", "tests.certify", "--check", "-k", "structures-normal-tanh-2-2-3"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": seed}, cwd=HERE.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_difference_is_shown_where_it_begins():
+    assert generate.first_difference("abcdef", "abcxef", around=1) == "at character 3: stored 'cd', made 'cx'"
+    assert generate.first_difference("abc", "ab", around=2) == "at character 2: stored 'abc', made 'ab'"
+    assert generate.first_difference("", "ab", around=1) == "at character 0: stored '', made 'a'"
 
 
 def test_designs_and_files_are_the_same_list():
