@@ -1,14 +1,35 @@
 """Settings of Sphinx for the book."""
 
+import socket
 import sys
+import time
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sphinxcontrib import katex  # noqa: E402
 
-# The file of a socket is there before anybody listens: on a busy machine the other way of connecting is the one that waits.
-katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+
+def formula_server(folder: Path, timeout: float) -> tuple[Popen, socket.socket]:
+    """KaTeX behind a Unix socket: over TCP each formula would wait 40 ms for a delayed acknowledgement. The socket's file is
+    there before anybody listens, so that connecting is tried until it is not refused."""
+    path, end = folder / "katex.sock", time.monotonic() + timeout
+    process = Popen(katex.KaTeXServer.build_command(socket=path), stdin=PIPE, stdout=PIPE, cwd=folder)
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(path))
+            return process, connection
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            if time.monotonic() > end:
+                process.kill()
+                raise katex.KaTeXServer.timeout_error(timeout) from None
+            time.sleep(0.01)
+
+
+katex.KaTeXServer.start_server_process = formula_server
 katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 120.0
 katex.KATEX_DEFAULT_OPTIONS = {"throwOnError": True, "strict": "error", "maxSize": 50}  # what does not parse stops the build
 
