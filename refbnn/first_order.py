@@ -1,12 +1,13 @@
 """A function of the outputs and its gradient in θ at many θ at once, in place: what samplers call a million times.
 
-The same numbers as `evaluate` and `vjp`, which keep all that other derivatives need; here nothing is kept. θ is reordered so that
-the weights of a layer are one matrix (W b) and act on (a, 1), whose last row of ones stays where it is; φ(z) overwrites z, φ′(z)
-overwrites φ(z).
+The same numbers as `evaluate` and `vjp`, which keep all that other derivatives need; here nothing is kept, and the arrays of one
+call serve the next. θ is reordered so that the weights of a layer are one matrix (W b) and act on (a, 1), whose last row of ones
+stays where it is; φ(z) overwrites z, φ′(z) overwrites φ(z).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,11 +15,12 @@ import numpy as np
 from refbnn.activations import Activation
 from refbnn.assembly import Layout
 from refbnn.shapes import Inputs, Parameters, Values, as_array
-from refbnn.signals import apply, transpose
+from refbnn.signals import apply
 
 BLOCK = 2**18  # numbers in the activations of the θ that are treated together, 2 MiB: more would leave the cache
 
 Outer = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # f (*s n k) to values (*s) and their derivatives in f (*s n k)
+Derivatives = Callable[[np.ndarray], np.ndarray]  # f (*s n k) to these alone
 
 
 class FirstOrder:
@@ -27,13 +29,10 @@ class FirstOrder:
     def __init__(self, layout: Layout, activation: Sequence[Activation], X: Inputs):
         self.layout, self._activation = layout, activation
         self._X = _with_ones(X.T, layout.bias)
-        shapes = [(layout.units(l), layout.width(l)) for l in range(layout.depth)]
-        parts = [[block.reshape(out, -1) for block in (np.arange(at.start, at.stop) for at in layout.weights_and_bias(l)) if
-                  len(block)] for l, (out, _) in enumerate(shapes)]
-        self._order = np.concatenate([np.concatenate(part, axis=1).ravel() for part in parts])
+        self._order = np.concatenate([_rows_of_weights(layout, l) for l in range(layout.depth)])
         self._inverse = np.argsort(self._order)
-        self._shapes = [(layout.span(l), shape) for l, shape in enumerate(shapes)]
         self._at_once = max(1, BLOCK // (max(1, *layout.sizes[1:]) * len(X)))
+        self._spare = deque(maxlen=1)
 
     @property
     def num_params(self) -> int:
@@ -47,70 +46,107 @@ class FirstOrder:
 
     def value_and_gradient(self, theta: Parameters, outer: Outer) -> tuple[Values, Parameters]:
         """outer's values (*s) at f(X, θ) and Σ_n J_nᵀ of its derivatives (*s p)."""
+        values = []
+
+        def derivatives(f):
+            value, derivative = outer(f)
+            values.append(value)
+            return derivative
+
+        gradient = self.gradient(theta, derivatives)
+        return np.concatenate(values).reshape(gradient.shape[:-1])[()], gradient
+
+    def gradient(self, theta: Parameters, derivatives: Derivatives) -> Parameters:
+        """Σ_n J_nᵀ derivatives(f(X, θ))_n (*s p)."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
-        flat = theta.reshape(-1, self.num_params).take(self._order, axis=1)
-        gradient, size = np.empty_like(flat), self._at_once
-        values = [
-            self._run(self._layers(flat[first:first + size]), self._layers(gradient[first:first + size]), outer)
-            for first in range(0, len(flat), size)
-        ]
-        values = values[0] if len(values) == 1 else np.concatenate([*values, np.empty(0)])
-        return values.reshape(theta.shape[:-1])[()], gradient.take(self._inverse, axis=1).reshape(theta.shape)
+        flat = theta.reshape(-1, self.num_params)
+        if len(flat) <= self._at_once:
+            return self._gradient(flat, derivatives).reshape(theta.shape)
+        parts = np.array_split(flat, -(-len(flat) // self._at_once))
+        return np.concatenate([self._gradient(part, derivatives) for part in parts]).reshape(theta.shape)
 
-    def _layers(self, flat: np.ndarray) -> list[np.ndarray]:
-        """(W b) of every layer, (s out width): views."""
-        return [flat[:, span].reshape(len(flat), *shape) for span, shape in self._shapes]
-
-    def _run(self, layers: list[np.ndarray], gradients: list[np.ndarray], outer: Outer) -> np.ndarray:
-        """The values; `gradients` are written. Eqs. (forward), (backward)."""
-        signals, slopes = [self._X], []
-        for W, phi in zip(layers, self._activation):
-            a, z = self._room(W)
-            np.matmul(W, signals[-1], out=z)
+    def _gradient(self, theta: np.ndarray, derivatives: Derivatives) -> np.ndarray:
+        """The same for θ (s p) that are treated together. Eqs. (forward), (backward)."""
+        room = self._take_room(len(theta))
+        theta.take(self._order, axis=1, out=room.theta, mode="clip")  # nothing to clip: with an `out`, other modes copy twice
+        slopes = []
+        for W, a, z, phi in zip(room.layers, room.signals, room.hidden, self._activation):
+            np.matmul(W, a, out=z)
             slopes.append(_activate(phi, z))
-            signals.append(a)
-        values, derivatives = outer(transpose(_product(layers[-1], signals[-1])))
-        self._backward(layers, gradients, signals, slopes, transpose(derivatives))
-        return values
+        delta = derivatives(_product(room.layers[-1], room.signals[-1]).swapaxes(1, 2)).swapaxes(1, 2)
+        self._backward(room, slopes, delta)
+        gradient = room.gradient.take(self._inverse, axis=1)
+        self._spare.append(room)
+        return gradient
 
-    def _room(self, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Room for (a, 1) of the units of W, ones written, and the part of it without the ones."""
-        units, bias = W.shape[1], self.layout.bias
-        a = np.empty((len(W), units + bias, self._X.shape[1]))
-        if bias:
-            a[:, units] = 1
-        return a, a[:, :units]
+    def _take_room(self, num: int) -> _Room:
+        """The room of the last call if it fits; taken away, so that two threads never have the same."""
+        try:
+            room = self._spare.pop()
+        except IndexError:
+            return _Room(self.layout, self._X, num)
+        return room if len(room.theta) == num else _Room(self.layout, self._X, num)
 
-    def _backward(self, layers, gradients, signals, slopes, delta: np.ndarray) -> None:
+    def _backward(self, room: _Room, slopes: list, delta: np.ndarray) -> None:
         """∂/∂(W b) = δ (a, 1)ᵀ, δ one layer down = φ′ ⊙ Wᵀδ."""
-        for l in range(len(layers) - 1, 0, -1):
-            _write_product(delta, signals[l], gradients[l])
-            W, slope = layers[l][:, :, :self.layout.sizes[l]], slopes[l - 1]()
+        for l in range(self.layout.depth - 1, 0, -1):
+            np.matmul(delta, room.transposed[l], out=room.gradients[l])
+            derive, known = slopes[l - 1]
+            slope = derive(known)
             if l == 1 and delta.shape[1] == 1:
-                return self._rank_one(W, slope, delta, gradients[0])
-            delta = apply(transpose(W), delta)
+                return self._rank_one(room.backward[1], slope, delta, room.gradients[0])
+            delta = apply(room.backward[l], delta)
             delta *= slope
-        _write_product(delta, signals[0], gradients[0])
+        _write_product(delta, room.signals[0], room.gradients[0])
 
-    def _rank_one(self, W: np.ndarray, slope: np.ndarray, delta: np.ndarray, gradient: np.ndarray) -> None:
+    def _rank_one(self, w: np.ndarray, slope: np.ndarray, delta: np.ndarray, gradient: np.ndarray) -> None:
         """(φ′ ⊙ wδ) (x, 1)ᵀ for a single output, w a column and δ a row: w and δ scale the small factors of φ′ ((x, 1) ⊙ δ)ᵀ."""
-        np.matmul(slope, transpose(delta * self._X), out=gradient)
-        gradient *= transpose(W)
+        np.matmul(slope, (delta * self._X).swapaxes(1, 2), out=gradient)
+        gradient *= w
+
+    def __getstate__(self) -> dict:
+        """Everything but the room: copies of its views would be views of nothing."""
+        return {**self.__dict__, "_spare": deque(maxlen=1)}
+
+
+class _Room:
+    """Arrays in which so many θ run through the network, and views of them: made once, used by one call after another.
+
+    layers, gradients: (W b) of every layer (s out width) in θ and in its gradient; backward: Wᵀ; signals: (x, 1) and the (a, 1)
+    of hidden layers with their ones written; transposed: the same as (s n width); hidden: the part of them without the ones.
+    """
+
+    def __init__(self, layout: Layout, X: np.ndarray, num: int):
+        depth, sizes = range(layout.depth), layout.sizes
+        self.theta, self.gradient = np.empty((2, num, layout.num_params))
+        self.layers, self.gradients = (
+            [flat[:, layout.span(l)].reshape(num, layout.units(l), layout.width(l)) for l in depth]
+            for flat in (self.theta, self.gradient)
+        )
+        self.backward = [W[:, :, :size].swapaxes(1, 2) for W, size in zip(self.layers, sizes)]
+        self.signals = [X, *(np.ones((num, layout.width(l), X.shape[1])) for l in depth[1:])]
+        self.transposed = [a.swapaxes(-1, -2) for a in self.signals]
+        self.hidden = [a[:, :size] for a, size in zip(self.signals[1:], sizes[1:])]
+
+
+def _rows_of_weights(layout: Layout, l: int) -> np.ndarray:
+    """Where the rows of (W b) of layer l stand in θ, one after the other."""
+    parts = (np.arange(part.start, part.stop) for part in layout.weights_and_bias(l))
+    return np.concatenate([part.reshape(layout.units(l), -1) for part in parts if len(part)], axis=1).ravel()
 
 
 def _with_ones(a: np.ndarray, bias: bool) -> np.ndarray:
     return np.concatenate([a, np.ones((int(bias), a.shape[1]))])
 
 
-def _activate(phi: Activation, z: np.ndarray) -> Callable[[], np.ndarray]:
-    """Overwrites z with φ(z) and returns what makes φ′(z), for which φ(z) is given up."""
+def _activate(phi: Activation, z: np.ndarray) -> tuple[Callable, object]:
+    """Overwrites z with φ(z); a function and its argument that give φ′(z), for which φ(z) is given up."""
     if phi.in_place is None:
         derivatives = phi.successive(z.copy())
         z[...] = next(derivatives)
-        return lambda: next(derivatives)
+        return next, derivatives
     value, slope = phi.in_place
-    value(z)
-    return lambda: slope(z)
+    return slope, value(z)
 
 
 def _product(W: np.ndarray, a: np.ndarray) -> np.ndarray:
@@ -125,4 +161,4 @@ def _write_product(delta: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
     if a.ndim == 2 and delta.shape[1] == 1:
         out[:, 0] = delta[:, 0] @ a.T
     else:
-        np.matmul(delta, transpose(a), out=out)
+        np.matmul(delta, a.swapaxes(-1, -2), out=out)

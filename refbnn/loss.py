@@ -45,7 +45,7 @@ class Loss:
 
     def gradient(self, theta: Parameters) -> Parameters:
         """Σ_n J_nᵀ r_n: (*s p)."""
-        return self.value_and_gradient(theta)[1]
+        return self._first_order.gradient(theta, self._residual)
 
     def value_and_gradient(self, theta: Parameters) -> tuple[Values, Parameters]:
         """Σ_n ℓ_n (*s) and its gradient Σ_n J_nᵀ r_n (*s p), from one forward pass."""
@@ -104,7 +104,10 @@ class Loss:
         """Both at once where the likelihood can."""
         if hasattr(self.likelihood, "loss_and_residual"):
             return self.likelihood.loss_and_residual(f, self.y)
-        return self._value(f), self.likelihood.residual(f, self.y)
+        return self._value(f), self._residual(f)
+
+    def _residual(self, f: np.ndarray) -> np.ndarray:
+        return self.likelihood.residual(f, self.y)
 
     def _value(self, f: np.ndarray) -> np.ndarray:
         return -self.likelihood.log_prob(f, self.y).sum(-1)

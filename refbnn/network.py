@@ -48,7 +48,8 @@ class Network(ABC):
         """Run the network once: everything else is read off the result, and computed when it is asked for."""
 
     def first_order(self, X: Inputs) -> object:
-        """The network on X: `value_and_gradient(theta, outer)` for outer(f) = (values (*s), derivatives (*s n k))."""
+        """The network on X: `gradient(theta, derivatives)` for derivatives(f) (*s n k), and `value_and_gradient(theta, outer)`
+        for outer(f) = (values (*s), derivatives)."""
         return _Evaluated(self, X)
 
     def forward(self, theta: Parameters, X: Inputs) -> Outputs:
@@ -97,3 +98,8 @@ class _Evaluated:
         at = self.net.evaluate(theta, self.X)
         values, derivatives = outer(at.f)
         return values, at.vjp(derivatives)
+
+    def gradient(self, theta, derivatives):
+        """Σ_n J_nᵀ derivatives(f)_n (*s p)."""
+        at = self.net.evaluate(theta, self.X)
+        return at.vjp(derivatives(at.f))

@@ -54,6 +54,10 @@ class Posterior:
         log_prior, prior_gradient = self._prior_value_and_gradient(theta)
         return log_prior - loss, prior_gradient - gradient
 
+    def gradient(self, theta: Parameters) -> Parameters:
+        """∇ log p(y, θ): (*s p)."""
+        return self.prior.gradient(theta) - self.loss.gradient(theta)
+
     def negative_hessian(self, theta: Vector) -> Matrix:
         """−∇² log p(y, θ) = H − ∇² log p(θ), which is H + P₀ for a Gaussian prior: (p p)."""
         return self.loss.hessian(theta) + self.prior.negative_hessian(theta)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 from refbnn import Linearised, Mlp, Posterior, activations, first_order
+from refbnn.first_order import FirstOrder
 from tests.judge import agree, condition, norm_or_one
 from tests.zoo import EVERY, Spec, law
 
@@ -56,6 +59,54 @@ def test_theta_is_not_overwritten_and_results_are_not_shared():
     kept = first.copy()
     case.posterior.value_and_gradient(case.theta + 1)
     assert np.array_equal(case.theta, before) and np.array_equal(first, kept)
+
+
+def one_inside_the_other():
+    """A gradient that is asked for while another is being computed: what a thread can do to another, without the luck."""
+    case = Spec((2, 3, 1), "tanh", "normal").build()
+    on_X, other = case.net.first_order(case.X), 1.1 * case.theta
+    expected = case.net.vjp(case.theta, case.X, np.cos(case.net.forward(case.theta, case.X)))
+
+    def derivatives(f):
+        found = np.cos(f)
+        on_X.gradient(other, np.sin)
+        return found
+
+    for _ in range(3):
+        agree(on_X.gradient(case.theta, derivatives), expected, terms=case.terms, condition=10)
+
+
+def copied():
+    case = Spec((2, 3, 1), "tanh", "normal").build()
+    on_X = case.net.first_order(case.X)
+    expected = on_X.gradient(case.theta, np.cos)
+    copy = pickle.loads(pickle.dumps(on_X))
+    assert np.array_equal(copy.gradient(1.1 * case.theta, np.cos), on_X.gradient(1.1 * case.theta, np.cos))
+    assert np.array_equal(copy.gradient(case.theta, np.cos), expected)
+
+
+def test_calls_at_the_same_time_do_not_disturb_each_other():
+    one_inside_the_other()
+
+
+def test_a_copy_computes_what_the_original_does():
+    copied()
+
+
+def shared_room(on_X, num):
+    """Plant: nobody takes a room away."""
+    if not on_X._spare:
+        on_X._spare.append(first_order._Room(on_X.layout, on_X._X, num))
+    return on_X._spare[0]
+
+
+@pytest.mark.parametrize("law_, name, fault", [
+    (one_inside_the_other, "_take_room", shared_room), (copied, "__getstate__", lambda on_X: on_X.__dict__),
+])
+def test_a_room_that_is_shared_or_copied_is_caught(law_, name, fault, monkeypatch):
+    monkeypatch.setattr(FirstOrder, name, fault)
+    with pytest.raises(AssertionError):
+        law_()
 
 
 def test_other_networks_go_through_their_evaluation():

@@ -9,7 +9,7 @@ from hypothesis import example, given, strategies as st
 from refbnn import Gaussian
 from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
-from refbnn.precision import Dense, Diagonal
+from refbnn.precision import Dense, Diagonal, product
 from tests import oracles
 from tests.judge import agree, mean_agrees
 
@@ -75,7 +75,8 @@ def test_every_precision_method_is_that_of_the_full_matrix(drawn):
     assert precision.num_params == q.num_params == len(P)
     agree(precision.matrix(), P, terms=1)
     agree(precision.diagonal(), np.diagonal(P), terms=1)
-    agree(precision.matvec(v), np.einsum("ij,...j->...i", P, v), terms=terms)
+    for times in (precision.matvec, product(precision)):
+        agree(times(v), np.einsum("ij,...j->...i", P, v), terms=terms)
     agree(precision.solve(v), np.einsum("ij,...j->...i", np.linalg.inv(P), v), terms=terms, condition=kappa)
     agree(precision.log_det(), np.linalg.slogdet(P)[1], terms=terms, condition=kappa, scale=1 + abs(np.linalg.slogdet(P)[1]))
     agree(precision.scale_matvec(v), v @ q.scale().T, terms=terms, condition=kappa)

@@ -212,7 +212,7 @@ NETWORK = [
      (on(test_mlp.test_forward_and_backward_mode_are_adjoint),
       on(test_first_order.test_in_place_is_evaluate_and_pull_back))),
     ("A2 many gradients average over data",
-     after(FirstOrder, "value_and_gradient", lambda both, on_X, *_: (both[0], both[1] / on_X.num_data)),
+     after(FirstOrder, "gradient", lambda gradient, on_X, *_: gradient / on_X.num_data),
      (on(test_loss.test_everything_is_a_sum_over_data_and_never_a_mean),
       on(test_first_order.test_in_place_is_evaluate_and_pull_back))),
     ("A2 bias left out of many gradients", instead(

@@ -13,7 +13,7 @@ import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
 from refbnn import activations, audit, blocks, cubature, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker
 from refbnn import laplace, likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third, vi
-from refbnn.precision import Diagonal
+from refbnn.precision import Diagonal, product
 from refbnn.rows import Rows
 from refbnn.samplers import Hmc, Streams
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
@@ -325,7 +325,7 @@ def call_gaussian(q, rng, batch):
     """A Gaussian and its precision."""
     call_prior(q, rng, batch)
     theta = rng.normal(size=(*batch, q.num_params))
-    for function in (q.from_normals, q.precision.matvec, q.precision.solve, q.precision.scale_matvec,
+    for function in (q.from_normals, q.precision.matvec, product(q.precision), q.precision.solve, q.precision.scale_matvec,
                      q.precision.scale_transposed_matvec):
         function(theta)
     for function in (q.covariance, q.scale, q.entropy, q.precision.matrix, q.precision.log_det, q.precision.diagonal):
@@ -357,7 +357,8 @@ def call_posterior(post, rng, labels):
     theta, thetas = 0.5 * rng.normal(size=p), 0.5 * rng.normal(size=(17, DRAWS, p))
     post.tempered(0.5)
     for argument in (theta, thetas):
-        for function in (post.log_prob, post.log_likelihood, post.value_and_gradient, post.loss.value, post.loss.gradient):
+        for function in (post.log_prob, post.log_likelihood, post.value_and_gradient, post.gradient, post.loss.value,
+                         post.loss.gradient):
             function(argument)
         post.loss.hessian_vector_product(argument, rng.normal(size=argument.shape))
     for function in (post.negative_hessian, post.loss.hessian, post.loss.ggn, post.loss.fisher, post.loss.empirical_fisher,

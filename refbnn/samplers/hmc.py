@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from refbnn.samplers.leapfrog import DIVERGENCE, Point, energy, start
+from refbnn.precision import product
+from refbnn.samplers.leapfrog import DIVERGENCE, FAR, Point, energy, extents, start
 from refbnn.samplers.streams import Streams
 from refbnn.shapes import Parameters, Values, as_array, as_count, as_positive, expect_methods
 
@@ -89,20 +90,23 @@ class Hmc:
 def trajectory(target, metric, point: Point, step_size: Values, num_steps: int) -> tuple[Point, np.ndarray]:
     """`num_steps` leapfrog steps, and which chains were lost on the way; these have come to nowhere in particular.
 
-    The two half kicks between neighbouring drifts are one, Eq. (leapfrog). Looked at are the momentum of every drift and the
-    place it leads to: the same ones backwards, so that refusing trajectories through them is reversible.
+    The two half kicks between neighbouring drifts are one, Eq. (leapfrog), and only the end needs its density. Looked at are the
+    momentum of every drift and the place it leads to: the same ones backwards, so that refusing trajectories through them is
+    reversible.
     """
-    begin, lost, step = point, np.zeros(len(point.theta), dtype=bool), step_size[:, None]
-    momentum, kicks = point.momentum + 0.5 * step * point.gradient, [*[step] * (num_steps - 1), 0.5 * step]
+    gradient_at, velocity = getattr(target, "gradient", lambda theta: target.value_and_gradient(theta)[1]), product(metric)
+    lost, step = np.zeros(len(point.theta), dtype=bool), np.repeat(step_size[:, None], point.theta.shape[1], axis=1)
+    theta, momentum = point.theta, point.momentum + 0.5 * step * point.gradient
     with np.errstate(over="ignore", invalid="ignore"):  # a lost trajectory may overflow: it is rejected below
-        for kick in kicks:
-            theta = point.theta + step * metric.matvec(momentum)
-            log_prob, gradient = target.value_and_gradient(theta)
-            momentum = momentum + kick * gradient
-            point = Point(theta, momentum, log_prob, gradient)
-            if not point.is_sound():
-                newly = point.lost()
+        for _ in range(num_steps - 1):
+            theta = theta + step * velocity(momentum)
+            momentum = momentum + step * gradient_at(theta)
+            if not np.vdot(theta, theta) + np.vdot(momentum, momentum) < FAR:  # of all chains together: cheaper than `extents`
+                newly = ~(extents(theta, momentum) < FAR)
                 lost |= newly
-                point = begin.where(newly, point)  # some place where the others' arithmetic can go on
-                momentum = point.momentum
-    return point, lost
+                theta[newly], momentum[newly] = point.theta[newly], point.momentum[newly]  # where the arithmetic can go on
+        theta = theta + step * velocity(momentum)
+        log_prob, gradient = target.value_and_gradient(theta)
+        end = Point(theta, momentum + 0.5 * step * gradient, log_prob, gradient)
+        newly = end.lost()
+    return point.where(newly, end), lost | newly

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,18 +35,17 @@ class Point:
         return Point(np.where(rows, self.theta, other.theta), np.where(rows, self.momentum, other.momentum),
                      np.where(chosen, self.log_prob, other.log_prob), np.where(rows, self.gradient, other.gradient))
 
-    def is_sound(self) -> bool:
-        """True only if no chain is lost; cheaper than `lost`."""
-        size = np.vdot(self.theta, self.theta) + np.vdot(self.momentum, self.momentum)
-        return size < FAR and math.isfinite(self.log_prob.sum())
-
     def lost(self) -> np.ndarray:
         """Where the density is not a number, or θ or r out of all bounds (c).
 
         A property of the point and not of the way to it, so that refusing trajectories through such points is reversible.
         """
-        size = np.einsum("cp,cp->c", self.theta, self.theta) + np.einsum("cp,cp->c", self.momentum, self.momentum)
-        return ~((size < FAR) & np.isfinite(self.log_prob))
+        return ~((extents(self.theta, self.momentum) < FAR) & np.isfinite(self.log_prob))
+
+
+def extents(theta: Parameters, momentum: Parameters) -> Values:
+    """‖θ‖² + ‖r‖²: (c)."""
+    return np.einsum("cp,cp->c", theta, theta) + np.einsum("cp,cp->c", momentum, momentum)
 
 
 def start(target: object, theta: Parameters, metric: object) -> tuple[Parameters, Values, Parameters]:

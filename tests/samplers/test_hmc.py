@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,49 @@ def test_a_trajectory_is_one_leapfrog_step_after_another():
     assert not lost.any()
     for name, value in vars(point).items():
         agree(getattr(joined, name), value, terms=9 * P, condition=100)
+
+
+@dataclass
+class Counting:
+    """A target that counts what it is asked for; `gradient` only if there is one."""
+
+    target: object
+    asked: list = field(default_factory=list)
+
+    def value_and_gradient(self, theta):
+        self.asked.append("both")
+        return self.target.value_and_gradient(theta)
+
+
+class CountingGradient(Counting):
+    def gradient(self, theta):
+        self.asked.append("gradient")
+        return self.target.gradient(theta)
+
+
+def test_only_the_end_of_a_trajectory_needs_its_density():
+    """And a target that has no gradient of its own gives the same."""
+    theta, momentum = np.random.default_rng(1).normal(size=(2, 3, P))
+    begin = Point(theta, momentum, *CASE.posterior.value_and_gradient(theta))
+    ends = []
+    for kind, asked in ((CountingGradient, [*4 * ["gradient"], "both"]), (Counting, 5 * ["both"])):
+        target = kind(CASE.posterior)
+        ends.append(hmc.trajectory(target, Diagonal(np.ones(P)), begin, np.full(3, 0.05), 5)[0])
+        assert target.asked == asked
+    agree(ends[0].theta, ends[1].theta, terms=5 * P, condition=100)
+    agree(ends[0].log_prob, ends[1].log_prob, terms=5 * P, condition=100)
+
+
+def test_a_chain_that_is_lost_on_the_way_leaves_the_others_alone():
+    metric, steps = Diagonal(np.ones(P)), np.array([0.05, 1e150, 0.05])
+    theta, momentum = np.random.default_rng(1).normal(size=(2, 3, P))
+    begin = Point(theta, momentum, *CASE.posterior.value_and_gradient(theta))
+    end, lost = hmc.trajectory(CASE.posterior, metric, begin, steps, 7)
+    assert lost.tolist() == [False, True, False]
+    kept = ~lost
+    alone, _ = hmc.trajectory(CASE.posterior, metric, begin.at(kept), steps[kept], 7)
+    agree(end.theta[kept], alone.theta, terms=7 * P, condition=100)
+    assert np.isfinite(end.theta).all() and np.isfinite(end.log_prob).all()
 
 
 @pytest.mark.parametrize("name", ["hmc", "nuts"])
