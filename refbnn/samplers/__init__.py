@@ -2,9 +2,9 @@
 
 A kernel is a frozen dataclass with `init(target, theta) -> State` and `step(target, state, streams) -> (State, Info)`. A target
 has num_params and value_and_gradient(theta (*s p)) -> (log_prob (*s), gradient (*s p)); where a kernel needs the parts, also
-log_likelihood and prior; gradient(theta) alone serves inside trajectories where there is one. refbnn.Posterior has all of them,
-and a density of your own with these methods will do. Every field of a State and of an Info has chains as its first axis; `streams`
-holds one stream of random numbers a chain, so that what a chain does depends on no other.
+log_likelihood and prior; gradient(theta) alone, where there is one, is what trajectories use on their way. refbnn.Posterior has
+all of these, and a density of your own with these methods will do. Every field of a State and of an Info has chains as its first
+axis; `streams` holds one stream of random numbers a chain, so that what a chain does depends on no other.
 """
 
 from refbnn.samplers import adaptation, smc
