@@ -1,0 +1,1 @@
+"""How many planted faults of the mathematical modules the tests notice."""
