@@ -114,7 +114,7 @@ class Mlp(Network):
         """Run the network once: everything else is read off the result. φ′, φ″, φ‴ are computed when first asked for."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         X = as_array("X", X, "n d", d=self.num_inputs)
-        layers, inputs, slopes = self.unflatten(theta), [X.T], []
+        layers, inputs, slopes = self.layout.unflatten(theta), [X.T], []
         for (W, b), phi in zip(layers, (*self.activation, None)):
             z = apply(W, inputs[-1])
             if b is not None:
@@ -178,8 +178,8 @@ class Evaluation:
     def jacobian(self) -> Jacobian:
         """J_n, all outputs through one backward pass, Eq. (layer-jacobian): (*s n k p)."""
         *batch, k, n = self.signals.f.shape
-        seeds, outputs = np.zeros((*batch, k, k, n)), np.arange(k)
-        seeds[..., outputs, outputs, :] = 1
+        seeds = np.zeros((*batch, k, k, n))
+        seeds.reshape(*batch, k * k, n)[..., ::k + 1, :] = 1
         return self._outer_products(self.signals.with_axis_for_outputs().backward(seeds), outputs=1)
 
     def inputs_vjp(self, l: int, v: np.ndarray) -> Parameters:

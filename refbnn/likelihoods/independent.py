@@ -114,6 +114,7 @@ def refuse_indefinite(bad: np.ndarray) -> None:
 
 def diagonal(v: np.ndarray) -> np.ndarray:
     """(*s n k) as diagonal matrices (*s n k k); infinite entries leave the zeros beside them alone."""
-    matrices, index = np.zeros((*v.shape, v.shape[-1])), np.arange(v.shape[-1])
-    matrices[..., index, index] = v
+    k = v.shape[-1]
+    matrices = np.zeros((*v.shape, k))
+    matrices.reshape(*v.shape[:-1], k * k)[..., ::k + 1] = v
     return matrices

@@ -22,7 +22,6 @@ CHAINS = 64
 MUST, AIM = 2.5, 5.0
 LARGEST_RHAT = 1.01
 PROBLEMS = ("logistic", "network")
-NUM_DRAWS = {"logistic": 200, "network": 400}
 
 
 def data(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import goals, report, scaling
+from tests.benchmarks import draws, goals, report, scaling
 from tests.benchmarks.contest import PEERS, Contest, Contestant, Timing, distance
 from tests.benchmarks.contestants import Task
 from tests.benchmarks.problems import PROBLEMS
@@ -126,3 +126,20 @@ def test_children_run_on_one_thread(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert environment()["OMP_NUM_THREADS"] == "1" and "OPENBLAS_CORETYPE" not in environment()
     assert sys.executable
+
+
+@pytest.mark.parametrize("ratio, mixed, word",
+                         [(5.0, True, "aim"), (4.9, True, "must"), (2.4, True, "MISSED"), (9.0, False, "?")])
+def test_a_contest_of_samplers_is_decided_only_if_both_have_sampled_the_posterior(ratio, mixed, word):
+    assert draws.verdict(ratio, mixed) == word
+
+
+@pytest.mark.parametrize("size, rhats, code, word", [
+    (600.0, (1.002, 1.003), 0, "aim"), (300.0, (1.002, 1.003), 0, "must"), (200.0, (1.002, 1.003), 1, "MISSED"),
+    (600.0, (1.02, 1.003), 1, "?"), (600.0, (1.002, 1.02), 1, "?"),
+])
+def test_either_side_that_has_not_mixed_leaves_it_undecided(size, rhats, code, word, monkeypatch, capsys):
+    found = {"refbnn": (size, 1.0, rhats[0]), "numpyro": (100.0, 1.0, rhats[1])}
+    monkeypatch.setattr(draws, "measured", lambda module, python, problem: found[module])
+    assert draws.main(["--python", "jax=python", "--problems", "network"]) == code
+    assert capsys.readouterr().out.splitlines()[-1].startswith(word)
