@@ -14,8 +14,8 @@ import scipy.linalg
 
 import refbnn
 from refbnn import (
-    Gaussian, Linearised, Mlp, Posterior as _Posterior, activations, duals, gp, kronecker, laplace as _laplace, likelihoods,
-    low_rank, precision, predict, priors, quadrature, subnetwork, third, vi,
+    Gaussian, Linearised, Mlp, Posterior as _Posterior, activations, duals, gaussian, gp, kronecker, laplace as _laplace,
+    likelihoods, low_rank, precision, predict, priors, quadrature, subnetwork, third, vi,
 )
 from refbnn.conform.problem import Problem
 from refbnn.subnetwork import Subnetwork
@@ -143,21 +143,46 @@ class _State:
         return shares, theta, fit, fit + self.posterior.prior.log_prob(theta)
 
     @cached_property
-    def full_q(self) -> Gaussian:
+    def mean_field(self) -> Gaussian:
+        """N(θ, diag c²), c = |problem.vector|."""
+        return Gaussian(self.problem.theta, precision.Diagonal(self.problem.vector ** -2.0))
+
+    @cached_property
+    def full(self) -> Gaussian:
         """N(θ, C Cᵀ), C = problem.scale."""
-        half = scipy.linalg.solve_triangular(self.problem.scale, np.eye(len(self.problem.theta)), lower=True)
-        return Gaussian(self.problem.theta, precision.Dense(half.T @ half))
+        return Gaussian(self.problem.theta, precision.FromScale(self.problem.scale))
 
     @cached_property
-    def best(self):
+    def mean_field_bound(self) -> vi.Elbo:
+        """Summed over the given normals."""
+        return self.bound_of(self.mean_field)
+
+    @cached_property
+    def full_bound(self) -> vi.Elbo:
+        """Summed over the given normals."""
+        return self.bound_of(self.full)
+
+    def bound_of(self, q: Gaussian) -> vi.Elbo:
+        """The bound at q, summed over the given normals."""
+        return vi.elbo(self.posterior, q, vi.OverParameters(quadrature.draws(self.problem.normals)))
+
+    @cached_property
+    def best(self) -> vi.Elbo:
         """The bound at its optimum over all Gaussians."""
-        return _bound_at(self, self.exact) if self.is_regression else _best(self, vi.families.Full)
+        if not self.net.is_linear:
+            return _highest(self, vi.families.Full(self.net.num_params))
+        how = vi.ClosedForm() if self.is_regression else _expectations(self)
+        return _reached(vi.fixed_point(self.posterior, how))
 
     @cached_property
-    def best_independent(self):
-        """The bound at its optimum over independent parameters: of a Gaussian posterior, the diagonal of its precision."""
-        independent = Gaussian(self.exact.mean, self.diagonal.precision) if self.is_regression else None
-        return _best(self, vi.families.MeanField) if independent is None else _bound_at(self, independent)
+    def best_independent(self) -> vi.Elbo:
+        """The same over independent parameters: for a Gaussian posterior the member nearest to it."""
+        family = vi.families.MeanField(self.net.num_params)
+        if self.is_regression:
+            return vi.elbo(self.posterior, family.gaussian(family.free(self.best.q)), vi.ClosedForm())
+        if self.net.is_linear:
+            return _reached(_natural(self, family, _expectations(self), self.posterior.prior, 1e-10))
+        return _highest(self, family)
 
     @cached_property
     def process(self):
@@ -645,69 +670,48 @@ _EXPECTATIONS = {
 }
 
 
-def _mean_field(s):
-    """q = N(θ, diag c²)."""
-    return Gaussian(s.problem.theta, precision.Diagonal(s.problem.vector ** -2.0))
-
-
 def vi_elbo(s):
-    return -s.posterior.loss.value(_mean_field(s).from_normals(s.problem.normals)).mean() - vi_kl(s)
+    return s.mean_field_bound.value
 
 
 def vi_elbo_gradient_mean(s):
-    pull = s.problem.prior_precision @ (s.problem.theta - s.problem.prior_mean)
-    return -s.posterior.loss.gradient(_mean_field(s).from_normals(s.problem.normals)).mean(0) - pull
+    return s.mean_field_bound.mean_gradient
 
 
 def vi_elbo_gradient_scale(s):
-    width = np.abs(s.problem.vector)
-    slope = (s.problem.normals * s.posterior.loss.gradient(_mean_field(s).from_normals(s.problem.normals))).mean(0)
-    return 1 / width - np.diagonal(s.problem.prior_precision) * width - slope
-
-
-def _divergence(q, r):
-    """KL(q ‖ r) = ½ (tr P_r Σ_q + dᵀP_r d − p + log |P_q| − log |P_r|)."""
-    shift = q.mean - r.mean
-    trace = (r.precision.matrix() * q.covariance()).sum()
-    return 0.5 * (trace + shift @ r.precision.matvec(shift) - len(shift) + q.precision.log_det() - r.precision.log_det())
+    return np.diagonal(s.mean_field_bound.scale_gradient)
 
 
 def vi_kl(s):
-    return _divergence(_mean_field(s), s.posterior.prior)
+    return gaussian.kl(s.mean_field, s.posterior.prior)
 
 
 def vi_kl_reverse(s):
-    return _divergence(s.posterior.prior, _mean_field(s))
-
-
-def _full_samples(s):
-    return s.problem.theta + s.problem.normals @ s.problem.scale.T
+    return gaussian.kl(s.posterior.prior, s.mean_field)
 
 
 def vi_full_elbo(s):
-    return -s.posterior.loss.value(_full_samples(s)).mean() - vi_full_kl(s)
+    return s.full_bound.value
 
 
 def vi_full_elbo_gradient_mean(s):
-    pull = s.problem.prior_precision @ (s.problem.theta - s.problem.prior_mean)
-    return -s.posterior.loss.gradient(_full_samples(s)).mean(0) - pull
+    return s.full_bound.mean_gradient
 
 
 def vi_full_elbo_gradient_scale(s):
-    C, z = s.problem.scale, s.problem.normals
-    cross = s.posterior.loss.gradient(_full_samples(s)).T @ z / len(z)
-    return np.tril(np.diag(1 / np.diagonal(C)) - s.problem.prior_precision @ C - cross)
+    return np.tril(s.full_bound.scale_gradient)
 
 
 def vi_full_kl(s):
-    return _divergence(s.full_q, s.posterior.prior)
+    return gaussian.kl(s.full, s.posterior.prior)
 
 
 def vi_full_kl_reverse(s):
-    return _divergence(s.posterior.prior, s.full_q)
+    return gaussian.kl(s.posterior.prior, s.full)
 
 
 _NODES = {1: 200, 2: 64}     # of Gauss-Hermite, by the number of directions
+_SEARCH = 24                  # those of a first search
 
 
 def _expectations(s):
@@ -720,21 +724,31 @@ def _expectations(s):
     return vi.OverParameters(quadrature.gauss_hermite(parameters, _NODES[parameters]))
 
 
-def _bound_at(s, q):
-    return vi.elbo(s.posterior, q, vi.ClosedForm())
-
-
-def _best(s, family):
-    """The bound at the highest optimum: from the prior's mean where the bound may be concave, else from around it."""
-    prior, how = s.posterior.prior, _expectations(s)
+def _starts(s):
+    """Gaussians in every orthant of the prior, for the bound of a network has several optima."""
+    prior = s.posterior.prior
     width = np.diagonal(prior.precision.matrix()) ** -0.5
-    around = [np.zeros(len(width))] if s.net.is_linear else [np.array(signs) for signs in product((-1.0, 1.0), repeat=len(width))]
-    starts = [Gaussian(prior.mean + side * width, precision.Diagonal(4 * width ** -2)) for side in around]
-    found = vi.multi_start(
-        lambda q: vi.natural_gradient(s.posterior, family(len(width)), how, q, step=0.5, tolerance=1e-10), starts)
-    if not found[0].converged:
+    for signs in product((1.0, -1.0), repeat=len(width)):
+        yield Gaussian(prior.mean + np.array(signs) * width, precision.Diagonal(4 * width ** -2))
+
+
+def _natural(s, family, how, start, tolerance):
+    return vi.natural_gradient(s.posterior, family, how, start, step=0.5, tolerance=tolerance)
+
+
+def _highest(s, family):
+    """The bound at the highest optimum of a network: sought with few nodes, found with many."""
+    fine = _expectations(s)
+    coarse = vi.OverParameters(quadrature.gauss_hermite(s.net.num_params, _SEARCH))
+    rough = vi.multi_start(lambda start: _natural(s, family, coarse, start, 1e-6), _starts(s))
+    return _reached(_natural(s, family, fine, rough[0].q, 1e-10))
+
+
+def _reached(found):
+    """The bound at an optimum that was reached."""
+    if not found.converged:
         raise _TooManyNodes("no optimum was reached")
-    return found[0].elbo
+    return found.elbo
 
 
 def vi_optimum_mean(s):
@@ -762,11 +776,11 @@ def vi_optimum_meanfield_elbo(s):
 
 
 def vi_kl_laplace(s):
-    return _divergence(s.ggn, s.posterior.prior)
+    return gaussian.kl(s.ggn, s.posterior.prior)
 
 
 def vi_kl_laplace_reverse(s):
-    return _divergence(s.posterior.prior, s.ggn)
+    return gaussian.kl(s.posterior.prior, s.ggn)
 
 
 def _average(s, function):

@@ -135,23 +135,17 @@ def _trace(s, M: np.ndarray) -> float:
 
 def _turned(answer: Answer) -> Answer:
     """The answer with Cᵀ for C."""
-    return lambda s: answer(SimpleNamespace(problem=_WithScale(s.problem, s.problem.scale.T), posterior=s.posterior,
-                                            full_q=_full(s.problem, s.problem.scale.T)))
+    return lambda s: answer(_with(s, _turned_q(s)))
 
 
-def _full(problem: Any, C: np.ndarray) -> Gaussian:
-    return Gaussian(problem.theta, Dense(linalg.symmetric_part(np.linalg.inv(C @ C.T))))
+def _turned_q(s) -> Gaussian:
+    """N(θ, Cᵀ C) whose `scale` is Cᵀ, the only upper-triangular root with a positive diagonal."""
+    return Gaussian(s.problem.theta, Dense(linalg.symmetric_part(np.linalg.inv(_transposed_square(s.problem.scale)))))
 
 
-@dataclass(frozen=True)
-class _WithScale:
-    """A problem with another scale."""
-
-    problem: Any
-    scale: np.ndarray
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.problem, name)
+def _with(s, q: Gaussian) -> SimpleNamespace:
+    """The state with another correlated q."""
+    return SimpleNamespace(problem=s.problem, posterior=s.posterior, full=q, full_bound=s.bound_of(q))
 
 
 def _free_slope(s) -> np.ndarray:
@@ -326,7 +320,7 @@ FAULTS: dict[str, Fault] = {
     }, {"vi.full.kl": "quantity:vi.full.kl.reverse", "vi.kl": "quantity:vi.kl.reverse", "vi.kl.reverse": "quantity:vi.kl",
         "vi.kl.laplace": "quantity:vi.kl.laplace.reverse"}),
     "forgotten_entropy": Fault("no entropy in the bound", {
-        "vi.elbo": lambda s: right.vi_elbo(s) - right._mean_field(s).entropy(),
+        "vi.elbo": lambda s: right.vi_elbo(s) - s.mean_field.entropy(),
         "vi.elbo.gradient.scale": lambda s: right.vi_elbo_gradient_scale(s) - 1 / np.abs(s.problem.vector),
         "vi.full.elbo.gradient.scale": lambda s: right.vi_full_elbo_gradient_scale(s) - np.diag(1 / np.abs(s.problem.vector)),
     }, {"vi.elbo": None, "vi.elbo.gradient.scale": "entropy_forgotten", "vi.full.elbo.gradient.scale": "entropy_forgotten"}),
