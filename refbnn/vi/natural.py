@@ -44,7 +44,7 @@ def natural_gradient(
     positive definite matrices, as an indefinite E_q H can make it: take a smaller step, or `ggn`; ValueError for a start or a
     family of another size.
     """
-    expect_methods("family", family, "natural", "gaussian", "free", "pull_back", "along", "num_params")
+    expect_methods("family", family, "natural", "gaussian", "free", "pull_back", "lengths", "along", "num_params")
     expect_fitting(posterior, family, start)
     step, max_iterations = as_positive("step", step), as_count("max_iterations", max_iterations)
     at = elbo(posterior, Gaussian(start.mean, family.natural(start.precision.matrix())), how)

@@ -60,6 +60,25 @@ def network(num_data=5, likelihood="normal"):
 
 
 @lru_cache
+def heavy_tailed():
+    """The small network under a Student-t prior, which is no Gaussian and has to be summed; its data say little."""
+    post = network()
+    return Posterior(post.net, likelihoods.Normal(40.0), priors.StudentT(2, 0.9, 5.0), post.X, post.y)
+
+
+def in_units(w, v):
+    """`network()` for the parameters (w·θ_1, v·θ_2): inputs over w, targets times v, the prior's precision over the squares."""
+    post = network()
+    prior = priors.per_parameter(0.8 / np.array([w, v]) ** 2)
+    return Posterior(post.net, likelihoods.Normal(0.1 * v**2), prior, post.X / w, post.y * v)
+
+
+def scaled(q, by):
+    """The law of diag(by) θ."""
+    return Gaussian(by * q.mean, Dense(q.precision.matrix() / by[:, None] / by))
+
+
+@lru_cache
 def deep(likelihood="bernoulli", activation=activations.tanh, seed=53):
     """A 2-3-1 network with biases: thirteen parameters."""
     rng = np.random.default_rng(seed)

@@ -302,6 +302,25 @@ def test_every_rule_gives_the_bound_within_its_error():
         assert abs(at.value - best.value) < 6 * at.error + best.error
 
 
+ROUGH = {
+    "over parameters": (problems.network, lambda n: vi.OverParameters(quadrature.gauss_hermite(2, n))),
+    "over outputs": (problems.logistic, lambda n: vi.OverOutputs(quadrature.gauss_hermite(1, n))),
+    "a prior that is summed": (problems.heavy_tailed, lambda n: vi.OverParameters(quadrature.gauss_hermite(2, n))),
+}
+
+
+@pytest.mark.parametrize("make, how", ROUGH.values(), ids=ROUGH)
+def test_a_rough_rule_says_by_how_much_it_misses(make, how):
+    """Of the bound, of E ∇U and of E ∇²U, entry by entry: no less than what 48 points find, and no 10⁴ times that."""
+    q = problems.gaussian(8, 2, 0.9)
+    few, many = vi.elbo(make(), q, how(6)), vi.elbo(make(), q, how(48))
+    for name, error in (("value", "error"), ("energy_gradient", "gradient_error"), ("energy_hessian", "hessian_error")):
+        missed = np.abs(getattr(few, name) - getattr(many, name))
+        estimated = getattr(few, error) + getattr(many, error)
+        assert (missed <= estimated).all() and missed.max() > 1e-6, name
+        assert np.max(estimated) < 1e4 * np.max(missed), name
+
+
 def test_the_delta_method_is_of_fourth_order():
     """Eq. (delta-method): E_q h = h(m) + ½ tr(Σ ∇²h) + O(ε⁴) for covariances ε²Σ."""
     post, q = problems.network(), problems.gaussian(20, 2, 0.5)

@@ -39,7 +39,7 @@ def how_for(s):
         return vi.ClosedForm()
     if s.net.is_linear:
         return vi.OverOutputs(quadrature.gauss_hermite(s.net.num_outputs, 120 if s.net.num_outputs == 1 else 40))
-    return vi.OverParameters(quadrature.trapezoid(s.net.num_params, 61))
+    return vi.OverParameters(quadrature.trapezoid(s.net.num_params, 91))
 
 
 def meets(found, case, family="", factor=10.0):

@@ -153,6 +153,15 @@ def test_rescaling_leaves_a_rectified_network_alone():
     assert np.abs(along).max() < 1e-14 < np.abs(post.net.jvp(theta, post.X, np.abs(X) @ theta)).max()
 
 
+def test_only_rectified_layers_of_a_network_rescale():
+    """Two hidden layers, of which the second is rectified: its units have a generator, those of the first have none."""
+    net = Mlp((1, 2, 3, 1), (activations.tanh, activations.relu))
+    theta, x = np.random.default_rng(81).normal(size=net.num_params), np.linspace(-1, 1, 5)[:, None]
+    assert np.abs(net.jvp(theta, x, vi.rescaling(net, 1, 2) @ theta)).max() < 1e-13
+    with pytest.raises(ValueError, match="layer: expected an activation with"):
+        vi.rescaling(net, 0, 1)
+
+
 def test_units_that_do_not_rescale_are_refused():
     with pytest.raises(ValueError, match="layer: expected an activation"):
         vi.rescaling(problems.deep().net, 0, 1)

@@ -8,6 +8,7 @@ import pytest
 from refbnn import Gaussian, quadrature, vi
 from refbnn.gaussian import kl
 from refbnn.kronecker import BlockShape, MatrixNormal
+from refbnn.linalg import NotPositiveDefinite
 from refbnn.precision import Dense, FromScale
 from refbnn.testing import taylor_order
 from refbnn.vi import families
@@ -29,6 +30,8 @@ def member(name, seed=0):
     """(family, φ, q)."""
     family = FAMILIES[name]
     phi = 0.4 * np.random.default_rng(seed).normal(size=family.num_free)
+    if name == "low_rank":
+        phi[P:2 * P] = np.exp(phi[P:2 * P]) * (-1) ** np.arange(P)  # d, of both signs
     return family, phi, family.gaussian(phi)
 
 
@@ -62,12 +65,46 @@ def test_the_covariance_of_a_matrix_normal_is_a_kronecker_product_in_the_order_o
 
 
 def test_low_rank_plus_diagonal_is_a_precision():
-    """Eq. (low-rank-family): P_ij = √d_i (δ_ij + Σ_r V_ir V_jr) √d_j, by a loop."""
-    family, phi, q = member("low_rank")
-    root, V = np.exp(0.5 * phi[P:2 * P]), phi[2 * P:].reshape(P, 2)
-    plain = [[root[i] * ((i == j) + V[i] @ V[j]) * root[j] for j in range(P)] for i in range(P)]
-    agree(q.precision.matrix(), plain, terms=10)
-    agree(q.covariance(), np.linalg.inv(plain), terms=P, condition=100)
+    """Eq. (low-rank-family): P_ij = δ_ij d_i² + Σ_r W_ir W_jr, by a loop; with two zeros of d as well."""
+    family, phi, _ = member("low_rank")
+    for zeros in ([], [3, 7]):
+        phi[P + np.array(zeros, int)] = 0.0
+        q, d, W = family.gaussian(phi), phi[P:2 * P], phi[2 * P:].reshape(P, 2)
+        plain = [[(i == j) * d[i] ** 2 + W[i] @ W[j] for j in range(P)] for i in range(P)]
+        agree(q.precision.matrix(), plain, terms=10)
+        agree(q.covariance(), np.linalg.inv(plain), terms=P, condition=1e4)
+
+
+def test_more_zeros_than_the_rank_are_refused():
+    family, phi, _ = member("low_rank")
+    phi[P + np.arange(3)] = 0.0
+    with pytest.raises(NotPositiveDefinite):
+        family.gaussian(phi)
+
+
+def image(name, phi, by):
+    """φ of the member that D θ follows, D = diag(by), for θ of the member φ."""
+    if name == "low_rank":
+        return np.concatenate([by * phi[:P], phi[P:2 * P] / by, (phi[2 * P:].reshape(P, 2) / by[:, None]).ravel()])
+    q = FAMILIES[name].gaussian(phi)
+    return FAMILIES[name].free(Gaussian(by * q.mean, Dense(q.precision.matrix() / by[:, None] / by)))
+
+
+@each
+def test_steps_in_lengths_do_not_depend_on_the_units_of_theta(name):
+    """The image of the member at φ + lengths x is the member at φ' + lengths' x, φ' the image of φ: units over ten decades."""
+    family, phi, _ = member(name)
+    rng = np.random.default_rng(14)
+    by = 10.0 ** rng.uniform(-5, 5, P)
+    if name == "kronecker":  # closed under units of rows and columns of [W b]
+        by = np.concatenate([BlockShape(out, into + 1, True).flat(np.outer(10.0 ** rng.uniform(-3, 3, out),
+                                                                           10.0 ** rng.uniform(-2, 2, into + 1)))
+                             for into, out in zip(NET.sizes, NET.sizes[1:])])
+    x, other = 0.2 * rng.normal(size=family.num_free), image(name, phi, by)
+    one, two = family.gaussian(phi + family.lengths(phi) * x), family.gaussian(other + family.lengths(other) * x)
+    agree(two.mean / by, one.mean, terms=P, condition=1e4)
+    agree(two.covariance() / by[:, None] / by, one.covariance(), terms=P, condition=1e4)
+    assert (family.lengths(phi) > 0).all() and np.abs(one.covariance() - family.gaussian(phi).covariance()).max() > 0.01
 
 
 @each
@@ -168,8 +205,25 @@ def test_a_family_is_closed_under_the_maps_that_its_laws_use(name, image):
               condition=1000)
     else:
         precision, scale = np.linalg.inv(moved), np.diagonal(T)
-        D = np.exp(member(name)[1][P:2 * P]) / scale**2
+        D = member(name)[1][P:2 * P] ** 2 / scale**2
         assert np.linalg.matrix_rank(precision - np.diag(D), tol=1e-8) == family.rank
+
+
+@pytest.mark.parametrize("name", ["full", "mean_field", "per_layer", "kronecker"])
+def test_along_sees_what_the_gradient_sees(name):
+    """Eq. (virial): an error of E[∂_iU (θ − m)_j], one entry at a time, is in `along` if and only if it moves the spread.
+
+    ∂ELBO/∂C = (I − E[∇U (θ − m)ᵀ]) C⁻ᵀ.
+    """
+    family, phi, q = member(name)
+    inverse = np.linalg.inv(q.scale())
+    moves, seen = np.zeros((P, P)), np.zeros((P, P))
+    for i, j in np.ndindex(P, P):
+        error = np.zeros((P, P))
+        error[i, j] = 1.0
+        moves[i, j] = np.abs(family.pull_back(phi, np.zeros(P), -error @ inverse.T)).max()
+        seen[i, j] = np.abs(family.along(error)).max()
+    assert ((moves > 1e-8) == (seen > 1e-8)).all() and 0 < (seen > 0).sum() < P * P
 
 
 @pytest.mark.parametrize("name", NATURAL)

@@ -11,7 +11,7 @@ import pytest
 from refbnn import Gaussian, Linearised, Posterior, activations, laplace, likelihoods, optimize, priors, quadrature, vi
 from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
-from refbnn.precision import Dense, FromScale
+from refbnn.precision import Dense, Diagonal, FromScale
 from refbnn.vi import families
 from refbnn.vi.optimum import virial_residual
 from tests.judge import agree
@@ -110,6 +110,18 @@ def test_the_fixed_point_holds_for_several_outputs():
     dual, found = vi.fixed_point(post, how), vi.natural_gradient(post, families.Full(9), how, post.prior)
     assert dual.converged and found.converged
     close(dual.q, found.q, 1e-8)
+
+
+def test_the_residual_of_the_fixed_point_is_that_over_weights():
+    """The larger of ‖Cᵀ E ∇U‖ and ‖Cᵀ E[∇²U] C − I‖, which take turns along the way."""
+    larger = []
+    for taken in range(1, 7):
+        found = vi.fixed_point(problems.logistic(), OUTPUTS, max_iterations=taken)
+        C = found.q.scale()
+        parts = np.linalg.norm(C.T @ found.elbo.energy_gradient), np.linalg.norm(C.T @ found.elbo.energy_hessian @ C - np.eye(2))
+        agree(found.residual, max(parts), terms=1, condition=1e4 / max(parts))
+        larger.append(np.argmax(parts))
+    assert set(larger) == {0, 1}
 
 
 def test_a_damped_step_ends_at_the_same_fixed_point():
@@ -223,14 +235,19 @@ def test_the_optimum_beats_laplace_and_the_smaller_family():
 FAMILIES = ("full", "mean_field", "per_layer", "kronecker", "low_rank")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_the_virial_law_holds_at_the_optimum_of_every_family(name):
-    """Eq. (virial): for a 2-3-1 network with draws in place of integrals, to the tolerance of the solver, not of the draws."""
+def of_deep(name, num_points):
+    """The 2-3-1 network, a family for it, and draws in place of integrals."""
     post = problems.deep()
     p = post.num_params
     family = {"full": families.Full(p), "mean_field": families.MeanField(p), "per_layer": families.per_layer(post.net),
               "kronecker": families.kronecker(post.net), "low_rank": families.LowRank(p, 1)}[name]
-    how = vi.OverParameters(quadrature.sobol(p, 32, 2, np.random.default_rng(36)))
+    return post, family, vi.OverParameters(quadrature.sobol(p, num_points, 2, np.random.default_rng(36)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_virial_law_holds_at_the_optimum_of_every_family(name):
+    """Eq. (virial): for a 2-3-1 network with draws in place of integrals, to the tolerance of the solver, not of the draws."""
+    post, family, how = of_deep(name, 32)
     found = vi.quasi_newton(post, family, how, post.prior, tolerance=1e-5)
     assert found.converged
     assert found.virial_residual < 1e-5 < 1e-2 < found.precision_residual  # the draws do not know Stein's lemma
@@ -268,8 +285,108 @@ def test_the_krylov_space_finds_the_largest_eigenvalue():
     A = np.random.default_rng(90).normal(size=(97, 97))
     H = np.diag(np.r_[-np.linspace(1, 20, 96), 3.3])
     Q = np.linalg.qr(A)[0]
-    values = vi.optimum._krylov(lambda v: Q @ (H @ (Q.T @ v)), 97)
-    assert abs(values[-1] - 3.3) < 1e-6
+    found = vi.optimum._krylov(lambda v: Q @ (H @ (Q.T @ v)), 97)
+    assert abs(found.largest - 3.3) < 1e-6
+
+
+def member(post, family, q):
+    """What is said of the bound at the member next to q."""
+    phi = family.free(q)
+    return vi.optimum.describe(family, phi, vi.elbo(post, family.gaussian(phi), TWO), 0.0, 1.0, 0)
+
+
+UNITS = [(1.0, 1.0), (3e3, 3e3), (1e6, 1e-5), (1e-7, 1e4)]
+
+
+@pytest.mark.parametrize("by", UNITS, ids=str)
+@pytest.mark.parametrize("family, saddle", [
+    (families.Full(2), False), (families.MeanField(2), True), (families.LowRank(2, 1), False)],
+    ids=["full", "mean_field", "low_rank"])
+def test_verdict_and_residuals_do_not_depend_on_the_units_of_theta(family, saddle, by):
+    """Eq. (bend): between the modes, where independent parameters meet a saddle, at a mode and away, over decades of units.
+
+    And BFGS goes from image to image.
+    """
+    post, other, by = problems.network(), problems.in_units(*by), np.array(by)
+    centre, best = (vi.quasi_newton(post, family, TWO, q).q for q in (post.prior, problems.start()))
+    for q in (centre, best, problems.start()):
+        one, two = (member(target, family, q) for target, q in ((post, q), (other, problems.scaled(q, by))))
+        assert one.is_maximum is two.is_maximum and one.is_maximum is not (q is centre and saddle)
+        assert abs(one.largest_curvature - two.largest_curvature) <= one.curvature_error + two.curvature_error
+        for name in ("mean_residual", "precision_residual", "virial_residual", "mean_distance", "rule_error"):
+            assert abs(getattr(one, name) - getattr(two, name)) < 1e-8 + 1e-8 * getattr(one, name), name
+    found = vi.quasi_newton(other, family, TWO, problems.scaled(problems.start(), by))
+    assert found.converged
+    close(problems.scaled(found.q, 1 / by), vi.quasi_newton(post, family, TWO, problems.start()).q, 1e-6)
+
+
+def test_the_curvature_of_a_gaussian_posterior_is_known():
+    """Eq. (bend): for independent parameters −R in the means, R the precision's correlations, and −2 in the logarithms."""
+    post = problems.regression()
+    P = exact_posterior(post).precision.matrix()
+    found = vi.natural_gradient(post, families.MeanField(len(P)), vi.ClosedForm(), post.prior, tolerance=1e-12)
+    R = P / np.sqrt(np.outer(np.diagonal(P), np.diagonal(P)))
+    smallest = np.linalg.eigvalsh(R)[0]
+    assert smallest < 0.9 and abs(found.largest_curvature + smallest) <= found.curvature_error < 1e-6
+
+
+@pytest.mark.parametrize("log_precision, expected", [(1.7517425, False), (1.7517429, True)])
+def test_a_saddle_is_told_from_a_maximum_next_to_where_it_becomes_one(log_precision, expected):
+    """At the centre the bound bends upwards until the prior has e^1.75174270: by 1.5e-7 nats beside 2.4e-9 of differences."""
+    post = under(np.exp(log_precision))
+    found = vi.quasi_newton(post, families.MeanField(2), FEWER, post.prior)
+    assert np.abs(found.q.mean).max() < 1e-6 and found.residual <= found.tolerance
+    assert 5e-8 < abs(found.largest_curvature) < 5e-7 and found.curvature_error < 1e-8
+    assert found.is_maximum is found.converged is expected
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-5, 1e-7])
+def test_numbers_that_leave_q_as_it_is_are_no_saddle(tolerance):
+    """Rotations of W and shifts between d and W: flat but for slope times bend, at which no larger error is needed."""
+    post = problems.regression()
+    p = post.num_params
+    found = vi.quasi_newton(post, families.LowRank(p, p - 1), vi.ClosedForm(), problems.gaussian(31, p), tolerance=tolerance)
+    assert found.converged and abs(found.largest_curvature) <= found.curvature_error < 2 * found.residual + 1e-7
+
+
+def regressions():
+    """Sixteen with three to eight inputs, dense priors of any location and noise of any size."""
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        inputs, num_data = int(rng.integers(3, 9)), int(rng.integers(5, 30))
+        net = problems.Mlp((inputs, 1), ())
+        prior = priors.full(problems.positive_definite(rng, net.num_params), rng.normal(size=net.num_params))
+        X = rng.normal(size=(num_data, inputs))
+        y = X @ rng.normal(size=(inputs, 1)) + 0.5 * rng.normal(size=(num_data, 1))
+        yield Posterior(net, likelihoods.Normal(float(np.exp(rng.normal() - 1))), prior, X, y)
+
+
+def test_low_rank_reaches_its_optimum_on_every_regression():
+    """Eq. (low-rank-family): also where the best d has zeros, which is so in most; the residuals fall far below the tolerance."""
+    zeros, residuals = 0, []
+    for post in regressions():
+        p, exact = post.num_params, exact_posterior(post)
+        found = vi.quasi_newton(post, families.LowRank(p, 1), vi.ClosedForm(), post.prior)
+        assert found.converged and found.mean_distance < 1e-6
+        bounds = [vi.elbo(post, q, vi.ClosedForm()).value for q in (vi_mean_field(exact), found.q, exact)]
+        assert bounds == sorted(bounds)
+        zeros += np.abs(found.phi[p:2 * p] * np.sqrt(np.diagonal(found.q.covariance()))).min() < 1e-4
+        residuals.append(found.residual)
+    assert zeros > 8 and np.median(residuals) < 1e-9
+
+
+def vi_mean_field(exact):
+    """The best independent parameters for a Gaussian posterior."""
+    return Gaussian(exact.mean, Diagonal(np.diagonal(exact.precision.matrix())))
+
+
+def test_bfgs_goes_on_where_the_round_off_of_the_bound_hides_its_gain():
+    """The bound of targets of size 1e6 has no digit left below 1e-3 nats; gradients still tell where it ends."""
+    post = problems.regression()
+    far = Posterior(post.net, post.likelihood, post.prior, post.X, post.y + 1e6)
+    found = vi.quasi_newton(far, families.Full(post.num_params), vi.ClosedForm(), post.prior, tolerance=1e-4)
+    assert abs(found.elbo.value) * np.finfo(float).eps > 1e-5 and found.converged
+    close(found.q, exact_posterior(far), 1e-4)
 
 
 def test_a_start_that_diverges_does_not_lose_the_others():
@@ -318,16 +435,17 @@ def test_over_outputs_the_gradient_is_that_of_the_sum(outputs):
     assert abs((up.value - down.value) / (2 * h) - slope) < 1e-7 * max(1, abs(slope))
 
 
+C = np.array([[2.0, 0.0], [0.6, 0.5]])
+
+
 def tiny(mean_gradient=(0.0, 0.0), cross=None, hessian=None):
-    """What the residuals read of a bound, in numbers chosen here: a q with a dense scale."""
-    C = np.array([[2.0, 0.0], [0.6, 0.5]])
+    """What the residuals read of a bound, in numbers chosen here: a q with the dense scale C."""
     return SimpleNamespace(q=Gaussian(np.zeros(2), FromScale(C)), energy_gradient=np.array(mean_gradient), energy_cross=cross,
                            energy_hessian=hessian, gradient_error=np.array([0.3, 0.7]), hessian_error=np.zeros((2, 2)))
 
 
 def test_residuals_are_in_standard_deviations_of_q():
     """By hand: ‖Cᵀg‖; ‖std_i law_ij / std_j − δ_ij‖ for a law that is not symmetric."""
-    C = np.array([[2.0, 0.0], [0.6, 0.5]])
     agree(vi.optimum.mean_residual(tiny((0.3, -0.7))), np.hypot(2.0 * 0.3 - 0.6 * 0.7, 0.5 * 0.7), terms=10)
     law, std = np.array([[1.1, 0.2], [0.7, 0.8]]), np.array([2.0, np.sqrt(0.61)])
     entries = [0.1, 0.2 * std[0] / std[1], 0.7 * std[1] / std[0], -0.2]
@@ -341,11 +459,31 @@ def test_residuals_are_in_standard_deviations_of_q():
 
 
 def test_the_error_of_the_rule_is_in_standard_deviations_of_q():
-    """‖|C|ᵀ δ‖, or half of ‖|C|ᵀ Δ |C|‖ where that is larger."""
-    at = tiny()
+    """‖|N| δ‖ with N = (Cᵀ E[∇²U] C)⁻¹ Cᵀ, or half of ‖|C|ᵀ Δ |C|‖ where that is larger."""
+    at = tiny(hessian=np.linalg.inv(C @ C.T))  # as at the optimum over all Gaussians: N = Cᵀ
     agree(vi.optimum.rule_error(families.Full(2), at), np.hypot(2.0 * 0.3 + 0.6 * 0.7, 0.5 * 0.7), terms=10)
+    at = tiny(hessian=np.linalg.inv(C).T @ [[2.0, -1.0], [-1.0, 1.0]] @ np.linalg.inv(C))  # N = [[1, 1], [1, 2]] Cᵀ
+    agree(vi.optimum.rule_error(families.Full(2), at), np.hypot(2.0 * 0.3 + 1.1 * 0.7, 2.0 * 0.3 + 1.6 * 0.7), terms=30)
     at.gradient_error, at.hessian_error = np.zeros(2), np.diag([0.0, 4.0])
     agree(vi.optimum.rule_error(families.MeanField(2), at), 0.5 * np.hypot(4 * 0.36, 1.0), terms=10)
+
+
+@pytest.mark.parametrize("name", ["full", "mean_field", "low_rank"])
+def test_the_distance_of_the_mean_is_what_it_was_moved_by(name):
+    """A regression's optimum, its mean moved by a standard deviation of q along the posterior's widest direction.
+
+    ‖Cᵀ E ∇U‖ is that distance over all Gaussians only: of narrower families it says too little.
+    """
+    post = problems.regression()
+    exact, p = exact_posterior(post), post.num_params
+    family = {"full": families.Full(p), "mean_field": families.MeanField(p), "low_rank": families.LowRank(p, 1)}[name]
+    best = vi.quasi_newton(post, family, vi.ClosedForm(), post.prior).q
+    widest = np.linalg.eigh(exact.precision.matrix())[1][:, 0]
+    step = widest / np.linalg.norm(np.linalg.solve(best.scale(), widest))
+    found = vi.optimum.describe(family, family.free(best), vi.elbo(post, Gaussian(best.mean + 0.3 * step, best.precision),
+                                                                   vi.ClosedForm()), 0.0, 1.0, 0)
+    assert abs(found.mean_distance - 0.3) < 1e-6
+    assert abs(found.mean_residual - 0.3) < 1e-6 if name == "full" else found.mean_residual < 0.25
 
 
 def test_solvers_judge_the_mean_and_the_tolerance_as_asked():
@@ -384,6 +522,29 @@ def test_those_that_converged_come_first_whatever_their_bound():
     assert vi.multi_start(lambda q: chosen[id(q)], [post.prior, SADDLE]) == (lower, better)
 
 
+def test_maxima_come_before_saddles_where_nothing_converged():
+    """Whatever their bounds."""
+    saddle = replace(vi.quasi_newton(problems.network(), families.MeanField(2), TWO, problems.network().prior), tolerance=0.0)
+    maximum = replace(problems.optimum("logistic"), tolerance=0.0)
+    chosen = {id(SADDLE): saddle, id(problems.network().prior): maximum}
+    assert saddle.elbo.value > maximum.elbo.value and maximum.is_maximum and not saddle.is_maximum
+    found = vi.multi_start(lambda q: chosen[id(q)], [SADDLE, problems.network().prior])
+    assert found == (maximum, saddle) and not maximum.converged
+
+
+def test_a_trial_step_without_a_finite_bound_is_taken_back():
+    """Counts from a start where exp(f) is e^60: the first steps overflow, the optimum is the same as from nearby."""
+    rng = np.random.default_rng(5)
+    X, y = 3 * rng.normal(size=(7, 1)), rng.poisson(2.0, (7, 1))
+    post = Posterior(problems.Mlp((1, 1), ()), likelihoods.Poisson(), priors.isotropic(2, 1e-4), X, y)
+    how = vi.OverOutputs(quadrature.gauss_hermite(1, 20))
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(ValueError, match="finite"):
+        vi.elbo(post, Gaussian(np.array([900.0, 0.0]), Dense(np.eye(2))), how).value
+    far, near = (vi.quasi_newton(post, families.Full(2), how, Gaussian([m, 0.0], Dense(np.eye(2)))) for m in (20.0, 0.1))
+    assert far.converged and near.converged
+    close(far.q, near.q, 1e-6)
+
+
 def test_errors_and_curvatures_hold_the_prior_too():
     """A prior that is not Gaussian is summed, with an error of its own; E G gets its second derivatives."""
     base = problems.network()
@@ -391,6 +552,9 @@ def test_errors_and_curvatures_hold_the_prior_too():
     at = vi.elbo(post, problems.gaussian(8, 2, 0.5), vi.OverParameters(quadrature.gauss_hermite(2, 5)))
     assert np.abs(at.prior.gradient_error).max() > 1e-9
     agree(at.gradient_error, at.loss.gradient_error + at.prior.gradient_error, terms=10)
+    agree(at.hessian_error, at.loss.hessian_error + at.prior.hessian_error, terms=10)
+    agree(at.error, at.loss.error + at.prior.error, terms=10)
+    assert min(at.prior.error, np.abs(at.prior.hessian_error).max()) > 1e-9
     agree(at.energy_ggn, at.loss.ggn + at.prior.hessian, terms=10)
     assert np.linalg.norm(at.prior.hessian) > 0.1
 

@@ -10,7 +10,7 @@ from refbnn.gaussian import Gaussian
 from refbnn.precision import Dense, FromScale
 from refbnn.shapes import Matrix, Vector, as_array, as_count
 from refbnn.vi.families.arrays import Free
-from refbnn.vi.families.triangular import lower, lower_gradient, lower_part, num_lower, pack_lower
+from refbnn.vi.families.triangular import lower, lower_gradient, lower_lengths, lower_part, num_lower, pack_lower
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Full:
         """The gradient in φ of what has these in m and in every entry of L, Eq. (pull-back)."""
         L = lower(phi[self.num_params:], self.num_params)
         return np.concatenate([mean_gradient, lower_gradient(L, scale_gradient)])
+
+    def lengths(self, phi: Free) -> Free:
+        """The unit of each entry of φ: the standard deviation of θ_i for m_i and for the row L_i, 1 for logarithms."""
+        L = lower(phi[self.num_params:], self.num_params)
+        std = np.linalg.norm(L, axis=1)
+        return np.concatenate([std, lower_lengths(std)])
 
     def along(self, law: Matrix) -> np.ndarray:
         """The entries of E[∂_iU (θ − m)_j] − δ_ij that vanish at an optimum: flows θ ↦ e^{tX}θ with X lower triangular."""

@@ -24,7 +24,7 @@ class Independent:
     def __post_init__(self):
         object.__setattr__(self, "parts", tuple(self.parts))
         for part in self.parts:
-            expect_methods("parts", part, "num_params", "num_free", "gaussian", "pull_back", "along")
+            expect_methods("parts", part, "num_params", "num_free", "gaussian", "pull_back", "lengths", "along")
 
     @property
     def num_params(self) -> int:
@@ -54,6 +54,10 @@ class Independent:
         return np.concatenate([
             part.pull_back(phi[own], mean_gradient[span], scale_gradient[span, span]) for part, own, span in self._pieces()
         ])
+
+    def lengths(self, phi: Free) -> Free:
+        """The unit of each entry of φ, block by block."""
+        return np.concatenate([part.lengths(phi[own]) for part, own, _ in self._pieces()])
 
     def along(self, law: Matrix) -> np.ndarray:
         """What vanishes at an optimum, block by block."""

@@ -10,7 +10,7 @@ from refbnn import kronecker
 from refbnn.gaussian import Gaussian
 from refbnn.shapes import Matrix, Vector, as_array, as_count
 from refbnn.vi.families.arrays import Free
-from refbnn.vi.families.triangular import lower, lower_gradient, lower_part, num_lower, pack_lower
+from refbnn.vi.families.triangular import lower, lower_gradient, lower_lengths, lower_part, num_lower, pack_lower
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,12 @@ class MatrixNormal:
         S = self._four_axes(scale_gradient)
         of_B, of_A = np.einsum("uivj,ij->uv", S, A), np.einsum("uivj,uv->ij", S, B)
         return np.concatenate([mean_gradient, lower_gradient(B, of_B), lower_gradient(A, of_A)[1:]])
+
+    def lengths(self, phi: Free) -> Free:
+        """The unit of each entry of φ: of the mean standard deviations, of B and A the norms of rows, 1 for logarithms."""
+        B, A = (np.linalg.norm(factor, axis=1) for factor in self._factors(phi))
+        shape = kronecker.BlockShape(self.units, self.inputs, self.bias)
+        return np.concatenate([shape.flat(np.outer(B, A)), lower_lengths(B), lower_lengths(A)[1:]])
 
     def along(self, law: Matrix) -> np.ndarray:
         """The parts of E[∂_iU (θ − m)_j] − δ_ij that vanish at an optimum: triangles of both partial traces."""

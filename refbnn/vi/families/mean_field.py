@@ -39,6 +39,10 @@ class MeanField:
         """The gradient in φ of what has these in m and in every entry of the scale, Eq. (pull-back)."""
         return np.concatenate([mean_gradient, np.exp(phi[self.num_params:]) * np.diagonal(scale_gradient)])
 
+    def lengths(self, phi: Free) -> Free:
+        """The unit of each entry of φ: s_i for m_i, 1 for log s_i."""
+        return np.concatenate([np.exp(phi[self.num_params:]), np.ones(self.num_params)])
+
     def along(self, law: Matrix) -> np.ndarray:
         """The entries of E[∂_iU (θ − m)_j] − δ_ij that vanish at an optimum: the diagonal."""
         return np.diagonal(law)

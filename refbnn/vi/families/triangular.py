@@ -30,6 +30,13 @@ def lower_part(A: np.ndarray) -> np.ndarray:
     return A[np.tril_indices(len(A))]
 
 
+def lower_lengths(rows: np.ndarray) -> np.ndarray:
+    """The units of the vector of L whose rows have these: those of the rows below the diagonal, 1 for the logarithms."""
+    units = np.repeat(rows[:, None], len(rows), axis=1)
+    np.fill_diagonal(units, 1.0)
+    return lower_part(units)
+
+
 def lower_gradient(L: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """The gradient in the vector of L of what has the given one in every entry of L: tril, and ∂/∂log L_ii = L_ii ∂/∂L_ii."""
     scaled = np.array(gradient)
