@@ -193,6 +193,20 @@ def test_the_divergence_obeys_the_chain_rule_and_pinsker():
     assert 0.01 < variation <= np.sqrt(kl(q, p) / 2)
 
 
+def test_the_divergence_of_neighbours_is_half_the_fisher_form():
+    """Eq. (gaussian-fisher): KL(q ‖ q + h·step) = ½h² [dmᵀΣ⁻¹dm + ½ tr (Σ⁻¹dΣ)²] + O(h³), mean and covariance orthogonal."""
+    q, rng = problems.gaussian(15, 5), np.random.default_rng(16)
+    dm, S = rng.normal(size=5), rng.normal(size=(5, 5))
+    S = 0.1 * (S + S.T)
+    relative = q.precision.matrix() @ S
+    form = dm @ q.precision.matvec(dm) + 0.5 * np.trace(relative @ relative)
+
+    def remainder(h):
+        return kl(q, Gaussian(q.mean + h * dm, Dense(np.linalg.inv(q.covariance() + h * S)))) - 0.5 * h**2 * form
+
+    assert abs(taylor_order(remainder, [2.0**-j for j in range(3, 8)]) - 3) < 0.2
+
+
 @pytest.mark.parametrize("name, image", [
     ("full", lambda T: T), ("mean_field", lambda T: np.diag(np.diagonal(T))), ("low_rank", lambda T: np.diag(np.diagonal(T)))])
 def test_a_family_is_closed_under_the_maps_that_its_laws_use(name, image):

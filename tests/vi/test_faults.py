@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, Posterior, kronecker, quadrature, vi
+from refbnn import Gaussian, Mlp, Posterior, kronecker, quadrature, vi
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.precision import Dense
 from refbnn.quadrature import Integral
@@ -17,7 +18,7 @@ from refbnn.vi.families import full, independent, low_rank, matrix_normal
 from refbnn.vi.objective import Elbo
 from tests import test_quadrature
 from tests.test_rejects_faults import after, call, instead
-from tests.vi import problems, test_bound, test_diagnosis, test_estimators, test_families, test_solvers
+from tests.vi import problems, test_bound, test_certified_bound, test_diagnosis, test_estimators, test_families, test_solvers
 
 below = call(test_bound.test_the_evidence_exceeds_the_bound_by_the_divergence_to_the_posterior, "network")
 above = call(test_bound.test_the_upper_bound_exceeds_the_evidence_by_the_divergence_from_the_posterior, "logistic")
@@ -56,6 +57,11 @@ maxima = test_solvers.test_maxima_come_before_saddles_where_nothing_converged
 trial = test_solvers.test_a_trial_step_without_a_finite_bound_is_taken_back
 round_off = test_solvers.test_bfgs_goes_on_where_the_round_off_of_the_bound_hides_its_gain
 gaussian_bend = test_solvers.test_the_curvature_of_a_gaussian_posterior_is_known
+certified_slope = call(test_certified_bound.test_the_pathwise_estimator_is_the_certified_slope_of_the_sampled_bound,
+                       test_certified_bound.BOUNDED[0])
+reached = test_solvers.test_low_rank_reaches_its_optimum_on_every_regression
+chain_rule = test_families.test_the_divergence_obeys_the_chain_rule_and_pinsker
+metric_law = test_families.test_the_divergence_of_neighbours_is_half_the_fisher_form
 mixed_units = call(test_solvers.test_verdict_and_residuals_do_not_depend_on_the_units_of_theta, families.MeanField(2), True,
                    (1e6, 1e-5))
 told_apart = test_solvers.test_a_saddle_is_told_from_a_maximum_next_to_where_it_becomes_one
@@ -378,16 +384,52 @@ ROWS = [
     ("no error of the differences", bend(lambda found: replace(found, error=0.0)), (gaussian_bend,)),
     ("a curvature of 10⁻⁶ taken for none", bend(lambda found: replace(found, error=found.error + 1e-6)),
      (call(told_apart, 1.7517425, False), gaussian_bend)),
-    ("differences without their slope", instead(optimum.Optimum, "_bend", property(bend_without_slope)), (flat(1e-2), flat(1e-5))),
-    ("the smallest curvature for the largest", bend(lambda found: replace(found, largest=-found.largest)), (gaussian_bend, saddle)),
-    ("the slope for the distance", instead(optimum.Optimum, "mean_distance", property(lambda self: self.mean_residual)),
+    ("differences without their slope", instead(optimum.Optimum, "_bend", property(bend_without_slope)),
+     (flat(1e-2), flat(1e-5))),
+    ("the largest curvature with the wrong sign", bend(lambda found: replace(found, largest=-found.largest)),
+     (gaussian_bend, saddle)),
+    ("slope for distance", instead(optimum.Optimum, "mean_distance", property(lambda self: self.mean_residual)),
      (distance("mean_field"), distance("low_rank"))),
     ("Newton's step in the units of θ", after(optimum, "_newton", lambda found, at: at.q.scale() @ found),
      (distance("full"), rule_law)),
     ("the rule's error as a slope", instead(optimum, "_newton", lambda at: at.q.scale().T),
      (rule_law, distance("mean_field"))),
     ("log d in the low-rank family", after(low_rank.LowRank, "pull_back", lambda found, self, phi, m, S: found * np.repeat(
-        [1, 2, 1], [self.num_params, self.num_params, self.num_params * self.rank])), (entry("low_rank"),)),
+        [1, 2, 1], [self.num_params, self.num_params, self.num_params * self.rank])), (entry("low_rank"), reached)),
+    ("the divergence shifted", after(test_families, "kl", lambda found, *_: found + 0.01), (chain_rule, metric_law)),
+    ("the divergence doubled", after(test_families, "kl", lambda found, *_: 2 * found), (metric_law,)),
+    ("no ½ p in the entropy of a member", after(Gaussian, "entropy", lambda e, q: e - 0.5 * q.num_params),
+     (call(test_families.test_entropy_and_divergence_are_those_of_the_gaussian, "kronecker"),)),
+    ("draws a hundredth too far from the mean", after(Gaussian, "from_normals", lambda theta, q, z: theta + 0.01 * (
+        theta - q.mean)), (test_bound.test_the_delta_method_is_of_fourth_order,)),
+    ("twice E ∇²U beside values", instead(Elbo, "energy_hessian", property(lambda at: 2 * (at.loss.hessian + at.prior.hessian))),
+     (test_bound.test_stein_of_second_order_turns_values_into_hessians,)),
+    ("E Λ at the mean of the fixed point", outputs(
+        curvature=lambda loss, mean, covariance: loss.likelihood.curvature(mean, loss.y)),
+     (test_solvers.test_the_fixed_point_has_one_curvature_a_datum,)),
+    ("a precision that is not the sites'", after(opper_archambeau, "_over_weights", lambda q, *_: Gaussian(
+        q.mean, Dense(q.precision.matrix() + np.eye(q.num_params)))),
+     (test_solvers.test_the_divergence_over_weights_is_that_over_functions_at_the_fixed_point,)),
+    ("Λ of a closed form a hundredth too large", after(expectations.ClosedForm, "of_outputs", lambda found, *_: replace(
+        found, curvature=1.01 * found.curvature)),
+     (test_solvers.test_vi_on_the_linearised_network_is_gauss_newton_laplace_for_gaussian_noise,)),
+    ("a residual part in the tangent", instead(
+        expectations.LossOverParameters, "ggn", property(lambda self: 0.99 * self.hessian)),
+     (test_solvers.test_the_linearised_network_has_no_expected_residual_part,)),
+    ("constants in some bounds only", after(vi, "elbo", lambda at, *_: SimpleNamespace(value=at.value + 5.0)),
+     (test_solvers.test_the_optimum_beats_laplace_and_the_smaller_family,)),
+    ("an entropy that is convex in C", value(lambda at: -at.q.entropy() - at.loss.value - at.prior.value),
+     (call(test_solvers.test_the_bound_of_a_linear_model_is_concave_in_mean_and_cholesky_factor, "bernoulli"),
+      test_bound.test_without_data_the_prior_is_optimal_and_the_bound_zero)),
+    ("half of Σ in E ‖θ‖²", after(Gaussian, "covariance", lambda C, q: 0.5 * C),
+     (test_solvers.test_the_bound_at_its_optimum_moves_with_the_prior_as_if_q_stood_still,)),
+    ("the temperature upside down", instead(
+        Posterior, "tempered", lambda self, beta, true=Posterior.tempered: true(self, 1 / beta)),
+     (test_solvers.test_data_counted_twice_are_data_at_half_the_temperature,)),
+    ("half of the bend of f", after(Mlp, "contracted_hessian", lambda H, *_: 0.5 * H),
+     (test_solvers.test_the_mean_prediction_of_the_best_gaussian_is_that_of_its_second_order_expansion_as_data_repeat,)),
+    ("N/B left out", instead(estimators, "mini_batch", lambda posterior, batch: Posterior(
+        posterior.net, posterior.likelihood, posterior.prior, posterior.loss.X[batch], posterior.loss.y[batch])), (batch_law,)),
     ("the prior's error dropped", instead(Elbo, "gradient_error", property(lambda at: at.loss.gradient_error)), (prior_too,)),
     ("E G without the prior", instead(Elbo, "energy_ggn", property(lambda at: at.loss.ggn)), (prior_too,)),
     ("IWAE with a hundredth of its spread as error", exported("iwae", bounds, lambda found, posterior, q, normals: Integral(

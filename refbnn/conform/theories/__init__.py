@@ -20,7 +20,7 @@ from .scalars import BOUNDS, DIVERGENCES, additive, log_det_variants
 from .theory import (
     COVARIANCES, EVIDENCES, LOG_DETS, LOSS_DIAGONALS, LOSS_MATRICES, LOSS_PRODUCTS, PRECISIONS, Basis, Reading, Theory, value_of,
 )
-from .variational import SLOPES, best_covariance, best_variances, slopes
+from .variational import CORRELATED, SLOPES, best_covariance, best_variances, slopes, wrong_side
 
 __all__ = ["Basis", "Facts", "Reading", "Theory", "declared_order", "in_package_order", "readings", "theories"]
 
@@ -50,6 +50,7 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Quantity], list[Theory]]], ...
     (("loss", "log_joint", *LOG_DETS, *EVIDENCES, *BOUNDS, *DIVERGENCES), additive),
     (LEADING, leading),
     (SLOPES, slopes),
+    (CORRELATED, wrong_side),
     (("vi.optimum.covariance",), best_covariance),
     (("vi.optimum.meanfield.variance",), best_variances),
     ((*LOG_DETS, *EVIDENCES), log_det_variants),

@@ -44,7 +44,11 @@ class Facts:
 
     def _converted(self, quantity: Quantity) -> Array | None:
         stored = self.case.values.get(quantity.certified_by)
-        return None if stored is None else convert(quantity, stored.value, self.problem, self._unordered)
+        return None if stored is None else self.convert(quantity, stored.value)
+
+    def convert(self, quantity: Quantity, value: Any) -> Array:
+        """A value of the quantity in the package's conventions, in the declared ones."""
+        return convert(quantity, np.asarray(value, float), self.problem, self._unordered)
 
     def once(self, key: str, compute: Callable[[], Any]) -> Any:
         """What `compute` gives, kept under the key."""

@@ -6,7 +6,9 @@ from typing import Callable
 
 import numpy as np
 
-from refbnn import linalg
+from refbnn import Gaussian, linalg
+from refbnn.gaussian import kl
+from refbnn.precision import Dense
 
 from ..quantities import Quantity
 from .facts import Array, Facts
@@ -50,6 +52,60 @@ _OF_SCALE: dict[str, tuple[Part, Part]] = {
     "vi.elbo.gradient.scale": (lambda facts: -np.diag(prior_precision(facts)) * _width(facts), lambda facts: 1 / _width(facts)),
     "vi.full.elbo.gradient.scale": (lambda facts: -np.tril(prior_precision(facts) @ facts.problem.scale),
                                     lambda facts: np.diag(1 / _width(facts))),
+}
+
+
+CORRELATED = ("vi.full.elbo", "vi.full.kl", "vi.full.kl.reverse", "vi.full.elbo.gradient.mean", "vi.full.elbo.gradient.scale")
+_LOWER = "the covariance of q is C Cᵀ, and a draw θ + C z, with the lower-triangular C as it stands"
+
+
+def wrong_side(quantity: Quantity) -> list[Theory]:
+    """Cᵀ where C belongs: in q altogether, in the draws alone, or in what the draws' gradients are multiplied with."""
+    own = _SIDES[quantity.name]
+    return [Theory(key, "form", 2, sentence, advice, _computed(key, own[key]), free=False)
+            for key, sentence, advice in _SLIPS if key in own]
+
+
+_SLIPS = (
+    ("transposed_scale", "You take Cᵀ for C, so that the covariance is Cᵀ C", _LOWER),
+    ("transposed_draws", "Your draws are θ + Cᵀ z, but your divergence has C Cᵀ", _LOWER),
+    ("transposed_cross", "You average z ∇lossᵀ where ∇loss zᵀ belongs", "row i belongs to θ_i, column j to z_j"),
+    ("free_scale", "You differentiate by what lies above the diagonal of C as well", "leave that out, for C is lower triangular"),
+)
+
+
+def _computed(key: str, make: Part) -> Callable[[Facts, Quantity], Basis | None]:
+    return lambda facts, quantity: (facts.once(f"{key} {quantity.name}", lambda: facts.convert(quantity, make(facts))),)
+
+
+def _upper(facts: Facts) -> Gaussian:
+    """N(θ, CᵀC): Cᵀ is the root that it draws with, the only upper-triangular one with a positive diagonal."""
+    C = facts.problem.scale
+    return Gaussian(facts.problem.theta, Dense(linalg.symmetric_part(np.linalg.inv(C.T @ C))))
+
+
+def _upper_bound(facts: Facts):
+    """The bound there, at the given normals."""
+    return facts.once("upper bound", lambda: facts.model.bound_of(_upper(facts)))
+
+
+def _upper_draws(facts: Facts) -> Array:
+    return -_upper_bound(facts).loss.value - kl(facts.model.full, facts.model.posterior.prior)
+
+
+def _crossed(facts: Facts) -> Array:
+    at = facts.model.full_bound
+    return np.tril(at.scale_gradient + at.loss.cross - at.loss.cross.T)
+
+
+_SIDES: dict[str, dict[str, Part]] = {
+    "vi.full.elbo": {"transposed_scale": lambda facts: _upper_bound(facts).value, "transposed_draws": _upper_draws},
+    "vi.full.kl": {"transposed_scale": lambda facts: kl(_upper(facts), facts.model.posterior.prior)},
+    "vi.full.kl.reverse": {"transposed_scale": lambda facts: kl(facts.model.posterior.prior, _upper(facts))},
+    "vi.full.elbo.gradient.mean": {"transposed_scale": lambda facts: _upper_bound(facts).mean_gradient},
+    "vi.full.elbo.gradient.scale": {
+        "transposed_scale": lambda facts: np.triu(_upper_bound(facts).scale_gradient).T,
+        "transposed_cross": _crossed, "free_scale": lambda facts: facts.model.full_bound.scale_gradient},
 }
 
 

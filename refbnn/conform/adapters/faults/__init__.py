@@ -305,14 +305,20 @@ FAULTS: dict[str, Fault] = {
     "transposed_scale": Fault("Cᵀ z for C z, Cᵀ C for C Cᵀ", {
         "vi.full.elbo": _turned(right.vi_full_elbo), "vi.full.kl": _turned(right.vi_full_kl),
         "vi.full.elbo.gradient.mean": _turned(right.vi_full_elbo_gradient_mean),
+        "vi.full.kl.reverse": _turned(right.vi_full_kl_reverse),
         "vi.full.elbo.gradient.scale": lambda s: right.vi_full_elbo_gradient_scale(s).T,
-    }, {"vi.full.elbo": None, "vi.full.kl": None, "vi.full.elbo.gradient.mean": None,
-        "vi.full.elbo.gradient.scale": "transposed_10"}),
+    }, {"vi.full.elbo": "transposed_scale", "vi.full.kl": "transposed_scale", "vi.full.elbo.gradient.mean": "transposed_scale",
+        "vi.full.kl.reverse": "transposed_scale", "vi.full.elbo.gradient.scale": "transposed_10"}),
+    "transposed_draws": Fault("Cᵀ z for C z, the divergence that of C Cᵀ", **_named("transposed_draws", {
+        "vi.full.elbo": lambda s: -s.bound_of(_turned_q(s)).loss.value - right.vi_full_kl(s)})),
+    "transposed_cross": Fault("z ∇lossᵀ for ∇loss zᵀ in the slope by the scale", **_named("transposed_cross", {
+        "vi.full.elbo.gradient.scale": lambda s: right.vi_full_elbo_gradient_scale(s) + np.tril(
+            s.full_bound.loss.cross - s.full_bound.loss.cross.T)})),
     "no_correlations": Fault("the bound of independent parameters for that of correlated ones", {
         "vi.full.elbo": right.vi_elbo, "vi.full.kl": right.vi_kl, "vi.full.elbo.gradient.mean": right.vi_elbo_gradient_mean,
     }, {"vi.full.elbo": "quantity:vi.elbo", "vi.full.kl": "quantity:vi.kl",
         "vi.full.elbo.gradient.mean": "quantity:vi.elbo.gradient.mean"}),
-    "free_scale": Fault("the slope by every entry of C, not by its lower triangle alone", **_named(None, {
+    "free_scale": Fault("the slope by every entry of C, not by its lower triangle alone", **_named("free_scale", {
         "vi.full.elbo.gradient.scale": _free_slope})),
     "reversed_divergence": Fault("the divergence the other way round", {
         "vi.full.kl": right.vi_full_kl_reverse,
