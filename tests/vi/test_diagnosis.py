@@ -126,6 +126,30 @@ def test_the_conservation_law_holds_at_the_optimum_and_not_before(name):
         assert abs(vi.conservation(post.prior, post.prior, X)) < 1e-13  # without data it is the virial law of the prior
 
 
+MIXING = {"one unit into the other": (0, 1), "the other into the one": (1, 0), "a scale": (0, 0)}
+
+
+@pytest.mark.parametrize("i, j", MIXING.values(), ids=MIXING)
+def test_every_linear_symmetry_has_its_law_at_the_optimum_over_all_gaussians(i, j):
+    """Eq. (conservation): units of a deep linear network may be mixed, W ↦ e^{tE} W, V ↦ V e^{−tE}, by any E, here E_ij.
+
+    The energy is a polynomial of degree four and the rule exact, so that no flow is left out. Independent parameters, which no
+    mixing leaves independent, obey the law of scales alone.
+    """
+    rng = np.random.default_rng(82)
+    net = Mlp((1, 2, 1), activations.identity, bias=False)
+    X = rng.normal(size=(7, 1))
+    prior = priors.full(problems.positive_definite(rng, 4), 0.3 * rng.normal(size=4))
+    post = Posterior(net, likelihoods.Normal(0.25), prior, X, 1.5 * X + 0.2 * rng.normal(size=(7, 1)))
+    theta, generator = rng.normal(size=4), np.zeros((4, 4))  # θ = (w_0, w_1, v_0, v_1)
+    generator[i, j], generator[2 + j, 2 + i] = 1.0, -1.0
+    assert np.abs(net.jvp(theta, X, generator @ theta)).max() < 1e-14
+    how, start = vi.OverParameters(quadrature.gauss_hermite(4, 4)), Gaussian([0.9, 0.5, 0.8, 0.4], Dense(4.0 * np.eye(4)))
+    full, independent = (vi.quasi_newton(post, family, how, start) for family in (families.Full(4), families.MeanField(4)))
+    assert full.converged and abs(vi.conservation(full.q, prior, generator)) < 1e-6
+    assert independent.converged and (abs(vi.conservation(independent.q, prior, generator)) < 1e-6) == (i == j)
+
+
 def test_rectified_units_obey_the_conservation_law_as_far_as_draws_have_no_kinks():
     """Eq. (conservation): a sum over draws of a kinked loss has kinks itself, of the size of one draw in 8192."""
     post = homogeneous(activations.relu)

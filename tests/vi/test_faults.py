@@ -60,6 +60,7 @@ gaussian_bend = test_solvers.test_the_curvature_of_a_gaussian_posterior_is_known
 certified_slope = call(test_certified_bound.test_the_pathwise_estimator_is_the_certified_slope_of_the_sampled_bound,
                        test_certified_bound.BOUNDED[0])
 reached = test_solvers.test_low_rank_reaches_its_optimum_on_every_regression
+mixed = call(test_diagnosis.test_every_linear_symmetry_has_its_law_at_the_optimum_over_all_gaussians, 1, 0)
 chain_rule = test_families.test_the_divergence_obeys_the_chain_rule_and_pinsker
 metric_law = test_families.test_the_divergence_of_neighbours_is_half_the_fisher_form
 mixed_units = call(test_solvers.test_verdict_and_residuals_do_not_depend_on_the_units_of_theta, families.MeanField(2), True,
@@ -324,7 +325,7 @@ ROWS = [
      (conserved, test_diagnosis.test_the_conservation_law_by_a_plain_sum)),
     ("conservation at the mean alone", exported("conservation", diagnosis, lambda found, q, prior, X: float(
         (q.mean - prior.mean) @ prior.precision.matvec(X @ q.mean) - np.trace(X))),
-     (conserved, test_diagnosis.test_the_conservation_law_by_a_plain_sum)),
+     (conserved, mixed, test_diagnosis.test_the_conservation_law_by_a_plain_sum)),
     ("the bias left out of a unit's scale", exported("rescaling", diagnosis, lambda X, net, layer, unit: np.diag(
         [0 if i in (2, 3) else x for i, x in enumerate(np.diagonal(X))])),
      (conserved, test_diagnosis.test_rescaling_leaves_a_rectified_network_alone)),

@@ -350,8 +350,8 @@ def test_numbers_that_leave_q_as_it_is_are_no_saddle(tolerance):
 
 
 def regressions():
-    """Sixteen with three to eight inputs, dense priors of any location and noise of any size."""
-    for seed in range(16):
+    """Nine with three to eight inputs, dense priors of any location and noise of any size."""
+    for seed in range(9):
         rng = np.random.default_rng(seed)
         inputs, num_data = int(rng.integers(3, 9)), int(rng.integers(5, 30))
         net = problems.Mlp((inputs, 1), ())
@@ -372,7 +372,7 @@ def test_low_rank_reaches_its_optimum_on_every_regression():
         assert bounds == sorted(bounds)
         zeros += np.abs(found.phi[p:2 * p] * np.sqrt(np.diagonal(found.q.covariance()))).min() < 1e-4
         residuals.append(found.residual)
-    assert zeros > 8 and np.median(residuals) < 1e-9
+    assert zeros > 4 and np.median(residuals) < 1e-9
 
 
 def vi_mean_field(exact):
