@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from refbnn.quadrature import Integral
-from tests.experiments import budgets, gradients, structures
+from refbnn.loss import Loss
+from tests.experiments import budgets, digits, gradients, structures, width
 from tests.experiments.__main__ import DATA, EXPERIMENTS, read
 
 FITTED = 0.1
@@ -73,3 +77,128 @@ def test_the_truth_is_at_no_distance_from_itself_and_ten_times_closer_than_the_s
             told = [abs(cell.value) for step in case for cell in step[-2:] if abs(cell.value) > 3 * cell.error]
             for cell in row[6:8]:
                 assert abs(cell.value) <= cell.error and 10 * cell.error < min(told), (row[:3], cell)
+
+
+# -- the exact column, ten times as exact as what is read off beside it ------------------------------------------------------
+
+EXACT = {"regression": 1, "classification": 1, "width": 0, "between": 0, "gradients": 0, "labelings": 0}  # which table has one
+CASE = {"between": 4, "labelings": 1}  # labels of a case, three elsewhere
+TENTHS = "sd"  # columns of standard deviations, which the notebook prints to one decimal
+RATIOS = ("sd ratio", "TV")  # of the exact law and itself: its error is counted twice
+
+
+def too_coarse(table, count):
+    """(case, column) where ten times the error of the exact number exceeds the smallest difference from it that is printed."""
+    cases = {}
+    for row in table.rows:
+        cases.setdefault(row[:count], []).append(row)
+    return [(case, column) for case, rows in cases.items() for column in range(count, len(table.columns))
+            if isinstance(rows[0][column], Integral) and is_too_coarse(table.columns[column], rows, column)]
+
+
+def is_too_coarse(name, rows, column):
+    exact, *others = [row[column] for row in rows if isinstance(row[column], Integral)]
+    assert "exact" in rows[0]
+    gaps = [(abs(other.value - exact.value), 3 * (other.error + exact.error)) for other in others]
+    apart = [gap for gap, error in gaps if gap > error]
+    smallest = 0.1 if name.startswith(TENTHS) else min(apart, default=np.inf)
+    return 10 * exact.error * (0.5 if name.startswith(RATIOS) else 1.0) > smallest
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_columns_are_ten_times_as_exact_as_the_smallest_difference_printed(name):
+    assert too_coarse(read(name)[EXACT[name]], CASE.get(name, 3)) == []
+
+
+@pytest.mark.parametrize("name", ["regression", "classification"])
+def test_exact_evidences_are_ten_times_as_exact_as_the_smallest_difference_printed(name):
+    """Differences carry the errors of both: the least of a case bounds that of its exact evidence."""
+    cases = {}
+    for row in read(name)[2].rows:
+        cases.setdefault(row[:3], []).extend(cell for cell in row[5:] if isinstance(cell, Integral))
+    for case, cells in cases.items():
+        told = [abs(cell.value) for cell in cells if abs(cell.value) > 3 * cell.error]
+        assert 10 * min(cell.error for cell in cells) <= min(told), case
+
+
+def test_an_exact_column_that_is_too_coarse_is_noticed():
+    table = read("regression")[1]
+    first = table.rows[0]
+    coarse = (*first[:6], Integral(first[6].value, 0.02), *first[7:])
+    assert too_coarse(replace(table, rows=(coarse, *table.rows[1:])), 3) == [(first[:3], 6)]
+
+
+def test_of_three_and_four_units_the_best_width_is_told_by_ten_standard_errors():
+    few, more = read("width")
+    for case in {row[:1] + row[2:3] for row in few.rows}:
+        exact = [cell for row in few.rows if (row[0], row[2]) == case and row[3:5] == ("network", "exact") for cell in row[6:9]]
+        exact += [row[5] for row in more.rows if (row[0], row[2]) == case and row[3] == "exact"]
+        best, second = sorted(exact, key=lambda cell: -cell.value)[:2]
+        assert best.value - second.value > 10 * np.hypot(best.error, second.error), case
+
+
+@pytest.mark.slow
+def test_particles_find_the_evidence_that_the_grid_has():
+    """|z| < 5.7 but for one time in 10⁸; a hidden unit more or less moves the evidence by thirty standard errors."""
+    found = width.exact_by_particles(budgets.problem("puromycin", 1.0).posterior(2), np.random.default_rng(7))
+    (exact,) = [row[8] for row in read("width")[0].rows if row[0] == "puromycin" and row[3:5] == ("network", "exact")]
+    assert abs(found.value - exact.value) < 5.7 * (found.error + exact.error)
+
+
+# -- digits --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_layer():
+    """The loss of the first seed, its start and the parts to be judged on."""
+    return digits.training(1, digits.SEEDS[0])
+
+
+def test_the_digits_are_split_as_the_protocol_says(one_layer):
+    loss, theta, (valid, test) = one_layer
+    assert [len(part.y) for part in (loss, valid, test)] == [1257, 270, 270] and loss.net.num_params == len(theta) == 3760
+    assert abs(loss.X.mean(0)).max() < 1e-14 and set(loss.X.std(0).round(12)) == {0.0, 1.0}
+    assert np.bincount(loss.y.astype(int)).min() > 120
+
+
+@pytest.mark.parametrize("num_layers", digits.LAYERS)
+def test_the_gradient_that_trains_is_that_of_the_package(num_layers):
+    loss, theta, _ = digits.training(num_layers, 1)
+    few = Loss(loss.net, loss.likelihood, loss.X[:37], loss.y[:37])
+    plain = digits.gradient(loss.net.sizes, theta, few.X, np.eye(10)[few.y])
+    np.testing.assert_allclose(plain, few.gradient(theta), rtol=0, atol=1e-13 * np.abs(plain).max())
+
+
+def test_training_takes_the_steps_of_adam(one_layer):
+    loss, start, _ = one_layer
+    theta, m, v = start.copy(), 0.0, 0.0
+    for t in range(1, 21):
+        g = loss.gradient(theta) + 0.6 * theta
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        theta = theta - 1e-3 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    moved = np.abs(theta - start).max()
+    assert np.median(np.abs(digits.adam(loss, 0.6, start, 20) - theta)) < 1e-5 * moved
+
+
+def test_stored_scores_of_digits_are_computed_anew_from_the_stored_mode(one_layer):
+    loss, _, parts = one_layer
+    mode = np.load(digits.STORED / "mode-1-711.npy").astype(float)
+    (record,) = [record for record in digits.stored(1)[711] if abs(record["precision"] - 12.915) < 1e-3]
+    found = digits.evaluated(loss, record["precision"], mode, parts, np.random.default_rng([22, 711]))
+    assert float(loss.value(mode) + 0.5 * record["precision"] * mode @ mode) == pytest.approx(record["objective"], rel=1e-6)
+    for method in digits.METHODS:
+        for new, old in zip(np.reshape(found[method], (-1, 2)), np.reshape(record[method], (-1, 2))):
+            assert abs(new[0] - old[0]) <= max(1e-6, 5 * old[1]), method
+
+
+def test_the_table_of_digits_is_made_of_the_stored_runs():
+    assert [table.plain() for table in digits.digits(lambda words: None)] == [table.plain() for table in read("digits")]
+
+
+def test_the_error_of_a_score_is_that_of_leaving_out_batches():
+    """For a mean of a single number the jackknife is the standard error; here log p is nearly linear in p."""
+    rng = np.random.default_rng(5)
+    p = 0.5 + 1e-4 * rng.standard_normal((20, 1))
+    (value, error), *_ = digits.scored(np.stack([p, 1 - p], axis=-1), np.array([0]))
+    assert value == pytest.approx(-np.log(p.mean()), rel=1e-12)
+    assert error == pytest.approx(p.std(ddof=1) / np.sqrt(20) / p.mean(), rel=1e-3)

@@ -60,9 +60,10 @@ def problem(columns: dict[str, np.ndarray], inputs: Sequence[str], target: str, 
         twice = "the target as an input" if inputs else "no inputs"
         wrong = f"no column {', '.join(map(repr, missing))}" if missing else twice
         raise DataError(f"columns: expected inputs and another target of {', '.join(columns)}; got {wrong}")
-    X, y = np.stack([_standardised(name, columns[name]) for name in inputs], axis=1), np.asarray(columns[target], dtype=float)
+    y = np.asarray(columns[target], dtype=float)
     if len(y) < FEWEST:
         raise DataError(f"data: expected at least {FEWEST} rows, got {len(y)}")
+    X = np.stack([_standardised(name, columns[name]) for name in inputs], axis=1)
     labelled = likelihood == "bernoulli"
     if labelled and not np.isin(y, (0, 1)).all():
         raise DataError(f"{target}: expected labels 0 and 1 for bernoulli, got {y[~np.isin(y, (0, 1))][0]:g}")
@@ -79,8 +80,11 @@ def of_dataset(dataset: Dataset, precision: float, activation: str = "tanh") -> 
 
 def read_csv(path: str) -> dict[str, list[str]]:
     """The columns of a file as text, by the names of its first row. Raises DataError for ragged or repeated ones, OSError."""
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        rows = [row for row in csv.reader(stream) if row]
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected comma-separated text in UTF-8, got what cannot be read as that ({error})") from error
     if not rows:
         raise DataError(f"{path}: expected a first row of column names, got an empty file")
     names = [name.strip() for name in rows[0]]

@@ -11,7 +11,7 @@ from tests.experiments.catalogue import LABELS, REGRESSION, problem
 PRECISIONS = (0.3, 1.0, 3.0)
 REGRESSIONS = [(name, 1, precision) for name in REGRESSION for precision in PRECISIONS] + [
     (name, 2, 1.0) for name in ("puromycin", "wave-1")]
-CLASSIFICATIONS = [(name, 1, precision) for name in LABELS for precision in PRECISIONS] + [
+CLASSIFICATIONS = [(name, 1, precision) for name in LABELS for precision in (0.1, *PRECISIONS)] + [
     (name, 2, 1.0) for name in ("o-rings", "step-1")]
 WITHIN = {1: 1e-6, 2: 1e-4}
 LABELS_OF = ("data", "hidden", "prior precision")
