@@ -5,8 +5,8 @@ two to five minutes of a core, and leaves alone those that exist. `python -m tes
 
 The protocol is that of the code that accompanies the paper: 70 per cent of the data to train on, stratified, and half of the rest
 each to choose the precision of the prior and to test; inputs standardised by the training part; one or two layers of 50 tanh
-units; 10,000 steps of Adam at 10⁻³ on all data; ten precisions from 0.01 to 100; predictions from 1,000 draws of N(θ*, (G + λ)⁻¹) or of
-its diagonal, (diag G + λ)⁻¹. Training is in single precision, as theirs; random starts come from another generator.
+units; 10,000 steps of Adam at 10⁻³ on all data; ten precisions from 0.01 to 100; predictions from 1,000 draws of
+N(θ*, (G + λ)⁻¹) or of its diagonal, (diag G + λ)⁻¹. Training is in single precision, as theirs; starts are of another generator.
 """
 
 from __future__ import annotations
