@@ -60,6 +60,7 @@ gaussian_bend = test_solvers.test_the_curvature_of_a_gaussian_posterior_is_known
 certified_slope = call(test_certified_bound.test_the_pathwise_estimator_is_the_certified_slope_of_the_sampled_bound,
                        test_certified_bound.BOUNDED[0])
 reached = test_solvers.test_low_rank_reaches_its_optimum_on_every_regression
+certified_optimum = call(test_certified_bound.test_the_fixed_point_is_the_certified_optimum, "optimum-logistic")
 mixed = call(test_diagnosis.test_every_linear_symmetry_has_its_law_at_the_optimum_over_all_gaussians, 1, 0)
 chain_rule = test_families.test_the_divergence_obeys_the_chain_rule_and_pinsker
 metric_law = test_families.test_the_divergence_of_neighbours_is_half_the_fisher_form
@@ -291,7 +292,7 @@ ROWS = [
         residual=lambda loss, mean, covariance: loss.likelihood.residual(mean, loss.y),
         curvature=lambda loss, mean, covariance: loss.likelihood.curvature(mean, loss.y)), (three_solvers,)),
     ("α = −E r", instead(opper_archambeau._Sites, "mean", property(
-        lambda self: self.f + (self.K @ self.alpha.ravel()).reshape(self.f.shape))), (three_solvers,)),
+        lambda self: self.f + (self.K @ self.alpha.ravel()).reshape(self.f.shape))), (three_solvers, certified_optimum)),
     ("entropy gradient of the wrong sign", instead(Elbo, "scale_gradient", property(
         lambda at: -np.linalg.inv(at.q.scale()).T - at.energy_cross)), (virial("mean_field"), conserved)),
     ("virial law with Σ for C", exported("virial_residual", optimum, lambda found, family, at: optimum._residual(
@@ -302,7 +303,7 @@ ROWS = [
      (test_estimators.test_the_landing_sticks_where_q_is_the_posterior, call(
          test_estimators.test_the_landing_sticks_where_q_is_the_posterior))),
     ("pathwise without the entropy", of_estimator("pathwise", lambda g, posterior, q, z: estimators.Gradients(
-        g.mean, g.scale - np.linalg.inv(q.scale()).T)), (call(unbiased, "pathwise"),)),
+        g.mean, g.scale - np.linalg.inv(q.scale()).T)), (call(unbiased, "pathwise"), certified_slope)),
     ("score without log q", of_estimator("score", lambda g, posterior, q, z: estimators.Gradients(
         g.mean, g.scale + q.log_prob(q.from_normals(z))[:, None, None] * (np.linalg.inv(q.scale()).T @ (
             z[:, :, None] * z[:, None] - np.eye(z.shape[1]))))), (call(unbiased, "score"),)),
@@ -431,6 +432,9 @@ ROWS = [
      (test_solvers.test_the_mean_prediction_of_the_best_gaussian_is_that_of_its_second_order_expansion_as_data_repeat,)),
     ("N/B left out", instead(estimators, "mini_batch", lambda posterior, batch: Posterior(
         posterior.net, posterior.likelihood, posterior.prior, posterior.loss.X[batch], posterior.loss.y[batch])), (batch_law,)),
+    ("a tenth of a nat left out of log p(y, θ)", after(Posterior, "log_prob", lambda found, *_: found - 0.1),
+     (call(test_certified_bound.test_the_certified_evidence_exceeds_the_certified_bound_by_the_divergence,
+           "posterior-linear-poisson"),)),
     ("the prior's error dropped", instead(Elbo, "gradient_error", property(lambda at: at.loss.gradient_error)), (prior_too,)),
     ("E G without the prior", instead(Elbo, "energy_ggn", property(lambda at: at.loss.ggn)), (prior_too,)),
     ("IWAE with a hundredth of its spread as error", exported("iwae", bounds, lambda found, posterior, q, normals: Integral(
