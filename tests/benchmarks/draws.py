@@ -1,17 +1,19 @@
 """`python -m tests.benchmarks.draws --python jax=PATH`: independent draws per CPU second, refbnn's HMC beside numpyro's NUTS.
 
 Each sampler runs in a process of its own, 64 chains, warm-up and compilation excluded from the clock. Of the draws the smallest
-bulk effective size over the monitored numbers counts: θ itself for the logistic regression, f at 20 inputs for the network,
-whose weights have symmetric copies. A side whose largest folded R-hat of these is 1.01 or more has not sampled the posterior: its
-line says so and the contest is undecided.
+bulk or tail effective size over the monitored numbers counts: θ itself for the logistic regression, f at 20 inputs for the
+network, whose weights have symmetric copies. A side whose largest folded R-hat of these is 1.01 or more has not sampled the
+posterior: its line says so and the contest is undecided.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
+from os import getloadavg
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ NEW = np.linspace(-2, 2, 20)[:, None]
 
 
 def measured(module: str, python: str, problem: str) -> tuple[float, float, float]:
-    """(smallest bulk ESS, the CPU seconds, the largest R-hat) of a sampler in its own process."""
+    """(smallest bulk or tail ESS, the CPU seconds, the largest R-hat) of a sampler in its own process."""
     from refbnn import diagnostics
 
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +49,8 @@ def measured(module: str, python: str, problem: str) -> tuple[float, float, floa
         subprocess.run(command, cwd=ROOT, env=environment(), check=True, stdout=subprocess.DEVNULL)
         with np.load(file) as saved:
             monitored, seconds = saved["monitored"], float(saved["seconds"])
-    return float(diagnostics.ess_bulk(monitored).min()), seconds, float(diagnostics.rhat(monitored).max())
+    size = min(diagnostics.ess_bulk(monitored).min(), diagnostics.ess_tail(monitored).min())
+    return float(size), seconds, float(diagnostics.rhat(monitored).max())
 
 
 def main(given: list[str] | None = None) -> int:
@@ -55,18 +58,23 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.draws", description=__doc__)
     parser.add_argument("--python", required=True, metavar="jax=PATH", help="interpreter that has jax and numpyro")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    chosen, missed = parser.parse_args(given), False
+    parser.add_argument("--out", type=Path, help="what was measured as JSON")
+    chosen, missed, saved = parser.parse_args(given), False, []
     for problem in chosen.problems:
         rates, valid = {}, True
         for module, python in (("refbnn", sys.executable), ("numpyro", chosen.python.partition("=")[2])):
             size, seconds, rhat = measured(module, python, problem)
             rates[module], valid = size / seconds, valid and rhat < LARGEST_RHAT
+            saved.append({"problem": problem, "sampler": module, "ess": size, "seconds": seconds, "rhat": rhat,
+                          "load": getloadavg()})
             print(f"{problem:10}{module:10}{rates[module]:10.0f} a second: {size:.0f} in {seconds:.2f} CPU seconds, "
                   f"R-hat {rhat:.4f}", flush=True)
         ratio = rates["refbnn"] / rates["numpyro"]
         word = verdict(ratio, valid)
         missed = missed or word in ("MISSED", "?")
         print(f"{word:7}{problem}: {ratio:.2f} times numpyro's NUTS, must {MUST} aim {AIM}", flush=True)
+    if chosen.out:
+        chosen.out.write_text(json.dumps(saved, indent=1) + "\n")
     return int(missed)
 
 

@@ -138,8 +138,10 @@ def test_a_contest_of_samplers_is_decided_only_if_both_have_sampled_the_posterio
     (600.0, (1.002, 1.003), 0, "aim"), (300.0, (1.002, 1.003), 0, "must"), (200.0, (1.002, 1.003), 1, "MISSED"),
     (600.0, (1.02, 1.003), 1, "?"), (600.0, (1.002, 1.02), 1, "?"),
 ])
-def test_either_side_that_has_not_mixed_leaves_it_undecided(size, rhats, code, word, monkeypatch, capsys):
+def test_either_side_that_has_not_mixed_leaves_it_undecided(size, rhats, code, word, monkeypatch, capsys, tmp_path):
     found = {"refbnn": (size, 1.0, rhats[0]), "numpyro": (100.0, 1.0, rhats[1])}
     monkeypatch.setattr(draws, "measured", lambda module, python, problem: found[module])
-    assert draws.main(["--python", "jax=python", "--problems", "network"]) == code
+    out = tmp_path / "draws.json"
+    assert draws.main(["--python", "jax=python", "--problems", "network", "--out", str(out)]) == code
     assert capsys.readouterr().out.splitlines()[-1].startswith(word)
+    assert [row["rhat"] for row in json.loads(out.read_text())] == list(rhats)
