@@ -60,10 +60,13 @@ class FirstOrder:
         """Σ_n J_nᵀ derivatives(f(X, θ))_n (*s p)."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         flat = theta.reshape(-1, self.num_params)
-        if len(flat) <= self._at_once:
+        num = -(-len(flat) // self._at_once)
+        if num <= 1:
             return self._gradient(flat, derivatives).reshape(theta.shape)
-        parts = np.array_split(flat, -(-len(flat) // self._at_once))
-        return np.concatenate([self._gradient(part, derivatives) for part in parts]).reshape(theta.shape)
+        gradient, size = np.empty_like(flat), -(-len(flat) // num)
+        for first in range(0, len(flat), size):
+            gradient[first:first + size] = self._gradient(flat[first:first + size], derivatives)
+        return gradient.reshape(theta.shape)
 
     def _gradient(self, theta: np.ndarray, derivatives: Derivatives) -> np.ndarray:
         """The same for θ (s p) that are treated together. Eqs. (forward), (backward)."""
