@@ -1,8 +1,8 @@
 """numpyro's NUTS, chains vectorised, dense or diagonal mass matrix adapted; timed when compiled and warmed up.
 
 Trees of the network stop at 127 steps: f forgets sooner than θ, and with the default of 1023, which nearly every tree reaches, a
-draw costs ten times as much and more. The draws come in RUNS runs, each of which goes on where the one before ended. The first compiles:
-the time of the fastest counts for every one.
+draw costs ten times as much and more. The draws come in RUNS runs, each of which goes on where the one before ended. The first
+compiles: the time of the fastest counts for every one.
 """
 
 import os
