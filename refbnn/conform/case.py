@@ -28,7 +28,7 @@ from refbnn.conform.quantities import QUANTITIES, axis_sizes
 CASES = Path(__file__).parent / "cases"
 FORMAT = 2
 LICENCE = "CC0-1.0"
-FAMILIES = ("diagnostic", "exact", "awkward", "real")
+FAMILIES = ("diagnostic", "exact", "awkward", "real", "grid")
 TIERS = ("E", "M", "V", "Q")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 DIGITS = re.compile(r"(0|-?[1-9]\.[0-9]{39}e[+-][0-9]+)\Z")
@@ -43,7 +43,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
                                           "laplace.diag.evidence.prior", "predictive.joint",
                                           "predictive.glm.variance", "predictive.diag.variance"),
     "Normal likelihood, where G + P₀ is positive definite": ("laplace.evidence.noise", "laplace.diag.evidence.noise", "gp.mean",
-                                                             "gp.log_evidence"),
+                                                             "gp.log_evidence", "gp.evidence.prior"),
+    "Normal likelihood, where the terms of the slope do not cancel": ("gp.evidence.noise",),
+    "Normal likelihood, where data left out are predicted well enough": ("gp.loo.log_density",),
     "Normal likelihood, where KFAC and the prior are": ("laplace.kron.evidence.noise",),
     "where the loss is not quadratic": ("third.vv",),
     "Bernoulli likelihood, where G + P₀ is positive definite": ("predictive.probit",),
@@ -68,14 +70,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "laplace.kron.split.evidence.prior", "predictive.kron.split.variance"),
     "Normal likelihood, where these are": ("laplace.kron.split.evidence.noise",),
     "posterior": ("posterior.log_evidence", "posterior.mean", "posterior.covariance", "posterior.predictive.mean",
-                  "posterior.predictive.variance"),
+                  "posterior.predictive.variance", "posterior.evidence.prior"),
+    "posterior, Normal likelihood": ("posterior.evidence.noise",),
     "posterior by two quadratures": ("posterior.f.mean", "posterior.log_likelihood.mean", "posterior.log_likelihood.variance",
                                      "posterior.log_joint.mean", "posterior.log_joint.variance"),
     "where two quadratures agree": ("predictive.exact",),
     "bounds": ("vi.elbo", "vi.elbo.gradient.mean", "vi.elbo.gradient.scale", "vi.kl", "vi.kl.reverse", "vi.full.elbo",
                "vi.full.elbo.gradient.mean", "vi.full.elbo.gradient.scale", "vi.full.kl", "vi.full.kl.reverse"),
     "leading eigenpairs": ("laplace.lowrank.precision", "laplace.lowrank.covariance", "laplace.lowrank.log_det",
-                           "laplace.lowrank.log_evidence", "predictive.lowrank.variance"),
+                           "laplace.lowrank.log_evidence", "predictive.lowrank.variance", "laplace.hessian.lowrank.precision",
+                           "laplace.hessian.lowrank.log_det", "laplace.hessian.lowrank.log_evidence",
+                           "predictive.hessian.lowrank.variance"),
     "optima": ("vi.optimum.mean", "vi.optimum.covariance", "vi.optimum.elbo", "vi.optimum.meanfield.mean",
                "vi.optimum.meanfield.variance", "vi.optimum.meanfield.elbo"),
     "bounds where G + P₀ is positive definite": ("vi.kl.laplace", "vi.kl.laplace.reverse"),

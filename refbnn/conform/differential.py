@@ -261,11 +261,14 @@ _THROUGH = {
     **{f"laplace.{part}": "ggn" for part in (
         "covariance", "covariance.diag", "covariance.vp", "log_det", "log_evidence", "evidence.prior", "evidence.noise")},
     **dict.fromkeys((*(f"predictive.{part}" for part in ("joint", "glm.variance", "probit", "probit.multiclass", "meanfield",
-                                                         "concentration", "bridge")), "gp.mean", "gp.log_evidence"), "ggn"),
+                                                         "concentration", "bridge")), *(f"gp.{part}" for part in (
+                                                             "mean", "log_evidence", "evidence.prior", "evidence.noise",
+                                                             "loo.log_density"))), "ggn"),
     **dict.fromkeys((*(f"laplace.diag.{part}" for part in ("variance", "log_det", "log_evidence", "evidence.prior",
                                                            "evidence.noise")), "predictive.diag.variance"), "diagonal"),
     **{quantity: where for name, where in (
-        ("lastlayer", "last_layer"), ("subset", "subset"), ("lowrank", "low_rank"), ("kron", "kron"),
+        ("lastlayer", "last_layer"), ("subset", "subset"), ("lowrank", "low_rank"),
+        ("hessian.lowrank", "hessian_low_rank"), ("kron", "kron"),
         ("kron.split", "kron_apart"))
        for quantity in QUANTITIES if quantity.startswith((f"laplace.{name}.", f"predictive.{name}."))},
     **{f"laplace.hessian.{part}": "hessian" for part in ("covariance", "log_det", "log_evidence")},

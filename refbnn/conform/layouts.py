@@ -28,7 +28,7 @@ BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "ggn.kfac", "ggn.kfra", "ggn.ekfa
 SYMMETRIC_ARRAYS = ("ntk", "predictive.joint", "predictive.glm.variance", "predictive.diag.variance",
                     "predictive.lastlayer.variance", "predictive.subset.variance", "predictive.kron.variance",
                     "predictive.kron.split.variance",
-                    "predictive.lowrank.variance", "gp.kernel")
+                    "predictive.lowrank.variance", "predictive.hessian.lowrank.variance", "gp.kernel")
 # What a value may be taken from, and how.
 TAKEN: dict[str, tuple[str, str]] = {
     "ggn.diag": ("diagonal", "ggn.full"), "ggn.blockdiag": ("layers", "ggn.full"), "ggn.lastlayer": ("last", "ggn.full"),

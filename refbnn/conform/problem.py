@@ -104,7 +104,7 @@ class Problem:
 
     @property
     def rank(self) -> int:
-        """How many eigenpairs laplace.lowrank.* keeps: a third of the parameters, rounded down, and at least one."""
+        """How many eigenpairs laplace.lowrank.* keeps, of a Hessian at most: a third of p, rounded down, and at least one."""
         return max(1, self.num_params // 3)
 
     @property

@@ -26,16 +26,18 @@ SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence", "lapl
            "laplace.subset.log_det", "laplace.subset.log_evidence", "laplace.diag.evidence.prior", "laplace.diag.evidence.noise",
            "laplace.kron.evidence.prior", "laplace.kron.evidence.noise",
            *(f"laplace.kron.split.{part}" for part in ("log_det", "log_evidence", "evidence.prior", "evidence.noise")),
-           "gp.log_evidence", "vi.elbo", "vi.kl", "vi.kl.reverse",
+           "gp.log_evidence", "gp.evidence.prior", "gp.evidence.noise", "posterior.evidence.prior",
+           "posterior.evidence.noise", "vi.elbo", "vi.kl", "vi.kl.reverse",
            "vi.kl.laplace", "vi.kl.laplace.reverse", "vi.full.elbo", "vi.full.kl", "vi.full.kl.reverse", "posterior.log_evidence",
            *(f"posterior.{part}.{moment}" for part in ("log_likelihood", "log_joint") for moment in ("mean", "variance")),
-           "vi.optimum.elbo", "vi.optimum.meanfield.elbo", "laplace.lowrank.log_det", "laplace.lowrank.log_evidence")
+           "vi.optimum.elbo", "vi.optimum.meanfield.elbo", "laplace.lowrank.log_det", "laplace.lowrank.log_evidence",
+           "laplace.hessian.lowrank.log_det", "laplace.hessian.lowrank.log_evidence")
 QUADRATURE_AGREEMENT, POSTERIOR_AGREEMENT = Fraction(1, 10 ** 22), Fraction(1, 10 ** 13)
 OPTIMUM_AGREEMENT = Fraction(1, 10 ** 16)
 WITH_INVERSES = ("laplace.", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.kron",
                  "predictive.lastlayer", "predictive.probit", "predictive.subset", "predictive.meanfield", "predictive.bridge",
-                 "predictive.concentration", "predictive.exact", "predictive.lowrank", "gp.", "vi.kl", "vi.full.kl", "posterior.",
-                 "vi.optimum.")
+                 "predictive.concentration", "predictive.exact", "predictive.lowrank", "predictive.hessian.lowrank", "gp.",
+                 "vi.kl", "vi.full.kl", "posterior.", "vi.optimum.")
 NO_INVERSE = ("laplace.precision", "laplace.hessian.precision")
 
 

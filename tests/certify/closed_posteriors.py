@@ -99,16 +99,19 @@ class Posteriors:
         """Mean at the new inputs, and the evidence as a Gaussian integral over weights."""
         step, D = self.step(), self.ldl(P, self.zero)[1]
         found = {"gp.mean": [a + self.dot(row, step) for f, J in self.a.new for a, row in zip(f, J)]}
+        found |= self.process_slopes(step, P)
         if self.q.posterior and self.q.is_quadratic:
             found |= self.regression(step, *self.ldl(P, self.zero), found["gp.mean"])
+            found |= {f"posterior.evidence.{part}": found[f"gp.evidence.{part}"] for part in ("prior", "noise")}
         if self.q.optimum and self.q.is_quadratic:
             found |= self.best_of_regression(step, P, D)
         if with_logs:
             log = self.c.field.log
+            found["gp.loo.log_density"] = self.left_out(step, P)
             before = self.ldl(self.q.prior_precision, self.zero)[1]
             at_mean = [a + b for a, b in zip(self.d, step)]
             square = self.dot(at_mean, [self.dot(row, at_mean) for row in self.q.prior_precision])
-            e = [t - a - self.dot(row, step) for f, J, y in zip(self.a.f, self.a.J, self.q.y) for a, row, t in zip(f, J, y)]
+            e = [v for row in self.errors(step) for v in row]
             fit = self.dot(e, e) / self.q.variance + len(e) * log(2 * self.c.field.pi() * self.q.variance)
             found["gp.log_evidence"] = [(sum((log(b / a) for a, b in zip(D, before)), self.zero) - square - fit) / 2]
             if self.q.posterior and self.q.is_quadratic:
@@ -117,6 +120,37 @@ class Posteriors:
                 evidence = found["gp.log_evidence"][0]
                 lost = sum((log(P[i][i] / d) for i, d in enumerate(D)), self.zero) / 2
                 found |= {"vi.optimum.elbo": [evidence], "vi.optimum.meanfield.elbo": [evidence - lost]}
+        return found
+
+    def process_slopes(self, step: list, P: Matrix) -> Values:
+        """At the posterior mean μ of the weights: ½ (p − (μ − m)ᵀP₀(μ − m) − tr P⁻¹P₀), ½ (‖e‖²/σ² − N C + p − tr P⁻¹P₀)."""
+        S, p = self.inverse(*self.ldl(P, self.zero), self.zero), range(len(P))
+        trace = sum((self.q.prior_precision[i][j] * S[i][j] for i in p for j in p), self.zero)
+        at_mean, e = [a + b for a, b in zip(self.d, step)], [v for row in self.errors(step) for v in row]
+        square = self.dot(at_mean, [self.dot(row, at_mean) for row in self.q.prior_precision])
+        return {"gp.evidence.prior": [(len(P) - square - trace) / 2],
+                "gp.evidence.noise": [(self.dot(e, e) / self.q.variance - len(e) + len(P) - trace) / 2]}
+
+    def errors(self, step: list) -> Matrix:
+        """y − f of the linearised network at its posterior mean, datum by datum."""
+        return [[t - a - self.dot(row, step) for a, row, t in zip(f, J, y)] for f, J, y in zip(self.a.f, self.a.J, self.q.y)]
+
+    def left_out(self, step: list, P: Matrix) -> list:
+        """log p(y_n | all other data): with R = I − J_n P⁻¹J_nᵀ/σ², ½ log |R| − ½ eᵀR⁻¹e/σ² − (C/2) log 2πσ²."""
+        log, densities = self.c.field.log, []
+        for e, (L, D) in zip(self.errors(step), self.remainders(P)):
+            fit = self.dot(e, self.solved(L, D, e, self.zero)) / self.q.variance
+            fit += len(e) * log(2 * self.c.field.pi() * self.q.variance)
+            densities.append((sum((log(d) for d in D), self.zero) - fit) / 2)
+        return densities
+
+    def remainders(self, P: Matrix) -> list[tuple[Matrix, list]]:
+        """I − J_n P⁻¹J_nᵀ/σ² as L D Lᵀ, for every datum."""
+        L, D = self.ldl(P, self.zero)
+        found = []
+        for J in self.a.J:
+            flat, k = self.projected(L, D, J, self.zero), range(len(J))
+            found.append(self.ldl([[(i == j) - flat[i * len(J) + j] / self.q.variance for j in k] for i in k], self.zero))
         return found
 
     def best_of_regression(self, step: list, P: Matrix, D: list) -> Values:

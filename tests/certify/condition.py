@@ -32,7 +32,7 @@ PACKED = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical", "fisher
           "hessian.blockdiag", "ggn.neuronblocks", "ggn.lastlayer", "hessian.lastlayer", "fisher.empirical.centred",
           "laplace.lastlayer.covariance", "laplace.kron.covariance", "laplace.kron.split.covariance", "ggn.subset",
           "laplace.subset.covariance", "posterior.covariance", "vi.optimum.covariance",
-          "laplace.lowrank.precision", "laplace.lowrank.covariance", *KRONECKER)
+          "laplace.lowrank.precision", "laplace.lowrank.covariance", "laplace.hessian.lowrank.precision", *KRONECKER)
 
 
 def condition_numbers(name: str, question: Question, results: dict[str, Result], scales: dict[str, float]) -> dict:
@@ -54,8 +54,9 @@ def condition_numbers(name: str, question: Question, results: dict[str, Result],
     for name in ("kron", "kron.split"):
         if f"laplace.{name}.covariance" in results:
             kappa |= _kron_posterior(name, kappa, results, question)
-    if "laplace.lowrank.precision" in results:
-        kappa |= _low_rank(kappa, results, question)
+    for part, curvature in (("lowrank", "ggn.full"), ("hessian.lowrank", "hessian.full")):
+        if f"laplace.{part}.precision" in results:
+            kappa |= _low_rank(part, curvature, kappa, results, question)
     kappa |= _exact_posterior(name, question, results, kappa) | _optimum(name, question, results, kappa)
     return {quantity: round_up(kappa[quantity]) for quantity in results}
 
@@ -196,20 +197,27 @@ def _kron_posterior(name: str, kappa: dict, results: dict[str, Result], question
         _slopes(name + ".", kappa, results, question, P, S))
 
 
-def _low_rank(kappa: dict, results: dict[str, Result], question: Question) -> dict:
+def _low_rank(name: str, curvature: str, kappa: dict, results: dict[str, Result], question: Question) -> dict:
     """Of the leading eigenpairs: errors of G turn directions by up to their size over the gap after the last of them."""
-    p = question.num_params
-    G, P = (unpacked(results[name].data, p) for name in ("ggn.full", "laplace.lowrank.precision"))
+    p, whole = question.num_params, f"laplace.{name}.precision"
+    G, P = (unpacked(results[of].data, p) for of in (curvature, whole))
     turning = (1 + 2 * low_rank.separation(G, question.rank)) * spectral_norm(G) / spectral_norm(P)
-    kappa = kappa | {"laplace.lowrank.precision": max(kappa["ggn.full"], 1.0) * turning + 1}
-    return {"laplace.lowrank.precision": kappa["laplace.lowrank.precision"]} | _posterior(
-        "lowrank", "covariance", kappa, P, _new_jacobians(question), results)
+    kappa = kappa | {whole: max(kappa[curvature], 1.0) * turning + 1}
+    with FIELD.working():
+        exact = FIELD.matrix([[FIELD.number(Fraction(v)) for v in row] for row in P]).inv().tolist()
+        S = [[_double(v) for v in row] for row in exact]
+    found = _from_inverse(name, "covariance", kappa, P, S, _new_jacobians(question), results)
+    return {whole: kappa[whole]} | {key: value for key, value in found.items() if key in results}
 
 
 def _posterior(name: str, spread: str, kappa: dict, P: list, J: list, results: dict[str, Result]) -> dict:
     """As for the whole of P: through the inverse, the determinant and J P⁻¹ Jᵀ."""
     p, own = len(P), results[f"laplace.{name}.{spread}"].data
     S = [[own[i] if i == j else 0.0 for j in range(p)] for i in range(p)] if spread == "variance" else unpacked(own, p)
+    return _from_inverse(name, spread, kappa, P, S, J, results)
+
+
+def _from_inverse(name: str, spread: str, kappa: dict, P: list, S: list, J: list, results: dict[str, Result]) -> dict:
     log_det = results[f"laplace.{name}.log_det"].data[0]
     change = _of_precision(kappa, name) * frobenius(P) * frobenius(S)
     variance = f"predictive.{name}.variance"
@@ -223,7 +231,8 @@ def _posterior(name: str, spread: str, kappa: dict, P: list, J: list, results: d
 
 
 def _of_precision(kappa: dict, name: str) -> float:
-    of = {"lowrank": "laplace.lowrank.precision"}.get(name, "ggn.kfac" if name.startswith("kron") else "laplace.precision")
+    of = f"laplace.{name}.precision" if name.endswith("lowrank") else "ggn.kfac" if name.startswith("kron") else \
+        "laplace.precision"
     return max(kappa[of], 1.0)
 
 
@@ -273,9 +282,11 @@ def _exact_posterior(name: str, question: Question, results: dict[str, Result], 
         return {}
     if question.is_quadratic:
         same = {"log_evidence": "gp.log_evidence", "mean": "gp.mean", "covariance": "laplace.covariance",
-                "predictive.mean": "gp.mean", "predictive.variance": "predictive.glm.variance"}
+                "predictive.mean": "gp.mean", "predictive.variance": "predictive.glm.variance",
+                "evidence.prior": "gp.evidence.prior",
+                "evidence.noise": "gp.evidence.noise"}
         return {f"posterior.{part}": kappa[other] for part, other in same.items()}
-    largest = dict.fromkeys(exact_posteriors.NAMES, 0.0)
+    largest = {quantity: 0.0 for quantity in results if quantity.startswith("posterior.")}
     with FIELD.working():
         lifted = question.lifted(FIELD)
         axes = exact_posteriors.trapezoid(exact_posteriors.edges_of(Derivation(question, FIELD)), 16)
@@ -408,6 +419,7 @@ def _process(kappa: dict, results: dict[str, Result], question: Question, P: lis
         inverse = [[_double(v) for v in row] for row in FIELD.matrix(answers.q.prior_precision).inv().tolist()]
         J = [[_double(v) for v in row] for each in answers.J for row in each]
         step = [_double(v) for v in answers.posteriors.step()] if question.likelihood == "normal" else []
+        left_out = _left_out(answers) if question.likelihood == "normal" else []
     if "gp.kernel" in results:
         found["gp.kernel"] = _projected({"laplace.precision": 1.0, "jacobian": kappa["jacobian"]}, P0, inverse, [J],
                                         results["gp.kernel"])
@@ -420,7 +432,40 @@ def _process(kappa: dict, results: dict[str, Result], question: Question, P: lis
             frobenius([results["gp.mean"].data])
         size = max(kappa["log_joint"], 1.0) * abs(results["log_joint"].data[0]) + bad * (len(K) + len(P))
         found["gp.log_evidence"] = size / (abs(results["gp.log_evidence"].data[0]) or 1.0)
+        found |= _process_slopes(results, question, bad, step, P0, left_out) | _density_left_out(
+            results, question, bad * frobenius([step]), left_out, J, bad)
     return found
+
+
+def _left_out(answers: Answers) -> list[tuple[list[float], list[float], list[list[float]]]]:
+    """Of every datum e at the posterior mean, R⁻¹e and R⁻¹, R = I − J P⁻¹Jᵀ/σ²."""
+    of, found = answers.posteriors, []
+    for e, (L, D) in zip(of.errors(of.step()), of.remainders(of.precision)):
+        lists = e, of.solved(L, D, e, answers.zero)
+        inverse = [[_double(v) for v in row] for row in of.inverse(L, D, answers.zero)]
+        found.append((*([_double(v) for v in each] for each in lists), inverse))
+    return found
+
+
+def _process_slopes(results: dict, question: Question, bad: float, step: list, P0: list, left_out: list) -> dict:
+    """Of squares and traces at the posterior mean, which is off by up to `bad` times the step."""
+    moved = [float(a - b) + s for a, b, s in zip(question.theta, question.prior_mean, step)]
+    square = abs(math.fsum(a * b for a, b in zip(moved, times(P0, moved))))
+    turned = frobenius([times(P0, moved)]) * frobenius([step])
+    fit = math.fsum(v * v for e, _, _ in left_out for v in e) / float(question.variance)
+    size = {"gp.evidence.prior": bad * (len(P0) + turned) + square, "gp.evidence.noise": bad * (len(P0) + 2 * fit) + fit
+            + len(left_out)}
+    return {name: change / (abs(results[name].data[0]) or 1.0) for name, change in size.items()}
+
+
+def _density_left_out(results: dict, question: Question, moved: float, left_out: list, J: list, bad: float) -> dict:
+    """Of ½ log |R| − ½ eᵀR⁻¹e/σ²: R is off by up to `bad`, e by what the mean is."""
+    k, noise, sizes = question.num_outputs, float(question.variance), []
+    for n, (e, solved, inverse) in enumerate(left_out):
+        steep = frobenius(J[n * k:(n + 1) * k])
+        size = frobenius([solved])
+        sizes.append(bad * (frobenius(inverse) + size * size / noise) + size * (moved * steep + frobenius([e])) / noise + k)
+    return {"gp.loo.log_density": frobenius([sizes]) / frobenius([results["gp.loo.log_density"].data])}
 
 
 def _new_jacobians(question: Question) -> list[list[list[float]]]:

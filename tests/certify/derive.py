@@ -120,7 +120,7 @@ class Derivation:
         """∇³[v, v, e_i] from third derivatives along lines: (L(v + e) − L(v − e))/2 = 3 L[v, v, e] + L[e, e, e]."""
         v, result = self.q.vector, []
         for i in range(self.q.num_params):
-            unseen = all(self.vanishes(a.first.get(i, self.zero)) for f in self.output_jets for a in f)
+            unseen = all(self.unseen_by(a, i) for f in self.output_jets for a in f)
             unit = [self.one if j == i else self.zero for j in range(len(v))]
             ends = [self.along([a + b for a, b in zip(v, unit)]), self.along([a - b for a, b in zip(v, unit)]), self.along(unit)]
             result.append(self.zero if unseen else ends[0] - ends[1] - ends[2] * 2)
@@ -130,6 +130,11 @@ class Derivation:
         """The coefficient of t³ of the loss at θ + t u."""
         line = [Cubic(a, b, self.zero, self.zero) for a, b in zip(self.q.theta, direction)]
         return total([self.nll(self.outputs(line, x), y) for x, y in zip(self.q.X, self.q.y)]).powers[2]
+
+    def unseen_by(self, output: Jet, i: int) -> bool:
+        """No first derivative by parameter i and no second one. With output weights of zero the first ones alone vanish."""
+        of_i = [value for pair, value in output.second.items() if i in pair]
+        return all(self.vanishes(value) for value in (output.first.get(i, self.zero), *of_i))
 
     def vanishes(self, value: Any) -> bool:
         """An exact zero, no ball around it."""
@@ -321,6 +326,7 @@ class Derivation:
         if GGN in prefixes:
             result |= self.slopes(loss, constants) | self.posteriors.scalars(loss, constants, result)
             found |= low_rank.by_definition(self, joint) if self.q.low_rank else {}
+            found |= {"gp.loo.log_density": self.posteriors.left_out()} if self.posteriors.has_noise else {}
         for prefix in (prefix for prefix in (KRON, SPLIT) if prefix in prefixes):
             result |= self.posteriors.noise_slope(prefix.removeprefix("laplace."), self.kron_precision(prefix),
                                                   self.kron_parts[prefix][0], loss - constants)

@@ -121,7 +121,37 @@ class Posteriors:
         shift = self.d.field.matrix([[a - b] for a, b in zip(self.q.prior_mean, self.q.theta)])
         J = self.rows(self.d.new_jets)
         moved = (J * (shift + half * K.solve(e))).entries()
-        return {"gp.mean": [a + b for a, b in zip([a.value for f in self.d.new_jets for a in f], moved)]}
+        mean = [a + b for a, b in zip([a.value for f in self.d.new_jets for a in f], moved)]
+        return {"gp.mean": mean} | self.process_slopes(K, e)
+
+    def process_slopes(self, K: Any, e: Any) -> dict[str, list]:
+        """Of log N(e; 0, K), K = F/τ + σ²: ½ (aᵀ dK a − tr K⁻¹dK) with a = K⁻¹e; dK = −F by log τ, σ² by log σ²."""
+        size, weights = range(K.nrows()), K.solve(e).entries()
+        inverse = K.inv()
+        noise = [[self.q.variance if i == j else self.zero for j in size] for i in size]
+        of_prior = [[noise[i][j] - K[i, j] for j in size] for i in size]
+        return {f"gp.evidence.{name}": [sum((dK[i][j] * (weights[i] * weights[j] - inverse[i, j]) for i in size for j in size),
+                                            self.zero) / 2] for name, dK in (("prior", of_prior), ("noise", noise))}
+
+    def left_out(self) -> list:
+        """log p(y_n | all other data), by conditioning on these."""
+        _, K, e = self.conditioned()
+        k, densities = self.q.num_outputs, []
+        for n in range(len(self.q.X)):
+            here = list(range(n * k, (n + 1) * k))
+            others = [i for i in range(K.nrows()) if i not in here]
+            mean, V = [e[i, 0] for i in here], [[K[i, j] for j in here] for i in here]
+            if others:
+                cross = self.d.field.matrix([[K[i, j] for j in here] for i in others])
+                known = self.d.field.matrix([[K[i, j] for j in others] for i in others])
+                gain = known.solve(cross).transpose()
+                explained, expected = gain * cross, (gain * self.d.field.matrix([[e[i, 0]] for i in others])).entries()
+                mean = [a - b for a, b in zip(mean, expected)]
+                V = [[v - explained[i, j] for j, v in enumerate(row)] for i, row in enumerate(V)]
+            V, away = self.d.field.matrix(V), self.d.field.matrix([[a] for a in mean])
+            log = self.d.field.log
+            densities.append(-(log(V.det()) + log(self.d.field.pi() * 2) * k + (away.transpose() * V.solve(away))[0, 0]) / 2)
+        return densities
 
     def of_weights(self) -> tuple[list, Any]:
         """(mean, covariance) of a network without hidden layer: Gaussian conditioning on all of y."""
@@ -157,8 +187,10 @@ class Posteriors:
         k = range(self.q.num_outputs)
         mean, covariance = self.of_weights()
         spread = self.d.projected(covariance)
-        return {"posterior.mean": mean,
-                "posterior.covariance": _lower(covariance.tolist()), "posterior.predictive.mean": self.process()["gp.mean"],
+        slopes = self.process()
+        return {"posterior.mean": mean, "posterior.evidence.prior": slopes["gp.evidence.prior"],
+                "posterior.evidence.noise": slopes["gp.evidence.noise"],
+                "posterior.covariance": _lower(covariance.tolist()), "posterior.predictive.mean": slopes["gp.mean"],
                 "posterior.predictive.variance": [spread[(n * len(k) + i) * len(k) + i] for n in range(len(self.q.X_new))
                                                   for i in k]}
 

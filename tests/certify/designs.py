@@ -52,6 +52,8 @@ class Design:
     nodes: tuple[int, int] = (96, 144)  # of its two quadratures, in each direction
     optimum: bool = False           # the best Gaussians too
     low_rank: bool = False          # Laplace with the leading eigenpairs alone too
+    num_new: int = NUM_NEW          # inputs to predict at
+    num_draws: int = NUM_DRAWS
     matrices: bool = True           # off: diagonals and products stand for the full matrices
     layer_sizes: list[int] = field(init=False)
 
@@ -99,7 +101,7 @@ class Design:
         p, d = self.num_params, self.sizes[0]
         X, y, X_new = self.data() if self.data else (
             self.stream("X").matrix(self.num_data, d, self.reach), self.targets("y"),
-            self.stream("X_new").matrix(NUM_NEW, d, self.reach))
+            self.stream("X_new").matrix(self.num_new, d, self.reach))
         if len(X) != self.num_data:
             raise ValueError(f"{self.id}: {len(X)} data, {self.num_data} stated")
         mean = self.stated_mean()
@@ -111,7 +113,7 @@ class Design:
             X=X, y=y, theta=self.stream("theta").vector(p, self.scale),
             X_new=X_new, vector=self.stream("vector").vector(p),
             labels=self.targets("labels"), normals=normals(self.stream("normals"), p),
-            draws=self.stream("draws").matrix(NUM_DRAWS, p, self.scale),
+            draws=self.stream("draws").matrix(self.num_draws, p, self.scale),
             parameters=self.parameters, structures=self.structures, ekfac=self.ekfac, variational=self.variational,
             posterior=self.posterior, nodes=self.nodes, optimum=self.optimum, low_rank=self.low_rank)
         return self.change(question) if self.change else question

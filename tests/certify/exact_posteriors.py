@@ -15,6 +15,7 @@ import mpmath
 NAMES = ("posterior.log_evidence", "posterior.mean", "posterior.covariance", "posterior.predictive.mean",
          "posterior.f.mean", "posterior.predictive.variance", "posterior.log_likelihood.mean",
          "posterior.log_likelihood.variance", "posterior.log_joint.mean", "posterior.log_joint.variance")
+BY_PRIOR, BY_NOISE = "posterior.evidence.prior", "posterior.evidence.noise"
 COARSE, NEGLIGIBLE = 2, 38       # nodes a prior standard deviation; log of what may be left out
 LogDensity = Callable[[list], tuple[Any, Any]]   # log p(y, θ) and log p(y | θ)
 Outputs = Callable[[list], tuple[list, list]]    # (E[y] at every new input, f at every new input)
@@ -116,10 +117,21 @@ def _mid(value: Any) -> Any:
 
 
 def by_definition(derivation: Any, edges: list[tuple[Any, Any]], count: int) -> dict:
-    """Route A."""
-    field = derivation.field
-    return integrated(trapezoid(edges, count), defined_density(derivation), lambda theta: _defined_outputs(derivation, theta),
-                      field.exp, field.log)
+    """Route A; the slopes from averages of log densities, as E log p(θ) = c − ½ E(θ − m)ᵀP₀(θ − m)."""
+    field, q = derivation.field, derivation.q
+    found = integrated(trapezoid(edges, count), defined_density(derivation), lambda theta: _defined_outputs(derivation, theta),
+                       field.exp, field.log)
+    (joint,), (fit,) = (found[f"posterior.{name}.mean"] for name in ("log_joint", "log_likelihood"))
+    found[BY_PRIOR] = [joint - fit - _prior_constant(derivation) + field.number(q.num_params) / 2]
+    if q.likelihood == "normal":
+        found[BY_NOISE] = [-fit - (1 + field.log(field.pi() * 2 * q.variance)) * len(q.X) * q.num_outputs / 2]
+    return found
+
+
+def _prior_constant(derivation: Any) -> Any:
+    """log p(m), the highest density of the prior."""
+    q, field = derivation.q, derivation.field
+    return (field.log(field.matrix(q.prior_precision).det()) - field.log(field.pi() * 2) * q.num_params) / 2
 
 
 def edges_of(derivation: Any) -> list[tuple[Any, Any]]:
@@ -132,9 +144,7 @@ def edges_of(derivation: Any) -> list[tuple[Any, Any]]:
 def defined_density(derivation: Any) -> LogDensity:
     """From the family's loss."""
     from .jets import Jet, total
-    q, field = derivation.q, derivation.field
-    log_det = field.log(field.matrix(q.prior_precision).det())
-    of_prior = (log_det - field.log(field.pi() * 2) * q.num_params) / 2
+    q, of_prior = derivation.q, _prior_constant(derivation)
     of_loss = sum((derivation.family.constant(y) for y in q.y), derivation.zero)
 
     def log_density(theta: list) -> tuple[Any, Any]:
@@ -171,4 +181,19 @@ def in_closed_form(answers: Any, axes: list[list[tuple[Any, Any]]]) -> dict:
     def outputs(theta: list) -> tuple[list, list]:
         f = [c.forward(theta, x)[0][-1] for x in q.X_new]
         return [m for row in f for m in c.mean(row)], [a for row in f for a in row]
-    return integrated(axes, closed_density(answers), outputs, c.field.exp, c.field.log)
+    found = integrated(axes, closed_density(answers), outputs, c.field.exp, c.field.log)
+    return found | _slopes(found, answers)
+
+
+def _slopes(found: dict, answers: Any) -> dict:
+    """By log τ from the posterior's moments, by log σ² from the average loss."""
+    q, p = answers.q, answers.q.num_params
+    away, S = [a - b for a, b in zip(found["posterior.mean"], q.prior_mean)], found["posterior.covariance"]
+    square = sum((q.prior_precision[i][j] * (away[i] * away[j] + S[max(i, j) * (max(i, j) + 1) // 2 + min(i, j)])
+                  for i in range(p) for j in range(p)), answers.zero)
+    slopes = {BY_PRIOR: [(p - square) / 2]}
+    if q.likelihood == "normal":
+        count, log = len(q.X) * q.num_outputs, answers.c.field.log
+        errors = -2 * found["posterior.log_likelihood.mean"][0] - count * log(2 * answers.c.field.pi() * q.variance)
+        slopes[BY_NOISE] = [(errors - count) / 2]
+    return slopes

@@ -14,7 +14,8 @@ BLOCKS = ("ggn.blockdiag", "ggn.neuronblocks", "hessian.blockdiag", "laplace.kro
           *KRONECKER)
 # One symmetric matrix for each new input; one symmetric matrix, given in full.
 STACKS = ("predictive.glm.variance", "predictive.diag.variance", "predictive.lastlayer.variance", "predictive.kron.variance",
-          "predictive.kron.split.variance", "predictive.subset.variance", "predictive.lowrank.variance")
+          "predictive.kron.split.variance", "predictive.subset.variance", "predictive.lowrank.variance",
+          "predictive.hessian.lowrank.variance")
 WHOLE = {"ntk": lambda question: len(question.X) * question.num_outputs,
          "fisher.empirical.gram": lambda question: len(question.X),
          "gp.kernel": lambda question: len(question.X) * question.num_outputs,

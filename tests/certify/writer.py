@@ -86,7 +86,7 @@ def shape(name: str, question: Question) -> list[int]:
     means = question.num_outputs if question.likelihood == "categorical" else question.num_targets
     special = {"forward": [n, k], "jacobian": [n, k, p], "predictive.glm.mean": [m, k], "predictive.mc": [m, means],
                "predictive.joint": [m, k, m, k], "ntk": [n, k, n, k], "jacobian.vp": [n, k], "gp.kernel": [n, k, n, k],
-               "fisher.empirical.gram": [n, n], "gp.mean": [m, k], "third.vv": [p]}
+               "fisher.empirical.gram": [n, n], "gp.loo.log_density": [n], "gp.mean": [m, k], "third.vv": [p]}
     if name in ("predictive.exact", "posterior.predictive.mean"):
         return [m, means]
     if name in ("posterior.mean", "posterior.f.mean", "posterior.predictive.variance"):

@@ -426,6 +426,13 @@ class _State:
         return _Gaussian((V * values) @ V.T + self.problem.prior_precision)
 
     @cached_property
+    def hessian_low_rank(self):
+        """Of the pairs of the Hessian largest in size the positive ones, plus the prior."""
+        values, V = numpy.linalg.eigh(self.hessian)
+        leading = numpy.argsort(abs(values))[-self.problem.rank:]
+        return _Gaussian((V[:, leading] * numpy.maximum(values[leading], 0)) @ V[:, leading].T + self.problem.prior_precision)
+
+    @cached_property
     def integrals(self):
         return _integrals(self)
 
@@ -966,6 +973,22 @@ def predictive_lowrank_variance(s):
     return _spread(s.new_jacobian, s.low_rank)
 
 
+def laplace_hessian_lowrank_precision(s):
+    return s.hessian_low_rank.precision
+
+
+def laplace_hessian_lowrank_log_det(s):
+    return s.hessian_low_rank.log_det
+
+
+def laplace_hessian_lowrank_log_evidence(s):
+    return _log_evidence(s, s.hessian_low_rank)
+
+
+def predictive_hessian_lowrank_variance(s):
+    return _spread(s.new_jacobian, s.hessian_low_rank)
+
+
 def laplace_hessian_precision(s):
     return s.from_hessian.precision
 
@@ -1322,6 +1345,18 @@ def posterior_log_joint_variance(s):
     return s.integrals[9]
 
 
+def posterior_evidence_prior(s):
+    problem, d = s.problem, s.integrals[1] - s.problem.prior_mean
+    return 0.5 * (len(d) - numpy.sum(problem.prior_precision * (s.integrals[2] + numpy.outer(d, d))))
+
+
+def posterior_evidence_noise(s):
+    if s.problem.likelihood == "normal" and len(s.problem.sizes) == 2:
+        return gp_evidence_noise(s)
+    size, variance = s.problem.y.size, s.problem.variance
+    return -s.integrals[6] - 0.5 * size * (1 + numpy.log(2 * numpy.pi * variance))
+
+
 def gp_kernel(s):
     J = s.jacobian.reshape(-1, len(s.problem.theta))
     return (J @ numpy.linalg.solve(s.problem.prior_precision, J.T)).reshape(s.jacobian.shape[:2] * 2)
@@ -1344,6 +1379,34 @@ def gp_log_evidence(s):
     L, _, e = s.process
     white = numpy.linalg.solve(L, e)
     return -0.5 * white @ white - numpy.log(numpy.diag(L)).sum() - 0.5 * len(e) * numpy.log(2 * numpy.pi)
+
+
+def _process_evidence(s, log_tau, log_ratio):
+    """log N(e; 0, F/τ + σ² ratio) of the linearised network, to be differentiated."""
+    e = s.process[2]
+    F = gp_kernel(s).reshape(len(e), len(e))
+    K = F * np.exp(-log_tau) + s.problem.variance * np.exp(log_ratio) * np.eye(len(e))
+    return -0.5 * (np.dot(e, np.linalg.solve(K, e)) + np.linalg.slogdet(K)[1] + len(e) * np.log(2 * np.pi))
+
+
+def gp_evidence_prior(s):
+    return _grad(lambda t: _process_evidence(s, t, 0.0))(0.0)
+
+
+def gp_evidence_noise(s):
+    return _grad(lambda t: _process_evidence(s, 0.0, t))(0.0)
+
+
+def gp_loo_log_density(s):
+    """From the blocks of K⁻¹: log N(y_n; y_n − B⁻¹(K⁻¹e)_n, B⁻¹), B the block of datum n."""
+    L, _, e = s.process
+    half = numpy.linalg.inv(L)
+    n, k = s.problem.y.shape
+    weights = (half.T @ (half @ e)).reshape(n, k)
+    inverse = (half.T @ half).reshape(n, k, n, k)
+    B = numpy.stack([inverse[i, :, i] for i in range(n)])
+    away = numpy.linalg.solve(B, weights[..., None])[..., 0]
+    return 0.5 * (numpy.linalg.slogdet(B)[1] - k * numpy.log(2 * numpy.pi) - numpy.sum(weights * away, -1))
 
 
 def predictive_mc(s):

@@ -394,6 +394,13 @@ class State:
         return Gaussian((V * values) @ V.T + self.prior_precision)
 
     @cached_property
+    def hessian_low_rank(self):
+        """Of the eigenpairs of the Hessian largest in size the positive ones, and the prior."""
+        values, V = np.linalg.eigh(self.hessian)
+        kept = np.argsort(np.abs(values))[-self.problem.rank:]
+        return Gaussian((V[:, kept] * np.maximum(values[kept], 0)) @ V[:, kept].T + self.prior_precision)
+
+    @cached_property
     def from_hessian(self):
         return Gaussian(self.hessian + self.prior_precision)
 
@@ -658,6 +665,28 @@ def _process_evidence(s):
     return -0.5 * white @ white - np.log(np.diag(L)).sum() - 0.5 * len(e) * math.log(2 * math.pi)
 
 
+def _process_slopes(s):
+    """By log τ and log σ² of log N(e; 0, F/τ + σ²), by differentiating it."""
+    L, e = _process(s)[2:]
+    noise = s.problem.variance * np.eye(len(e))
+    F = L @ L.T - noise
+
+    def evidence(at):
+        K = F * jnp.exp(-at[0]) + noise * jnp.exp(at[1])
+        return -0.5 * (e @ jnp.linalg.solve(K, e) + jnp.linalg.slogdet(K)[1])
+    return grad(evidence)(np.zeros(2))
+
+
+def _left_out(s):
+    """log p(y_n | all other data), from the blocks B of K⁻¹: log N(y_n; y_n − B⁻¹(K⁻¹e)_n, B⁻¹)."""
+    L, e = _process(s)[2:]
+    n, k = len(s.problem.X), s.problem.num_outputs
+    inverse = linalg.cho_solve((L, True), np.eye(len(e))).reshape(n, k, n, k)
+    B, weights = np.einsum("nink->nik", inverse), linalg.cho_solve((L, True), e).reshape(n, k)
+    away = np.linalg.solve(B, weights[..., None])[..., 0]
+    return 0.5 * (np.linalg.slogdet(B)[1] - k * math.log(2 * math.pi) - (weights * away).sum(-1))
+
+
 def _centred(s):
     return s.gradients - s.gradients.mean(0)
 
@@ -761,6 +790,10 @@ laplace_lowrank_sample = answers(lambda s: s.theta + s.normals @ s.low_rank.root
 laplace_lowrank_log_det = answers(lambda s: s.low_rank.log_det)
 laplace_lowrank_log_evidence = answers(lambda s: _evidence(s, s.low_rank))
 predictive_lowrank_variance = answers(lambda s: _spread(s.new_jacobian, s.low_rank))
+laplace_hessian_lowrank_precision = answers(lambda s: s.hessian_low_rank.precision)
+laplace_hessian_lowrank_log_det = answers(lambda s: s.hessian_low_rank.log_det)
+laplace_hessian_lowrank_log_evidence = answers(lambda s: _evidence(s, s.hessian_low_rank))
+predictive_hessian_lowrank_variance = answers(lambda s: _spread(s.new_jacobian, s.hessian_low_rank))
 laplace_hessian_precision = answers(lambda s: s.from_hessian.precision)
 laplace_hessian_covariance = answers(lambda s: s.from_hessian.covariance)
 laplace_hessian_log_det = answers(lambda s: s.from_hessian.log_det)
@@ -794,5 +827,8 @@ vi_kl_laplace_reverse = answers(lambda s: _kl(s, s.prior_precision, s.laplace.pr
 gp_kernel = answers(lambda s: np.einsum("nia,ab,mjb->nimj", s.jacobian, Gaussian(s.prior_precision).covariance, s.jacobian))
 gp_mean = answers(_process_mean)
 gp_variance = answers(_process_variance)
+gp_evidence_prior = answers(lambda s: _process_slopes(s)[0])
+gp_evidence_noise = answers(lambda s: _process_slopes(s)[1])
+gp_loo_log_density = answers(_left_out)
 gp_log_evidence = answers(_process_evidence)
 predictive_mc = answers(State.mean_of_draws)

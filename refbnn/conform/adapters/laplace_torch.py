@@ -13,6 +13,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ version = metadata.version(name) + ("" if DTYPE == "float32" else f" with torch 
 # For regression the backends differentiate ½‖y − f‖² (their factor is 0.5), but `gradients` the bare sum of squares;
 # σ² enters only in what the Laplace object itself returns.
 conventions = {"loss.squared_error": "half", "loss.squared_error@gradient": "one", "kfac.bias": "split"}
-POSTERIOR = ("laplace", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.lastlayer",
+POSTERIOR = ("laplace", "predictive.hessian", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.lastlayer",
              "predictive.subset", "predictive.kron", "predictive.probit", "predictive.bridge", "gp")
 KINDS = {"normal": "regression", "categorical": "classification"}
 
@@ -44,6 +45,8 @@ def unsupported(problem, quantity: str) -> str | None:
         return "laplace-torch takes a scalar, per-tensor or diagonal prior precision, no full matrix"
     if quantity.startswith(("laplace.kron", "predictive.kron")) and _per_tensor(problem) is None:
         return "its Kronecker posterior takes a scalar or per-tensor prior precision"
+    if "hessian.lowrank" in quantity and find_spec("asdfghjkl") is None:
+        return "its low-rank posterior needs the package asdfghjkl, not installed here (tests/peers/README.md)"
     if quantity.startswith("gp.") and len(set(problem.prior_precision.diagonal())) > 1:
         return "its functional posterior takes a scalar prior precision"
     return None
@@ -114,6 +117,15 @@ class State:
         diagonal = torch.tensor(self.problem.prior_precision.diagonal()[chosen])
         prior = diagonal[:1] if len(set(diagonal.tolist())) == 1 else diagonal
         return self.posterior("full", "subnetwork", chosen, subnetwork_indices=torch.tensor(chosen), prior_precision=prior)
+
+    def low_rank(self):
+        """Of the Hessian's eigenpairs largest in size, found by its power iterations, the positive ones."""
+        given = self.problem
+        la = self.unfitted("all", "lowrank", prior_precision=torch.tensor(given.prior_precision.diagonal()),
+                           prior_mean=torch.tensor(given.prior_mean), backend_kwargs={"low_rank": given.rank})
+        torch.manual_seed(0)
+        la.fit(self.data)
+        return la
 
     def functional(self):
         """The process, with all data in the subset. Its log_marginal_likelihood is Laplace's at θ, not the process's own."""
@@ -186,6 +198,12 @@ def _joint(s):
     return covariance.reshape(len(s.X_new), -1, len(s.X_new), s.problem.num_outputs)
 
 
+def _low_rank_precision(s):
+    """Put together from what the package returns: (vectors, values) and a diagonal."""
+    (vectors, values), prior = s.low_rank().posterior_precision
+    return (vectors * values) @ vectors.T + torch.diag(prior)
+
+
 def _probabilities(s, approximation):
     return s.fitted()(s.X_new, pred_type="glm", link_approx=approximation)
 
@@ -234,6 +252,10 @@ laplace_hessian_precision = _answers(lambda s: s.fitted(CurvlinopsHessian).poste
 laplace_hessian_covariance = _answers(lambda s: s.fitted(CurvlinopsHessian).posterior_covariance)
 laplace_hessian_log_det = _answers(lambda s: s.fitted(CurvlinopsHessian).log_det_posterior_precision)
 laplace_hessian_log_evidence = _answers(lambda s: s.fitted(CurvlinopsHessian).log_marginal_likelihood())
+laplace_hessian_lowrank_precision = _answers(_low_rank_precision)
+laplace_hessian_lowrank_log_det = _answers(lambda s: s.low_rank().log_det_posterior_precision)
+laplace_hessian_lowrank_log_evidence = _answers(lambda s: s.low_rank().log_marginal_likelihood())
+predictive_hessian_lowrank_variance = _answers(lambda s: s.low_rank().functional_variance(s.jacobians()))
 predictive_glm_mean = _answers(lambda s: s.backend().jacobians(s.X_new)[1])
 predictive_glm_variance = _answers(lambda s: s.fitted().functional_variance(s.backend().jacobians(s.X_new)[0]))
 predictive_mc = _answers(_predictive_mc)

@@ -113,6 +113,14 @@ class _State:
         return _laplace.at(self.problem.theta, leading.matrix() + self.posterior.prior.precision)
 
     @cached_property
+    def hessian_low_rank(self) -> Gaussian:
+        """Of the eigenpairs of the Hessian of largest size those that are positive, plus the prior."""
+        values = np.linalg.eigvalsh(hessian_full(self))
+        kept = (values[np.argsort(-np.abs(values))[:self.problem.rank]] > 0).sum()
+        leading = low_rank.positive_part(self.at.hessian, int(kept))
+        return _laplace.at(self.problem.theta, leading.matrix() + self.posterior.prior.precision)
+
+    @cached_property
     def is_regression(self) -> bool:
         """Affine in θ with Normal noise: the posterior is Gaussian."""
         return self.problem.likelihood == "normal" and len(self.problem.sizes) == 2
@@ -571,6 +579,18 @@ def laplace_lowrank_log_evidence(s):
     return _laplace.log_evidence(log_joint(s), s.low_rank)
 
 
+def laplace_hessian_lowrank_precision(s):
+    return s.hessian_low_rank.precision.matrix()
+
+
+def laplace_hessian_lowrank_log_det(s):
+    return s.hessian_low_rank.precision.log_det()
+
+
+def laplace_hessian_lowrank_log_evidence(s):
+    return _laplace.log_evidence(log_joint(s), s.hessian_low_rank)
+
+
 def laplace_hessian_precision(s):
     return s.hessian.precision.matrix()
 
@@ -623,6 +643,10 @@ def predictive_kron_split_variance(s):
 
 def predictive_lowrank_variance(s):
     return s.functions(s.low_rank).covariance
+
+
+def predictive_hessian_lowrank_variance(s):
+    return s.functions(s.hessian_low_rank).covariance
 
 
 def predictive_probit(s):
@@ -842,6 +866,30 @@ def posterior_log_joint_variance(s):
     return shares @ (joint - shares @ joint) ** 2
 
 
+def posterior_evidence_prior(s):
+    """½ (p − E (θ − m)ᵀP₀(θ − m)): over the weights of a regression, or over nodes."""
+    if s.is_regression:
+        return 0.5 * (s.net.num_params - s.posterior.prior.precision.matvec(s.exact.covariance()).trace()
+                      - _square(s, s.exact.mean))
+    shares, theta, _, _ = s.nodes
+    return 0.5 * (s.net.num_params - shares @ _square(s, theta))
+
+
+def _square(s, theta):
+    """(θ − m)ᵀP₀(θ − m)."""
+    away = theta - s.problem.prior_mean
+    return np.einsum("...i,ij,...j->...", away, s.problem.prior_precision, away)
+
+
+def posterior_evidence_noise(s):
+    """½ (E‖y − f‖²/σ² − N C)."""
+    if s.is_regression:
+        return gp_evidence_noise(s)
+    shares, theta, _, _ = s.nodes
+    errors = ((s.problem.y - s.net.forward(theta, s.problem.X)) ** 2).sum((-2, -1))
+    return 0.5 * (shares @ errors / s.problem.variance - s.problem.y.size)
+
+
 def _chain_starts(s, seed):
     """Draws of the prior, taken by their likelihood: where no chain is lost in a tail."""
     rng = np.random.default_rng(seed)
@@ -874,6 +922,18 @@ def gp_variance(s):
 
 def gp_log_evidence(s):
     return s.process.log_evidence
+
+
+def gp_evidence_prior(s):
+    return gp.log_precision_gradient(s.process).sum()
+
+
+def gp_evidence_noise(s):
+    return gp.log_variance_gradient(s.process, s.posterior.likelihood, s.problem.y)
+
+
+def gp_loo_log_density(s):
+    return gp.leave_one_out(s.process).log_density
 
 
 def predictive_mc(s):

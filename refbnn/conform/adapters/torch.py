@@ -425,6 +425,13 @@ def _leading(s):
     return (V * values) @ V.T + s.prior_precision
 
 
+def _positive_leading(s):
+    """Of the eigenpairs of the Hessian largest in size the positive ones, plus the prior."""
+    values, V = torch.linalg.eigh(s.hessian())
+    kept = values.abs().argsort()[-s.rank:]
+    return (V[:, kept] * values[kept].clamp(min=0)) @ V[:, kept].T + s.prior_precision
+
+
 def _tensors(s, matrix):
     """The matrix, zero but for the blocks of the parameter tensors."""
     sizes = [parameter.numel() for parameter in s.model.parameters()]
@@ -519,6 +526,28 @@ def _process(s):
     noisy = K[:, :len(old)] + s.variance * torch.eye(len(old), dtype=K.dtype)
     mean = s.f(s.theta, s.X).flatten() + old @ (s.prior_mean - s.theta)
     return K[:, len(old):].T, new @ half[:, len(old):], MultivariateNormal(mean, noisy), s.y.flatten() - mean
+
+
+def _process_slopes(s):
+    """By log τ and log σ² of log N(e; 0, F/τ + σ²), by differentiating it."""
+    _, _, law, e = _process(s)
+    noise = s.variance * torch.eye(len(e), dtype=e.dtype)
+    F, at = law.covariance_matrix - noise, torch.zeros(2, dtype=e.dtype, requires_grad=True)
+    K = F * torch.exp(-at[0]) + noise * torch.exp(at[1])
+    return torch.autograd.grad(-0.5 * (e @ torch.linalg.solve(K, e) + torch.logdet(K)), at)[0]
+
+
+def _left_out(s):
+    """log p(y_n | all other data), each by conditioning on these."""
+    _, _, law, e = _process(s)
+    K, k, found = law.covariance_matrix, s.y.shape[-1], []
+    for n in range(len(s.X)):
+        here = torch.arange(n * k, (n + 1) * k)
+        others = torch.tensor([i for i in range(len(e)) if not n * k <= i < (n + 1) * k], dtype=torch.long)
+        gain = torch.linalg.solve(K[others][:, others], K[others][:, here]).T
+        V = K[here][:, here] - gain @ K[others][:, here]
+        found.append(MultivariateNormal(gain @ e[others], 0.5 * (V + V.T)).log_prob(e[here]))
+    return torch.stack(found)
 
 
 def _process_mean(s):
@@ -798,6 +827,10 @@ laplace_lowrank_sample = _answers(lambda s: s.theta + s.normals @ _scale(_leadin
 laplace_lowrank_log_det = _answers(lambda s: torch.logdet(_leading(s)))
 laplace_lowrank_log_evidence = _answers(lambda s: _structured_evidence(s, _leading(s)))
 predictive_lowrank_variance = _answers(lambda s: _spread(s, _covariance(_leading(s))))
+laplace_hessian_lowrank_precision = _answers(_positive_leading)
+laplace_hessian_lowrank_log_det = _answers(lambda s: torch.logdet(_positive_leading(s)))
+laplace_hessian_lowrank_log_evidence = _answers(lambda s: _structured_evidence(s, _positive_leading(s)))
+predictive_hessian_lowrank_variance = _answers(lambda s: _spread(s, _covariance(_positive_leading(s))))
 laplace_hessian_precision = _answers(lambda s: s.hessian() + s.prior_precision)
 laplace_hessian_covariance = _answers(lambda s: _covariance(s.hessian() + s.prior_precision))
 laplace_hessian_log_det = _answers(lambda s: torch.logdet(s.hessian() + s.prior_precision))
@@ -839,6 +872,9 @@ gp_kernel = _answers(lambda s: torch.einsum("nip,pq,mjq->nimj", s.jacobian(s.X),
                                             s.jacobian(s.X)))
 gp_mean = _answers(_process_mean)
 gp_variance = _answers(_process_variance)
+gp_evidence_prior = _answers(lambda s: _process_slopes(s)[0])
+gp_evidence_noise = _answers(lambda s: _process_slopes(s)[1])
+gp_loo_log_density = _answers(_left_out)
 gp_log_evidence = _answers(lambda s: _process(s)[2].log_prob(s.y.flatten()))
 predictive_mc = _answers(lambda s: vmap(vmap(s.likelihood.mean))(vmap(s.f, (0, None))(s.draws, s.X_new)).mean(0))
 posterior_draws = _answers(torch_hmc.sample)

@@ -16,11 +16,12 @@ from .facts import Facts
 from .general import conventions_theories, other_quantities, parts
 from .predictive import glm_variance, means, monte_carlo
 from .readings import declared_order, in_package_order, readings
-from .scalars import BOUNDS, DIVERGENCES, additive, log_det_variants
+from .scalars import BOUNDS, DIVERGENCES, SLOPES as EVIDENCE_SLOPES, additive, log_det_variants
 from .theory import (
-    COVARIANCES, EVIDENCES, LOG_DETS, LOSS_DIAGONALS, LOSS_MATRICES, LOSS_PRODUCTS, PRECISIONS, Basis, Reading, Theory, value_of,
+    COVARIANCES, LOSS_DIAGONALS, LOSS_MATRICES, LOSS_PRODUCTS, PRECISIONS, Basis, Reading, Theory, value_of,
 )
 from .variational import CORRELATED, SLOPES, best_covariance, best_variances, slopes, wrong_side
+from .volumes import EVIDENCES, LOG_DETS
 
 __all__ = ["Basis", "Facts", "Reading", "Theory", "declared_order", "in_package_order", "readings", "theories"]
 
@@ -47,7 +48,7 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Callable[[Quantity], list[Theory]]], ...
     (("forward", "predictive.glm.mean"), means),
     (("predictive.mc",), monte_carlo),
     (("predictive.glm.variance",), glm_variance),
-    (("loss", "log_joint", *LOG_DETS, *EVIDENCES, *BOUNDS, *DIVERGENCES), additive),
+    (("loss", "log_joint", *LOG_DETS, *EVIDENCES, *BOUNDS, *DIVERGENCES, *EVIDENCE_SLOPES), additive),
     (LEADING, leading),
     (SLOPES, slopes),
     (CORRELATED, wrong_side),

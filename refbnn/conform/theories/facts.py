@@ -78,7 +78,7 @@ class Facts:
 
     def term(self, term: Term) -> float | None:
         """The value of a named addend, computed once."""
-        return self.once(f"term {term.key}", lambda: term.value(self))
+        return self.once(f"term {term.scope}{term.key}", lambda: term.value(self))
 
     def raw(self, name: str) -> Array | None:
         """The certified value as stored: sums, every constant kept."""

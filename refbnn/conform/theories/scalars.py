@@ -14,7 +14,8 @@ from refbnn import linalg
 from ..conventions import likelihood_constants
 from ..quantities import Quantity
 from .facts import Array, Facts
-from .theory import EVIDENCES, LOG_DETS, Basis, MakeBasis, Theory, prior_precision
+from .theory import Basis, MakeBasis, Theory, prior_precision
+from .volumes import EVIDENCES, LOG_DETS, Volume
 
 Value = Callable[[Facts], float | None]
 Weights = Callable[[Any], tuple[float, float] | None]
@@ -27,32 +28,47 @@ class Term:
     key: str
     text: str
     value: Value
+    scope: str = ""  # of the parameters that it is of, where not all
 
 
 def _normal_only(value: Callable[[Any], float]) -> Value:
     return lambda facts: value(facts.problem) if facts.problem.likelihood == "normal" else None
 
 
-def _prior_quadratic(problem, mean: Array) -> float:
-    shift = problem.theta - mean
-    return 0.5 * float(shift @ problem.prior_precision @ shift)
+@dataclass(frozen=True)
+class _Prior:
+    """N(θ; m, P₀⁻¹) of the parameters at some places, the others fixed."""
 
+    volume: Volume
 
-def _mean_effect(facts: Facts) -> float:
-    problem = facts.problem
-    return _prior_quadratic(problem, problem.prior_mean) - _prior_quadratic(problem, 0 * problem.theta)
+    def quadratic(self, facts: Facts, with_mean: bool = True) -> float:
+        problem, places = facts.problem, self.volume.places(facts.problem)
+        shift = problem.theta[places] - with_mean * problem.prior_mean[places]
+        return 0.5 * float(shift @ self.volume.prior(facts) @ shift)
 
+    def mean_effect(self, facts: Facts) -> float:
+        return self.quadratic(facts) - self.quadratic(facts, with_mean=False)
 
-def _half_log_det_prior(facts: Facts) -> float:
-    return 0.5 * float(np.linalg.slogdet(prior_precision(facts))[1])
+    def half_log_det(self, facts: Facts) -> float:
+        return 0.5 * float(np.linalg.slogdet(self.volume.prior(facts))[1])
 
+    def half_p_log_2pi(self, facts: Facts) -> float:
+        return 0.5 * len(self.volume.prior(facts)) * math.log(2 * math.pi)
 
-def _half_p_log_2pi(facts: Facts) -> float:
-    return 0.5 * len(facts.problem.theta) * math.log(2 * math.pi)
+    def normaliser(self, facts: Facts) -> float:
+        return self.half_log_det(facts) - self.half_p_log_2pi(facts)
 
+    def log_density(self, facts: Facts) -> float:
+        return self.normaliser(facts) - self.quadratic(facts)
 
-def _log_prior(facts: Facts) -> float:
-    return _half_log_det_prior(facts) - _half_p_log_2pi(facts) - _prior_quadratic(facts.problem, facts.problem.prior_mean)
+    def terms(self, scope: str = "") -> tuple[Term, ...]:
+        """What log p(θ) is made of."""
+        return (Term("log_2pi_parameters", "(p/2) log 2π", self.half_p_log_2pi, scope),
+                Term("log_det_prior", "½ log |P₀|", self.half_log_det, scope),
+                Term("prior_normaliser", "½ log |P₀| − (p/2) log 2π", self.normaliser, scope),
+                Term("prior_quadratic", "½ (θ − m)ᵀP₀(θ − m)", self.quadratic, scope),
+                Term("prior_mean_effect", "the effect of the prior mean on the quadratic", self.mean_effect, scope),
+                Term("log_prior", "log p(θ)", self.log_density, scope))
 
 
 def _scalar(name: str, factor: float) -> Value:
@@ -70,14 +86,8 @@ LIKELIHOOD_TERMS = (
     Term("log_factorials", "Σ log y!",
          lambda facts: likelihood_constants(facts.problem) if facts.problem.likelihood == "poisson" else None),
 )
-PRIOR_TERMS = (
-    Term("log_2pi_parameters", "(p/2) log 2π", _half_p_log_2pi),
-    Term("log_det_prior", "½ log |P₀|", _half_log_det_prior),
-    Term("prior_normaliser", "½ log |P₀| − (p/2) log 2π", lambda facts: _half_log_det_prior(facts) - _half_p_log_2pi(facts)),
-    Term("prior_quadratic", "½ (θ − m)ᵀP₀(θ − m)", lambda facts: _prior_quadratic(facts.problem, facts.problem.prior_mean)),
-    Term("prior_mean_effect", "the effect of the prior mean on the quadratic", _mean_effect),
-    Term("log_prior", "log p(θ)", _log_prior),
-)
+_WHOLE = _Prior(EVIDENCES["laplace.log_evidence"])
+PRIOR_TERMS = _WHOLE.terms()
 
 
 def _averaging(facts: Facts) -> float | None:
@@ -101,6 +111,31 @@ LOSS_TERMS = (
 )
 
 
+# By log τ and log σ² at fixed θ: ½ (p − (θ − m)ᵀP₀(θ − m) − tr P⁻¹P₀) and ½ (‖y − f‖²/σ² − N C + tr P⁻¹G).
+SLOPES = tuple(f"laplace.{name}evidence.{of}" for name in ("", "diag.", "kron.", "kron.split.") for of in ("prior", "noise"))
+_HALF_P = Term("half_p", "p/2", lambda facts: 0.5 * len(facts.problem.theta))
+_HALF_COUNT = Term("half_count", "N C/2", _normal_only(lambda p: 0.5 * p.y.size))
+
+
+def _half_errors(facts: Facts) -> float | None:
+    loss = _scalar("loss", 1.0)(facts)
+    return None if loss is None or facts.problem.likelihood != "normal" else loss - likelihood_constants(facts.problem)
+
+
+def _of_slope(name: str) -> tuple[Term, ...]:
+    """What a slope of the evidence is made of."""
+    def half_trace(facts: Facts) -> float | None:
+        found, errors = facts.raw(name), _half_errors(facts) if name.endswith("noise") else 0.0
+        if found is None or errors is None:
+            return None
+        if name.endswith("noise"):
+            return float(found) - errors + 0.5 * facts.problem.y.size
+        return 0.5 * len(facts.problem.theta) - _WHOLE.quadratic(facts) - float(found)
+    if name.endswith("noise"):
+        return _HALF_COUNT, Term("half_errors", "½ ‖y − f‖²/σ²", _half_errors), Term("half_trace", "½ tr P⁻¹G", half_trace, name)
+    return _HALF_P, PRIOR_TERMS[3], Term("half_trace", "½ tr P⁻¹P₀", half_trace, name)
+
+
 BOUNDS = {"vi.elbo": "vi.kl", "vi.full.elbo": "vi.full.kl"}
 DIVERGENCES = ("vi.kl", "vi.kl.reverse", "vi.full.kl", "vi.full.kl.reverse")
 
@@ -113,8 +148,7 @@ def _spread(facts: Facts, quantity: str) -> float:
 
 def _of_divergence(name: str) -> tuple[Term, ...]:
     """What a divergence between q and the prior is made of."""
-    return (Term("half_p", "p/2", lambda facts: 0.5 * len(facts.problem.theta)),
-            Term("log_widths", "Σ log C_ii", lambda facts: float(np.log(np.abs(facts.problem.vector)).sum())),
+    return (_HALF_P, Term("log_widths", "Σ log C_ii", lambda facts: float(np.log(np.abs(facts.problem.vector)).sum())),
             Term("spread", "½ tr P₀ Σ", lambda facts: _spread(facts, name)), PRIOR_TERMS[1], PRIOR_TERMS[3])
 
 
@@ -125,12 +159,28 @@ def _terms(quantity: Quantity) -> tuple[Term, ...]:
     if quantity.name in BOUNDS:
         divergence = Term("divergence", "KL(q ‖ prior)", _scalar(BOUNDS[quantity.name], 1.0))
         return (divergence, *LIKELIHOOD_TERMS, *_of_divergence(quantity.name))
+    if quantity.name in SLOPES:
+        return _of_slope(quantity.name)
     if quantity.name in LOG_DETS:
-        return PRIOR_TERMS[:2]
+        return _prior_terms(LOG_DETS[quantity.name])[:2]
     if quantity.name not in EVIDENCES:
         return LIKELIHOOD_TERMS + PRIOR_TERMS + (LOSS_TERMS if quantity.name == "log_joint" else ())
-    log_det = next(name for name, precision in LOG_DETS.items() if precision == EVIDENCES[quantity.name])
-    return (*LIKELIHOOD_TERMS, *PRIOR_TERMS, *LOSS_TERMS, Term("half_log_det", "½ log |P|", _scalar(log_det, 0.5)))
+    volume = EVIDENCES[quantity.name]
+    log_det = Term("half_log_det", "½ log |P|", _scalar(volume.prefix + "log_det", 0.5), volume.prefix)
+    return (*LIKELIHOOD_TERMS, *_prior_terms(volume), *LOSS_TERMS, log_det)
+
+
+def _prior_terms(volume: Volume) -> tuple[Term, ...]:
+    """Of its parameters; of a part of them the prior of all as well."""
+    if volume.prefix not in OF_PARTS:
+        return PRIOR_TERMS
+    prior = _Prior(volume)
+    others = Term("others", "log p of all parameters less that of those which are free",
+                  lambda facts: _WHOLE.log_density(facts) - prior.log_density(facts), volume.prefix)
+    return (*prior.terms(volume.prefix), others)
+
+
+OF_PARTS = ("laplace.lastlayer.", "laplace.subset.")
 
 
 # What a multiple of a term in the answer's excess means: (quantity, term, coefficient) -> key, sentence, advice.
@@ -139,6 +189,9 @@ SPECIAL_TERMS: dict[tuple[str, str, float], tuple[str, str, str]] = {
     ("log_joint", "log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
     ("log_joint", "log_prior", 1.0): ("log_prior_doubled", "The log prior is added twice", "add log p(θ) once"),
     ("loss", "log_prior", -1.0): ("log_prior_included", "The log prior is included", "leave it out of the loss"),
+    **{(name, "half_trace", c): words for name in SLOPES for c, words in (
+        (1.0 if name.endswith("prior") else -1.0, ("trace_missing", "The trace is missing", "include it")),
+        (2.0 if name.endswith("prior") else -2.0, ("trace_sign", "The trace has the wrong sign", "turn it")))},
     **{(name, "log_det_prior", -2.0): ("log_det_ratio", "You return log |P| − log |P₀|", "leave P₀ out") for name in LOG_DETS},
     ("loss", "prior_quadratic", 1.0): ("penalty_included", "The prior's quadratic form is added", "leave it out of the loss"),
 }
@@ -149,6 +202,7 @@ _OF_EVIDENCES = {
     ("log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
     ("prior_mean_effect", 1.0): ("prior_mean_ignored", "The prior mean is ignored", "use θ − m in the prior"),
     ("log_2pi_parameters", -1.0): ("log_2pi_missing", "(p/2) log 2π is missing", "add it"),
+    ("others", 1.0): ("prior_of_all", "The prior of parameters that are fixed is in it", "take the prior of the free ones"),
 }
 _OF_LOSS = {
     "averaging": ("mean_loss", "The loss is averaged over data, the rest is not", "sum it"),
@@ -201,9 +255,9 @@ def _addend(term: Term, coefficient: float) -> str:
 
 def log_det_variants(quantity: Quantity) -> list[Theory]:
     """log |αG + βP₀| for a wrong α, β; in an evidence, −½ of it."""
-    precision = LOG_DETS.get(quantity.name) or EVIDENCES[quantity.name]
+    volume = LOG_DETS.get(quantity.name) or EVIDENCES[quantity.name]
     where = "_in_log_det" if quantity.name in EVIDENCES else ""
-    return [Theory(key + where, "log_det", 2, sentence, advice, _log_det_basis(precision, weights), (quantity.name, precision),
+    return [Theory(key + where, "log_det", 2, sentence, advice, _log_det_basis(volume, weights), (quantity.name, volume.stored),
                    free=False) for key, sentence, advice, weights in _MIXTURES]
 
 
@@ -228,13 +282,13 @@ _MIXTURES: tuple[tuple[str, str, str, Weights], ...] = (
 )
 
 
-def _log_det_basis(name: str, weights: Weights) -> MakeBasis:
+def _log_det_basis(volume: Volume, weights: Weights) -> MakeBasis:
     def basis(facts: Facts, quantity: Quantity) -> Basis | None:
-        precision, chosen = facts.raw(name), weights(facts.problem)
-        if precision is None or chosen is None:
+        pair, chosen = facts.once(f"pair {volume.prefix}", lambda: volume.pair(facts)), weights(facts.problem)
+        if pair is None or chosen is None:
             return None
         alpha, beta = chosen
-        curvature = facts.once(f"eigenvalues {name}", lambda: _generalised_eigenvalues(precision, prior_precision(facts)))
+        curvature = facts.once(f"eigenvalues {volume.prefix}", lambda: _generalised_eigenvalues(*pair))
         mixed = alpha * curvature + beta
         if mixed.min() <= 1e-12 * mixed.max():
             return None

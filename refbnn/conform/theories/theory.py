@@ -18,8 +18,6 @@ LOSS_PRODUCTS = ("ggn.vp", "hessian.hvp", "fisher.vp", "fisher.empirical.vp", "f
 COVARIANCES = {"laplace.covariance": "ggn.full", "laplace.scale": "ggn.full", "laplace.sample": "ggn.full",
                "laplace.hessian.covariance": "hessian.full"}
 PRECISIONS = {"laplace.precision": "ggn.full", "laplace.hessian.precision": "hessian.full"}
-LOG_DETS = {"laplace.log_det": "laplace.precision", "laplace.hessian.log_det": "laplace.hessian.precision"}
-EVIDENCES = {"laplace.log_evidence": "laplace.precision", "laplace.hessian.log_evidence": "laplace.hessian.precision"}
 NAMES = {"ggn.full": "the GGN", "hessian.full": "the Hessian", "fisher.full": "the exact Fisher matrix",
          "fisher.empirical": "the empirical Fisher matrix", "fisher.mc": "the Fisher matrix at the given labels"}
 

@@ -55,6 +55,69 @@ def _all(change: Callable[[Any, Any], Any], names: tuple[str, ...]) -> dict[str,
     return {name: lambda s, name=name: change(correct(name)(s), s.problem) for name in names}
 
 
+EVIDENCE_PREFIXES = ("laplace.", "laplace.hessian.", "laplace.diag.", "laplace.lastlayer.", "laplace.subset.", "laplace.kron.",
+                     "laplace.kron.split.", "laplace.lowrank.", "laplace.hessian.lowrank.")
+EVIDENCE_SLOPES = tuple(f"{of}evidence.{by}" for by in ("prior", "noise") for of in (
+    "laplace.", "laplace.diag.", "laplace.kron.", "laplace.kron.split.", "gp."))
+
+
+def _of_evidences(excess: Callable[[Any, str], float]) -> dict[str, Answer]:
+    """excess(state, prefix) added to the evidence of every structure."""
+    return {f"{prefix}log_evidence": lambda s, prefix=prefix: correct(f"{prefix}log_evidence")(s) + excess(s, prefix)
+            for prefix in EVIDENCE_PREFIXES}
+
+
+def _of_slopes(times: float) -> dict[str, Answer]:
+    """The trace in the slopes by the prior taken away so often, in those by the noise."""
+    def wrong(s: Any, name: str) -> float:
+        problem, value = s.problem, correct(name)(s)
+        if name.endswith("prior"):
+            shift = problem.theta - problem.prior_mean
+            return value + times * (0.5 * (len(shift) - shift @ problem.prior_precision @ shift) - value)
+        errors = ((problem.y - right.forward(s)) ** 2).sum() / problem.variance
+        return value - times * (value - 0.5 * (errors - problem.y.size))
+    return {name: lambda s, name=name: wrong(s, name) for name in EVIDENCE_SLOPES if name.startswith("laplace.")}
+
+
+def _common_precision(s: Any) -> float | None:
+    """τ of P₀ = τ I, or None."""
+    tau = s.problem.prior_precision[0, 0]
+    return tau if np.array_equal(s.problem.prior_precision, tau * np.eye(len(s.problem.theta))) else None
+
+
+def _free(prefix: str, s: Any) -> Any:
+    """The parameters that an evidence is over."""
+    p = len(s.problem.theta)
+    return {"laplace.lastlayer.": np.arange(p - s.problem.layer_sizes[-1], p), "laplace.subset.": s.problem.subset}.get(
+        prefix, np.arange(p))
+
+
+def _log_2pi(s: Any, free: np.ndarray) -> float:
+    return len(free) * np.log(2 * np.pi)
+
+
+def _log_prior_of(s: Any, free: np.ndarray) -> float:
+    """log N(θ; m, P₀⁻¹) of some parameters, the others fixed."""
+    P0, d = s.problem.prior_precision[np.ix_(free, free)], (s.problem.theta - s.problem.prior_mean)[free]
+    return 0.5 * (np.linalg.slogdet(P0)[1] - d @ P0 @ d - _log_2pi(s, free))
+
+
+def _not_left_out(s: Any) -> np.ndarray:
+    """log ∫ p(y_n | f) p(f | all data) df."""
+    at = s.process.at_data
+    V = at.posterior_covariances() + s.problem.variance * np.eye(s.problem.num_outputs)
+    e = s.problem.y - at.posterior_mean()
+    square = (e * np.linalg.solve(V, e[..., None])[..., 0]).sum(-1)
+    return -0.5 * (np.linalg.slogdet(2 * np.pi * V)[1] + square)
+
+
+def _largest_in_size(s: Any) -> np.ndarray:
+    """Σ λ v vᵀ + P₀ over pairs of the Hessian of both signs."""
+    values, V = np.linalg.eigh(right.hessian_full(s))
+    kept = np.argsort(-np.abs(values))[:s.problem.rank]
+    return (V[:, kept] * values[kept]) @ V[:, kept].T + _prior(s)
+
+
 def _converted(names: tuple[str, ...], **conventions: str) -> dict[str, Answer]:
     """Answers in conventions that are not declared."""
     spelled = {key.replace("__", "."): choice for key, choice in conventions.items()}
@@ -273,9 +336,10 @@ FAULTS: dict[str, Fault] = {
     "untransposed_kron": Fault("Kronecker samples with L⁻¹ where L⁻ᵀ should be", **_named(None, {
         "laplace.kron.sample": _sampled(lambda s: np.linalg.inv(np.linalg.cholesky(s.kron.precision.matrix()))),
         "laplace.kron.scale": lambda s: np.linalg.inv(np.linalg.cholesky(s.kron.precision.matrix()))})),
-    "whole_prior": Fault("the evidence of a part with the prior of all parameters", **_named(None, {
-        name: lambda s, name=name: correct(name)(s) + _log_prior(s)
-        for name in ("laplace.lastlayer.log_evidence", "laplace.subset.log_evidence")})),
+    "whole_prior": Fault("the evidence of a part with the prior of all parameters", **_named("prior_of_all", {
+        f"laplace.{part}.log_evidence": lambda s, part=part: (
+            correct(f"laplace.{part}.log_evidence")(s) + _log_prior(s) - _log_prior_of(s, _free(f"laplace.{part}.", s)))
+        for part in ("lastlayer", "subset")})),
     "unconditioned_bridge": Fault("the bridge without logits that sum to zero", **_named(None, {
         "predictive.concentration": _plain_bridge,
         "predictive.bridge": lambda s: _plain_bridge(s) / _plain_bridge(s).sum(-1, keepdims=True)})),
@@ -414,12 +478,31 @@ FAULTS: dict[str, Fault] = {
         {name: _mean_and_column_major(name) for name in ("gradient", "ggn.full", "hessian.full", "fisher.empirical")})),
     "permuted_axes": Fault("the Jacobian is laid out p k n", **_named("transposed_210", _all(
         lambda answer, problem: answer.transpose(2, 1, 0), ("jacobian",)))),
-    "missing_log_det": Fault("½ log |P| is missing in the evidence", **_named("log_det_missing", {
-        "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) + 0.5 * right.laplace_log_det(s)})),
-    "missing_half": Fault("log |P| without its ½ in the evidence", **_named("half_missing", {
-        "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) - 0.5 * right.laplace_log_det(s)})),
-    "missing_log_2pi": Fault("(p/2) log 2π is missing in the evidence", **_named("log_2pi_missing", {
-        "laplace.log_evidence": lambda s: right.laplace_log_evidence(s) - 0.5 * len(s.problem.theta) * np.log(2 * np.pi)})),
+    "missing_log_det": Fault("½ log |P| is missing in the evidence", **_named("log_det_missing", _of_evidences(
+        lambda s, prefix: 0.5 * correct(prefix + "log_det")(s)))),
+    "missing_half": Fault("log |P| without its ½ in the evidence", **_named("half_missing", _of_evidences(
+        lambda s, prefix: -0.5 * correct(prefix + "log_det")(s)))),
+    "missing_log_2pi": Fault("(p/2) log 2π is missing in the evidence", **_named("log_2pi_missing", _of_evidences(
+        lambda s, prefix: -0.5 * _log_2pi(s, _free(prefix, s))))),
+    "mean_loss_in_evidence": Fault("the loss in the evidence is averaged over data", **_named("mean_loss", _of_evidences(
+        lambda s, prefix: right.loss(s) * (1 - 1 / len(s.problem.X))))),
+    "prior_missing_in_evidence": Fault("the log prior is missing in the evidence", **_named("log_prior_forgotten", _of_evidences(
+        lambda s, prefix: -_log_prior_of(s, _free(prefix, s))))),
+    "missing_trace": Fault("a slope of the evidence without its trace", **_named("trace_missing", _of_slopes(1.0))),
+    "turned_trace": Fault("a slope of the evidence with its trace of the other sign", **_named("trace_sign", _of_slopes(2.0))),
+    "missing_half_of_slope": Fault("slopes of the evidence without their ½", **_named("factor:2", {
+        name: lambda s, name=name: 2 * correct(name)(s) for name in EVIDENCE_SLOPES})),
+    "negative_slope": Fault("slopes of the negative log evidence", **_named("factor:-1", {
+        name: lambda s, name=name: -correct(name)(s) for name in EVIDENCE_SLOPES})),
+    "slope_by_precision": Fault("slopes by the prior precision, not by its logarithm", **_named("factor:1/τ", {
+        name: lambda s, name=name: correct(name)(s) / (_common_precision(s) or 1.0)
+        for name in EVIDENCE_SLOPES if name.endswith("prior")})),
+    "direct_for_total": Fault("the slope at θ for that of the linear model at its mode", **_named(
+        "quantity:laplace.evidence.prior", {"gp.evidence.prior": right.laplace_evidence_prior})),
+    "datum_not_left_out": Fault("densities of the data given all of them", **_named(None, {
+        "gp.loo.log_density": _not_left_out})),
+    "negative_eigenpairs_kept": Fault("the eigenpairs of the Hessian largest in size, negative ones too", **_named(None, {
+        "laplace.hessian.lowrank.precision": _largest_in_size})),
     "noise_included": Fault("σ² is added to the function's variance", **_named("predictive.noise=included", _converted(
         ("predictive.glm.variance",), predictive__noise="included"))),
     "std_for_variance": Fault("standard deviations for variances", **_named("predictive.variance=std", _converted(
