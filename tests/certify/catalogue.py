@@ -24,7 +24,7 @@ PRODUCTS_ALONE = (
     "large-inputs", "near-zero-noise", "twin-units", "same-inputs", "blind-feature", "one-output-bernoulli",
     "tiny-prior-precision", "iris-tanh-4-3-3", "breast-cancer-gelu-5-3-1", "diabetes-tanh-4-3-1", "linnerud-softplus-3-2-3",
     "silu-bernoulli-2-3-5-near-mode", "softplus-poisson-2-3-5-near-mode", "ordinal-silu-2-2-2-3", "probit-tanh-2-3-3",
-    "heteroscedastic-natural-tanh-2-2-4", "ordinal-tanh-2-3-3", "probit-silu-2-2-2-3", "cloglog-sigmoid-2-3-3",
+    "heteroscedastic-natural-tanh-2-2-4", "ordinal-tanh-2-3-3", "student-t-tanh-2-3-3", "cloglog-sigmoid-2-3-3",
     "poisson-square-tanh-2-3-3", "student-t-sigmoid-2-2-2-3", "negative-binomial-tanh-2-3-3", "normal-full-gelu-2-2-2-3",
     "cloglog-tanh-2-2-2-3", "gamma-erf-2-2-2-3", "poisson-softplus-sin-2-2-2-3", "heteroscedastic-sin-2-2-2-4",
     "poisson-square-silu-2-2-2-3", "negative-binomial-softplus-2-2-2-3",

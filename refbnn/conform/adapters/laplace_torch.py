@@ -31,7 +31,8 @@ version = metadata.version(name) + ("" if DTYPE == "float32" else f" with torch 
 # For regression the backends differentiate ½‖y − f‖² (their factor is 0.5), but `gradients` the bare sum of squares;
 # σ² enters only in what the Laplace object itself returns.
 conventions = {"loss.squared_error": "half", "loss.squared_error@gradient": "one", "kfac.bias": "split"}
-POSTERIOR = ("laplace", "predictive.hessian", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.lastlayer",
+POSTERIOR = ("laplace", "predictive.hessian", "predictive.glm.variance",
+             "predictive.joint", "predictive.diag", "predictive.lastlayer",
              "predictive.subset", "predictive.kron", "predictive.probit", "predictive.bridge", "gp")
 KINDS = {"normal": "regression", "categorical": "classification"}
 

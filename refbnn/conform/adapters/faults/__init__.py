@@ -68,7 +68,7 @@ def _of_evidences(excess: Callable[[Any, str], float]) -> dict[str, Answer]:
 
 
 def _of_slopes(times: float) -> dict[str, Answer]:
-    """The trace in the slopes by the prior taken away so often, in those by the noise."""
+    """The trace in the slopes taken away so often: once and it is missing, twice and it has the other sign."""
     def wrong(s: Any, name: str) -> float:
         problem, value = s.problem, correct(name)(s)
         if name.endswith("prior"):
@@ -431,7 +431,7 @@ FAULTS: dict[str, Fault] = {
     "damped_factors": Fault("√τ is added to both Kronecker factors", **_named(None, {"laplace.kron.covariance": _damped})),
     "inputs_apart": Fault("no covariance between inputs", **_named(None, {"predictive.joint": lambda s: np.where(
         np.eye(len(s.problem.X_new), dtype=bool)[:, None, :, None], right.predictive_joint(s), 0.0)})),
-    "fixed_determinant": Fault("slopes of the evidence without those of its log-determinant", **_named(None, {
+    "fixed_determinant": Fault("slopes of the evidence without those of its log-determinant", **_named("trace_missing", {
         "laplace.evidence.prior": lambda s: right.laplace_evidence_prior(s) + 0.5 * _trace(s, _prior(s)),
         "laplace.evidence.noise": lambda s: right.laplace_evidence_noise(s) - 0.5 * _trace(s, right.ggn_full(s)),
         "laplace.diag.evidence.prior": lambda s: right._prior_slope(s, 0.0),
@@ -488,7 +488,6 @@ FAULTS: dict[str, Fault] = {
         lambda s, prefix: right.loss(s) * (1 - 1 / len(s.problem.X))))),
     "prior_missing_in_evidence": Fault("the log prior is missing in the evidence", **_named("log_prior_forgotten", _of_evidences(
         lambda s, prefix: -_log_prior_of(s, _free(prefix, s))))),
-    "missing_trace": Fault("a slope of the evidence without its trace", **_named("trace_missing", _of_slopes(1.0))),
     "turned_trace": Fault("a slope of the evidence with its trace of the other sign", **_named("trace_sign", _of_slopes(2.0))),
     "missing_half_of_slope": Fault("slopes of the evidence without their ½", **_named("factor:2", {
         name: lambda s, name=name: 2 * correct(name)(s) for name in EVIDENCE_SLOPES})),
