@@ -74,12 +74,13 @@ def lines() -> Iterator[Line]:
 
 
 def _spread(cases: list[Case]) -> list[Case]:
-    """A few cases with every likelihood among them, and those with positive-definite Hessians first."""
+    """A few cases with every likelihood among them, positive-definite Hessians first; the last has several prior precisions."""
     by_likelihood: dict[str, list[Case]] = {}
     for case in sorted(cases, key=lambda case: "laplace.hessian.precision" not in case.values):
         by_likelihood.setdefault(case.problem.likelihood, []).append(case)
     turns = zip_longest(*by_likelihood.values())
-    return [case for turn in turns for case in turn if case is not None][:MOST]
+    several = next(case for case in cases if "ntk" in case.values and len(set(case.problem.prior_precision.diagonal())) > 1)
+    return [case for turn in turns for case in turn if case is not None and case is not several][:MOST - 1] + [several]
 
 
 # Comparisons ---------------------------------------------------------------------------------------------------------

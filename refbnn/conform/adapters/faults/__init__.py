@@ -496,8 +496,6 @@ FAULTS: dict[str, Fault] = {
     "slope_by_precision": Fault("slopes by the prior precision, not by its logarithm", **_named("factor:1/τ", {
         name: lambda s, name=name: correct(name)(s) / (_common_precision(s) or 1.0)
         for name in EVIDENCE_SLOPES if name.endswith("prior")})),
-    "direct_for_total": Fault("the slope at θ for that of the linear model at its mode", **_named(
-        "quantity:laplace.evidence.prior", {"gp.evidence.prior": right.laplace_evidence_prior})),
     "datum_not_left_out": Fault("densities of the data given all of them", **_named(None, {
         "gp.loo.log_density": _not_left_out})),
     "negative_eigenpairs_kept": Fault("the eigenpairs of the Hessian largest in size, negative ones too", **_named(None, {
