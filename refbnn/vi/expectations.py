@@ -121,10 +121,11 @@ class ClosedForm:
             raise ValueError(f"likelihood: expected one with a quadratic loss, such as Normal, got {name}; take OverOutputs")
         curvature = loss.likelihood.curvature(mean, loss.y)
         value = -loss.likelihood.log_prob(mean, loss.y).sum() + 0.5 * (curvature * covariance).sum()
-        r, round_off = loss.likelihood.residual(mean, loss.y), ROUND_OFF
+        r, apart = loss.likelihood.residual(mean, loss.y), np.abs(mean) + np.abs(loss.y)  # of f − y: what cancels there
+        r_error = ROUND_OFF * np.einsum("nkl,nl->nk", np.abs(curvature), apart)
+        value_error = (mean.size + 1) * ROUND_OFF * abs(value) + (r_error * np.abs(mean - loss.y)).sum()
         return OutputExpectations(
-            float(value), (mean.size + 1) * round_off * abs(value), r, round_off * np.abs(r),
-            curvature, round_off * np.abs(curvature), curvature)
+            float(value), float(value_error), r, r_error, curvature, ROUND_OFF * np.abs(curvature), curvature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,7 @@ class LossOverOutputs:
 
     @property
     def hessian_error(self) -> Matrix:
-        """The estimated error of `hessian`: (p p)."""
+        """The error of `hessian` as its own sum estimates it, which Elbo.hessian_error does not leave it at: (p p)."""
         return _sandwich(np.abs(self.J), self.outputs.curvature_error)
 
     @property
@@ -245,7 +246,7 @@ class LossOverParameters(_OverParameters):
 
     @property
     def hessian_error(self) -> Matrix:
-        """The estimated error of `hessian`: (p p)."""
+        """The error of `hessian` as its own sum estimates it, which Elbo.hessian_error does not leave it at: (p p)."""
         return self._hessian.error
 
     @cached_property
@@ -286,7 +287,7 @@ class PriorOverParameters(_OverParameters):
 
     @property
     def hessian_error(self) -> Matrix:
-        """The estimated error of `hessian`: (p p)."""
+        """The error of `hessian` as its own sum estimates it, which Elbo.hessian_error does not leave it at: (p p)."""
         return self._hessian.error
 
     @cached_property

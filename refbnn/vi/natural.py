@@ -14,7 +14,10 @@ Curvature = Callable[[Elbo], Matrix]
 
 
 def hessian(at: Elbo) -> Matrix:
-    """E_q ∇²U: with it the natural gradient is that of the bound (variational online Newton)."""
+    """E_q ∇²U: with it the natural gradient is that of the bound (variational online Newton).
+
+    Not with kinks (ReLU, a Laplace prior), which second derivatives point by point miss: Elbo.hessian_by_stein has them.
+    """
     return at.energy_hessian
 
 
@@ -40,9 +43,10 @@ def natural_gradient(
 
     For `family` with a natural step (Full, MeanField, Independent blocks of those), from the member with the mean and the blocks
     of the precision of `start`. ρ = 1 on a quadratic energy is Newton's step and ends at once. Stops when the residual is below
-    the tolerance; Optimum.converged says whether it did, at a maximum. Raises NotPositiveDefinite where a step leaves the
-    positive definite matrices, as an indefinite E_q H can make it: take a smaller step, or `ggn`; ValueError for a start or a
-    family of another size.
+    the tolerance; Optimum.converged says whether it did, at a maximum, by a law that the points support: with kinks `hessian`
+    ends away from the optimum (Optimum.laws_agree), and quasi_newton does not. Raises NotPositiveDefinite where a step leaves
+    the positive definite matrices, as an indefinite E_q H can make it: take a smaller step, or `ggn`; ValueError for a start or
+    a family of another size.
     """
     expect_methods("family", family, "natural", "gaussian", "free", "pull_back", "lengths", "along", "num_params")
     expect_fitting(posterior, family, start)

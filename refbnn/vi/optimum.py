@@ -33,7 +33,9 @@ class Optimum:
     the other held.
 
     `residual` is that of the equations which the solver itself solves (of the GGN, for a solver with the GGN). `converged` says
-    that it came below `tolerance`, in `num_iterations`, and that this is no saddle: `is_maximum`, from `largest_curvature`.
+    that it came below `tolerance`, in `num_iterations`, that this is no saddle: `is_maximum`, from `largest_curvature`, and that
+    the law of E ∇²U, where it holds, is that of the bound: `laws_agree`. With kinks (ReLU, a Laplace prior) it is not: the
+    derivative of the bound is E[∇U zᵀ] C⁻¹ there, Eq. (stein), and E ∇²U misses what ∇U jumps by.
 
     `elbo` is in-sample: a solver that maximised over the points of a rule has fitted those points, and elbo.error, which they
     estimate too, does not know it. With few draws the value can be far too high: `held_out` is the honest one.
@@ -57,8 +59,18 @@ class Optimum:
 
     @property
     def converged(self) -> bool:
-        """Whether the solver's equations hold to its tolerance, at a maximum."""
-        return self.residual <= self.tolerance and self.is_maximum
+        """Whether the solver's equations hold to its tolerance, at a maximum, and are those of the bound."""
+        return self.residual <= self.tolerance and self.laws_agree and self.is_maximum
+
+    @property
+    def laws_agree(self) -> bool:
+        """Whether, where Σ⁻¹ = E ∇²U holds to the tolerance, the virial law does too: to the tolerance and Elbo.summation_error.
+
+        If not, the points miss a part of the second derivatives, as they do on kinks, and Σ⁻¹ = E ∇²U is no law of the bound.
+        """
+        at = self.elbo
+        allowed = self.tolerance + _residual(self.family, at, np.eye(at.q.num_params) + _over_covariance(at, at.summation_error))
+        return self.precision_residual > self.tolerance or self.virial_residual - self.precision_residual <= allowed
 
     @property
     def mean_distance(self) -> float:
@@ -185,6 +197,12 @@ def _newton(at: Elbo) -> Matrix:
         return np.linalg.solve(C.T @ at.energy_hessian @ C, C.T)
     except np.linalg.LinAlgError:
         return np.full(C.shape, np.nan)
+
+
+def _over_covariance(at: Elbo, error: Matrix) -> Matrix:
+    """The error of E[∇²U] Σ from that of E ∇²U, entry by entry: (p p)."""
+    C = np.abs(at.q.scale())
+    return error @ C @ C.T
 
 
 def _residual(family, at: Elbo, law: Matrix) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -314,11 +316,51 @@ def test_a_rough_rule_says_by_how_much_it_misses(make, how):
     """Of the bound, of E ∇U and of E ∇²U, entry by entry: no less than what 48 points find, and no 10⁴ times that."""
     q = problems.gaussian(8, 2, 0.9)
     few, many = vi.elbo(make(), q, how(6)), vi.elbo(make(), q, how(48))
-    for name, error in (("value", "error"), ("energy_gradient", "gradient_error"), ("energy_hessian", "hessian_error")):
+    for name, error in (("value", "error"), ("energy_gradient", "gradient_error"),
+                        ("energy_hessian", "summation_error"), ("energy_hessian", "hessian_error")):
         missed = np.abs(getattr(few, name) - getattr(many, name))
         estimated = getattr(few, error) + getattr(many, error)
         assert (missed <= estimated).all() and missed.max() > 1e-6, name
         assert np.max(estimated) < 1e4 * np.max(missed), name
+
+
+@pytest.mark.parametrize("mean, std, num_points", [(0.3, 0.4, 20), (0.1, 0.2, 20), (0.5, 0.5, 9), (0.6, 0.3, 20), (0.3, 1.0, 48)])
+def test_the_error_of_the_hessian_covers_a_kink(mean, std, num_points):
+    """−log p = |θ|/b bends by 2/b at zero and nowhere else: E ∇²U = 1 + (2/b) N(0; mean, std²), of which points see the 1.
+
+    Eq. (stein).
+    """
+    post = Posterior(problems.Mlp((1, 1), (), bias=False), likelihoods.Normal(1.0), priors.Laplace(1, 0.5), [[1.0]], [[0.7]])
+    at = vi.elbo(post, Gaussian([mean], Dense([[std**-2.0]])), parameters(quadrature.gauss_hermite(1, num_points)))
+    true = 1 + 4 * np.exp(-0.5 * (mean / std) ** 2) / (std * np.sqrt(2 * np.pi))
+    agree(at.energy_hessian, [[1.0]], terms=num_points)
+    assert at.summation_error < 1e-10
+    assert true - 1 <= at.hessian_error[0, 0] < 4 * (true - 1)
+
+
+@pytest.mark.parametrize("num_points", [4, 8, 20, 21, 40, 48])
+def test_the_error_of_the_hessian_covers_what_lies_between_the_points(num_points):
+    """σ′(f) for f ~ N(60, 10⁴) is a bump of area one that falls between nodes: E σ′ against a sum of 2·10⁶ points."""
+    post = Posterior(problems.Mlp((1, 1), (), bias=False), likelihoods.Bernoulli(), priors.isotropic(1, 1e-4), [[1.0]], [[1.0]])
+    at = vi.elbo(post, Gaussian([60.0], Dense([[1e-4]])), vi.OverOutputs(quadrature.gauss_hermite(1, num_points)))
+    f = np.linspace(-60, 60, 2_000_001)
+    true = np.exp(-0.5 * ((f - 60) / 100) ** 2) / (100 * np.sqrt(2 * np.pi)) @ (0.25 / np.cosh(f / 2) ** 2) * (f[1] - f[0])
+    missed = np.abs(at.loss.hessian[0, 0] - true)
+    assert 2e-3 < missed <= at.hessian_error[0, 0] < 10 * missed
+
+
+def test_the_closed_form_knows_what_cancels_between_predictions_and_targets():
+    """Against exact fractions: r = (f − y)/σ² with f and y of size 3·10⁷ and a difference of a tenth."""
+    x, y, m, variance, precision = 1 / 3, 1e8 / 3 + 0.1, 1e8, 0.01, 4.0
+    post = Posterior(problems.Mlp((1, 1), (), bias=False), likelihoods.Normal(variance), priors.isotropic(1, 1.0), [[x]], [[y]])
+    found = vi.elbo(post, Gaussian([m], Dense([[precision]])), vi.ClosedForm()).loss
+    apart, exact_x = Fraction(x) * Fraction(m) - Fraction(y), Fraction(x)
+    gradient = exact_x * apart / Fraction(variance)
+    value = (apart**2 + exact_x**2 / Fraction(precision)) / (2 * Fraction(variance))
+    missed = abs(float(Fraction(float(found.gradient[0])) - gradient))
+    assert 1e-9 < missed <= found.gradient_error[0] < 1e4 * missed
+    missed = abs(float(Fraction(found.value) - Fraction(0.5 * np.log(2 * np.pi * variance)) - value))
+    assert 1e-9 < missed <= found.error < 1e4 * missed
 
 
 def test_the_delta_method_is_of_fourth_order():

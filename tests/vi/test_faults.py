@@ -56,6 +56,10 @@ turns = test_solvers.test_the_residual_of_the_fixed_point_is_that_over_weights
 maxima = test_solvers.test_maxima_come_before_saddles_where_nothing_converged
 trial = test_solvers.test_a_trial_step_without_a_finite_bound_is_taken_back
 round_off = test_solvers.test_bfgs_goes_on_where_the_round_off_of_the_bound_hides_its_gain
+kinks = call(test_solvers.test_a_law_that_misses_the_kinks_is_no_optimum, 48)
+a_kink = call(test_bound.test_the_error_of_the_hessian_covers_a_kink, 0.3, 0.4, 20)
+between = call(test_bound.test_the_error_of_the_hessian_covers_what_lies_between_the_points, 20)
+cancelled = test_bound.test_the_closed_form_knows_what_cancels_between_predictions_and_targets
 gaussian_bend = test_solvers.test_the_curvature_of_a_gaussian_posterior_is_known
 certified_slope = call(test_certified_bound.test_the_pathwise_estimator_is_the_certified_slope_of_the_sampled_bound,
                        test_certified_bound.BOUNDED[0])
@@ -343,11 +347,22 @@ ROWS = [
     ("BFGS judged without the mean", instead(bfgs, "mean_residual", lambda at: 0.0), (blind_bfgs,)),
     ("BFGS judged by the mean alone", instead(bfgs, "virial_residual", lambda family, at: 0.0), (blind_bfgs,)),
     ("the natural gradient judged without the mean", instead(natural, "mean_residual", lambda at: 0.0), (judged,)),
+    ("the natural gradient judged without the spread", instead(natural, "precision_residual", lambda family, at, matrix: 0.0),
+     (test_solvers.test_the_natural_gradient_is_judged_by_its_spread_too,)),
+    ("the virial law not asked", instead(optimum.Optimum, "laws_agree", True), (kinks,)),
+    ("the error of E ∇²U that its own points see", instead(Elbo, "hessian_error", property(lambda at: at.summation_error)),
+     (kinks, a_kink, between)),
+    ("no error of a closed form's E r", after(expectations.ClosedForm, "of_outputs", lambda found, *_: replace(
+        found, residual_error=0 * found.residual_error)), (cancelled,)),
+    ("a closed form's error of E r by its size", after(expectations.ClosedForm, "of_outputs", lambda found, *_: replace(
+        found, residual_error=expectations.ROUND_OFF * np.abs(found.residual))), (cancelled,)),
+    ("no error of a closed form's bound", after(expectations.ClosedForm, "of_outputs", lambda found, *_: replace(
+        found, error=0.0)), (cancelled,)),
     ("several starts by their bound alone", instead(vi, "multi_start", lambda solve, starts: tuple(
         sorted(map(solve, starts), key=lambda one: -one.elbo.value))), (first,)),
     ("a saddle taken for a maximum", instead(optimum.Optimum, "is_maximum", True), (saddle,)),
     ("the prior's error of the bound dropped", instead(Elbo, "error", property(lambda at: at.loss.error)), (prior_too,)),
-    ("no error of E ∇²U", instead(Elbo, "hessian_error", property(lambda at: 0 * at.loss.hessian)),
+    ("no error of E ∇²U", instead(Elbo, "summation_error", property(lambda at: 0 * at.loss.hessian)),
      (prior_too, rough("over outputs"))),
     ("no error of E Λ", outputs(curvature_error=lambda loss, mean, covariance: np.zeros(covariance.shape)),
      (rough("over outputs"),)),

@@ -552,11 +552,37 @@ def test_errors_and_curvatures_hold_the_prior_too():
     at = vi.elbo(post, problems.gaussian(8, 2, 0.5), vi.OverParameters(quadrature.gauss_hermite(2, 5)))
     assert np.abs(at.prior.gradient_error).max() > 1e-9
     agree(at.gradient_error, at.loss.gradient_error + at.prior.gradient_error, terms=10)
-    agree(at.hessian_error, at.loss.hessian_error + at.prior.hessian_error, terms=10)
+    agree(at.summation_error, at.loss.hessian_error + at.prior.hessian_error, terms=10)
     agree(at.error, at.loss.error + at.prior.error, terms=10)
     assert min(at.prior.error, np.abs(at.prior.hessian_error).max()) > 1e-9
     agree(at.energy_ggn, at.loss.ggn + at.prior.hessian, terms=10)
     assert np.linalg.norm(at.prior.hessian) > 0.1
+
+
+@pytest.mark.parametrize("num_points", [20, 48])
+def test_a_law_that_misses_the_kinks_is_no_optimum(num_points):
+    """Rectified units bend on a line where no point lies: Σ⁻¹ = E ∇²U holds to the last digit, and BFGS finds a higher bound."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(6, 1))
+    y = np.maximum(1.1 * X, 0) + 0.3 * rng.normal(size=X.shape)
+    net = problems.Mlp((1, 1, 1), activations.relu, bias=False)
+    post = Posterior(net, likelihoods.Normal(0.3), priors.isotropic(2, 1.0), X, y)
+    how, q = vi.OverParameters(quadrature.gauss_hermite(2, num_points)), Gaussian(np.ones(2), Dense(4 * np.eye(2)))
+    found, best = vi.natural_gradient(post, families.Full(2), how, q, step=0.3), vi.quasi_newton(post, families.Full(2), how, q)
+    assert found.residual <= found.tolerance and found.is_maximum and found.virial_residual > 0.1
+    assert not found.laws_agree and not found.converged and found.rule_error > 0.05
+    assert best.converged and best.elbo.value > found.elbo.value + 5e-3
+    by_stein = found.elbo.energy_cross @ np.linalg.inv(found.q.scale())
+    agree(found.elbo.hessian_by_stein, 0.5 * (by_stein + by_stein.T), terms=100)
+
+
+def test_the_natural_gradient_is_judged_by_its_spread_too():
+    """From the exact mean with a covariance that is nine times too small: the gradient is zero there, and one step is needed."""
+    post = problems.regression()
+    exact, family = exact_posterior(post), families.Full(post.num_params)
+    found = vi.natural_gradient(post, family, vi.ClosedForm(), Gaussian(exact.mean, Dense(9.0 * exact.precision.matrix())))
+    assert found.converged and found.num_iterations == 1
+    close(found.q, exact, 1e-9)
 
 
 def test_a_solver_that_does_not_converge_says_so():
