@@ -29,10 +29,10 @@ def quasi_newton(
     The rule in `how` stays fixed, so that the bound is a smooth function (with draws: a sample-average approximation) and its
     gradient that of the sum itself, and only first derivatives are used. φ is counted in family.lengths, so that the units of θ
     do not matter. Where the round-off of the bound, u |ELBO|, hides what is left to gain, the last steps go by gradients alone.
-    The residual is that of mean and virial law at that rule. A start where the gradient is zero can be a saddle:
-    Optimum.converged says that a maximum was reached. The bound is fitted to the points of the rule and its error is in-sample:
-    Optimum.held_out has the value at others. A trial step at which the rule meets no finite value counts as −∞. Raises ValueError
-    for a start or family of another size, and what the bound raises at the start.
+    The residual is that of mean and virial law at that rule, or the slope in φ: `residual_of`. A start where the gradient is
+    zero can be a saddle: Optimum.converged says that a maximum was reached. The bound is fitted to the points of the rule and its
+    error is in-sample: Optimum.held_out has the value at others. A trial step at which the rule meets no finite value counts as
+    −∞. Raises ValueError for a start or family of another size, and what the bound raises at the start.
     """
     expect_methods("family", family, "gaussian", "free", "pull_back", "lengths", "along", "num_params")
     expect_fitting(posterior, family, start)
@@ -43,10 +43,19 @@ def quasi_newton(
         phi, steps = _climbed(posterior, family, how, phi, 1e-3 * tolerance, left - taken)
         taken += steps
         at = elbo(posterior, family.gaussian(phi), how)
-        residual = max(mean_residual(at), virial_residual(family, at))
+        residual = residual_of(family, phi, at)
         if residual <= tolerance or steps == 0 or taken >= left:
             break
     return describe(family, phi, at, residual, tolerance, taken)
+
+
+def residual_of(family: object, phi: Free, at: Elbo) -> float:
+    """The largest of mean residual, virial residual and ‖T ∂ELBO/∂φ‖, T = diag(family.lengths(φ)), in nats.
+
+    The last proves what the laws leave open: of LowRank the virial law has p equations, and φ has more numbers.
+    """
+    slope = float(np.linalg.norm(family.lengths(phi) * gradient(family, phi, at)))
+    return max(mean_residual(at), virial_residual(family, at), slope)
 
 
 def gradient(family: object, phi: Free, at: Elbo) -> Free:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refbnn import Gaussian, quadrature, vi
+from refbnn import Gaussian, Linearised, quadrature, vi
 from refbnn.gaussian import kl
 from refbnn.kronecker import BlockShape, MatrixNormal
 from refbnn.linalg import NotPositiveDefinite
@@ -266,6 +266,8 @@ def test_the_root_of_a_covariance_is_refused_unless_it_is_triangular_with_a_posi
     (lambda: families.LowRank(3, 0), "rank: expected"),
     (lambda: families.Independent((families.Full(2), 3)), "parts: expected an object"),
     (lambda: families.kronecker(NET).natural(np.eye(P)), "parts: expected an object with natural"),
+    (lambda: families.Independent(()), "parts: expected at least one family of a block, got none"),
+    (lambda: families.kronecker(Linearised(NET, at=np.zeros(P))), "its net: expected an object with sizes"),
 ])
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):

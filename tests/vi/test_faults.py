@@ -56,6 +56,8 @@ turns = test_solvers.test_the_residual_of_the_fixed_point_is_that_over_weights
 maxima = test_solvers.test_maxima_come_before_saddles_where_nothing_converged
 trial = test_solvers.test_a_trial_step_without_a_finite_bound_is_taken_back
 round_off = test_solvers.test_bfgs_goes_on_where_the_round_off_of_the_bound_hides_its_gain
+largest = test_solvers.test_the_residual_of_bfgs_is_the_largest_of_three
+fewer_laws = test_solvers.test_the_laws_of_low_rank_are_fewer_than_its_numbers_and_the_slope_is_asked_too
 kinks = call(test_solvers.test_a_law_that_misses_the_kinks_is_no_optimum, 48)
 a_kink = call(test_bound.test_the_error_of_the_hessian_covers_a_kink, 0.3, 0.4, 20)
 between = call(test_bound.test_the_error_of_the_hessian_covers_what_lies_between_the_points, 20)
@@ -344,8 +346,10 @@ ROWS = [
     ("a tenth of the rule's error", after(optimum, "rule_error", lambda found, *_: 0.1 * found), (rule_law,)),
     ("a hundred times the tolerance", instead(optimum.Optimum, "converged", property(
         lambda self: self.residual <= 100 * self.tolerance and self.is_maximum)), (judged,)),
-    ("BFGS judged without the mean", instead(bfgs, "mean_residual", lambda at: 0.0), (blind_bfgs,)),
-    ("BFGS judged by the mean alone", instead(bfgs, "virial_residual", lambda family, at: 0.0), (blind_bfgs,)),
+    ("BFGS judged without the mean", instead(bfgs, "mean_residual", lambda at: 0.0), (largest,)),
+    ("BFGS judged by the mean alone", instead(bfgs, "virial_residual", lambda family, at: 0.0), (largest,)),
+    ("BFGS judged without the slope", instead(bfgs, "residual_of", lambda family, phi, at: max(
+        optimum.mean_residual(at), optimum.virial_residual(family, at))), (blind_bfgs, largest, fewer_laws)),
     ("the natural gradient judged without the mean", instead(natural, "mean_residual", lambda at: 0.0), (judged,)),
     ("the natural gradient judged without the spread", instead(natural, "precision_residual", lambda family, at, matrix: 0.0),
      (test_solvers.test_the_natural_gradient_is_judged_by_its_spread_too,)),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 from refbnn import Gaussian, Linearised, Posterior, activations, laplace, likelihoods, optimize, priors, quadrature, vi
 from refbnn.gaussian import kl
@@ -500,15 +501,56 @@ def test_solvers_judge_the_mean_and_the_tolerance_as_asked():
     assert not vi.optimum.describe(short.family, short.phi, short.elbo, 1.1e-3, 1.0e-3, 1).converged
 
 
+def parts_of(family, at, phi):
+    """What the residual of BFGS is the largest of."""
+    slope = family.lengths(phi) * family.pull_back(phi, at.mean_gradient, at.scale_gradient)
+    return vi.optimum.mean_residual(at), vi.optimum.virial_residual(family, at), np.linalg.norm(slope)
+
+
+def test_the_residual_of_bfgs_is_the_largest_of_three():
+    """Mean residual, virial residual and slope, each of which is the largest somewhere."""
+    post = problems.regression()
+    exact, full, p = exact_posterior(post), families.Full(post.num_params), post.num_params
+    widest = np.linalg.eigh(exact.precision.matrix())[1][:, 0]
+    narrow = Gaussian(exact.mean, Dense(2.0 * exact.precision.matrix()))
+    largest = []
+    for family, q in ((full, Gaussian(exact.mean + widest, exact.precision)), (families.LowRank(p, 1), narrow),
+                      (full, Gaussian(exact.mean + 3.0, exact.precision))):
+        phi = family.free(q)
+        at = vi.elbo(post, family.gaussian(phi), vi.ClosedForm())
+        parts = parts_of(family, at, phi)
+        agree(vi.bfgs.residual_of(family, phi, at), max(parts), terms=10)
+        largest.append(np.argmax(parts))
+    assert largest == [0, 1, 2]
+
+
+def test_the_laws_of_low_rank_are_fewer_than_its_numbers_and_the_slope_is_asked_too():
+    """W = (5, 5) and d from diag(HΣ) = 1: mean and virial law hold, and a posterior that is itself of the family is missed."""
+    H, x = np.array([[40.0, 10.0], [10.0, 60.0]]), np.array([[1.5, -0.5]])
+    prior = priors.full(H - x.T @ x, np.array([0.3, -0.2]))
+    post = Posterior(problems.Mlp((2, 1), (), bias=False), likelihoods.Normal(1.0), prior, x, np.array([[0.7]]))
+    exact, family, W = exact_posterior(post), families.LowRank(2, 1), np.full((2, 1), 5.0)
+    d = scipy.optimize.fsolve(
+        lambda d: np.diagonal(H @ np.linalg.inv(np.diag(d * d) + W @ W.T)) - 1, [5.0, 5.0], xtol=1e-14)
+    phi = np.concatenate([exact.mean, d, W.ravel()])
+    at = vi.elbo(post, family.gaussian(phi), vi.ClosedForm())
+    mean, virial, slope = parts_of(family, at, phi)
+    assert max(mean, virial) < 1e-11 and slope > 0.1
+    assert vi.bfgs.residual_of(family, phi, at) > 0.1
+    found = vi.quasi_newton(post, family, vi.ClosedForm(), post.prior)
+    assert found.converged and found.elbo.value > at.value + 0.01
+    close(found.q, exact, 1e-5)
+
+
 def test_quasi_newton_is_judged_by_mean_and_by_spread():
-    """Two iterations from where one law holds and the other does not: the residual is the larger of both."""
+    """Two iterations from where one law holds and the other does not: the residual is the largest of both and of the slope."""
     found = vi.quasi_newton(problems.network(), families.Full(2), TWO, problems.start(), max_iterations=2)
-    agree(found.residual, max(found.mean_residual, found.virial_residual), terms=10)
+    agree(found.residual, max(parts_of(found.family, found.elbo, found.phi)), terms=10)
     post = problems.regression()
     exact, family = exact_posterior(post), families.Full(post.num_params)
     for q in (Gaussian(exact.mean + 3.0, exact.precision), Gaussian(exact.mean, Dense(9.0 * exact.precision.matrix()))):
         found = vi.quasi_newton(post, family, vi.ClosedForm(), q, max_iterations=1)
-        agree(found.residual, max(found.mean_residual, found.virial_residual), terms=10)
+        agree(found.residual, max(parts_of(found.family, found.elbo, found.phi)), terms=10)
         assert found.residual > 1e-3
 
 

@@ -25,6 +25,8 @@ class Independent:
         object.__setattr__(self, "parts", tuple(self.parts))
         for part in self.parts:
             expect_methods("parts", part, "num_params", "num_free", "gaussian", "pull_back", "lengths", "along")
+        if not self.parts:
+            raise ValueError("parts: expected at least one family of a block, got none")
 
     @property
     def num_params(self) -> int:
@@ -83,7 +85,12 @@ def per_layer(net: object) -> Independent:
 
 
 def kronecker(net: object) -> Independent:
-    """A matrix normal for [W b] of every layer, nothing between layers."""
+    """A matrix normal for [W b] of every layer, nothing between layers.
+
+    Raises ValueError for a network that does not show its layers as `sizes` and `bias`: of Linearised(net, at) take that of
+    `net`, whose order of parameters it has.
+    """
+    expect_methods("net, or for Linearised(net, at) its net", net, "sizes", "bias")
     return Independent(tuple(
         MatrixNormal(out, width + net.bias, net.bias) for width, out in zip(net.sizes, net.sizes[1:])
     ))
