@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from refbnn import Gaussian, Mlp, Posterior, activations, budget, cubature, gaussian, laplace, likelihoods, predict, priors
-from refbnn.budget import budgeting, evidences, figure, gaussians, laws, links, problems, report, table, targets, treatments
-from refbnn.budget import truth, widths
+from refbnn.budget import budgeting, evidences, figure, gaussians, laws, links, problems, reach, report, table, targets
+from refbnn.budget import treatments, truth, widths
 from refbnn.budget.datasets import DATASETS
 from refbnn.budget.treatments import EXACT, GGN, HESSIAN, LINEAR, MATCHED, MEAN_FIELD, NETWORK, SUM, VI
 from refbnn.precision import Dense
 from refbnn.quadrature import Integral
+from refbnn.vi import families
 from tests.certify import tables
 
 REFERENCES = Path(__file__).parent / "references" / "data"
@@ -294,6 +296,48 @@ def test_a_network_that_is_too_large_is_refused_with_what_was_tried(monkeypatch)
                                    problem.X, problem.y), np.random.default_rng(1), 1e-6)
 
 
+def test_points_from_a_wider_gaussian_are_worth_no_more_than_the_bound_that_refuses():
+    """A Gaussian posterior of P weights: each takes c/√(2c − 1) times more points. The bound holds for all laws: it is weaker."""
+    rng, c = np.random.default_rng(3), truth.WIDER
+    X, y = rng.normal(size=(11, 4)), rng.normal(size=(11, 1))
+    linear = Posterior(Mlp((4, 1), ()), likelihoods.Normal(0.7), priors.isotropic(5, 1.3), X, y)
+    record = truth._sobol(truth._wider_than(linear, truth.gaussian_at_mode(linear)), 2**12, rng, 1.0).answers.record
+    share = record.effective_size / record.num_points
+    assert abs(share * (c / np.sqrt(2 * c - 1)) ** 5 - 1) < 0.03
+    net = Mlp((2, 1, 1), activations.tanh)  # five weights too
+    enough = cubature.replicates.FEWEST * np.exp(0.5 * 5 * (np.log(c) + 1 / c - 1))
+    assert enough < cubature.replicates.FEWEST / share
+    reach.expect_all_weights(net, 11, int(enough) + 1, c)
+    with pytest.raises(ValueError, match="worth at least 400 points, got at most 399"):
+        reach.expect_all_weights(net, 11, int(enough) - 1, c)
+
+
+def test_the_cost_of_points_is_refused_by_operations_and_by_memory():
+    reach.expect_collapsed(Mlp((1, 13, 1), activations.tanh), 14, 2**18)
+    for sizes, num_data in (((1, 50, 1), 14), ((1, 3, 1), 10**5), ((97, 3, 1), 5)):
+        with pytest.raises(ValueError, match="operations and 5e.07 numbers, got"):
+            reach.expect_collapsed(Mlp(sizes, activations.tanh), num_data, 2**18)
+    with pytest.raises(ValueError, match="operations and"):
+        reach.expect_all_weights(Mlp((1, 3, 1), activations.tanh), 10**4, 2**20, truth.WIDER)
+
+
+def test_the_cost_of_the_best_gaussian_is_refused_beyond_its_bound():
+    reach.expect_full_gaussian(Mlp((1, 11, 1), activations.tanh))
+    with pytest.raises(ValueError, match="in variational inference, got 1.2e.12 for a Gaussian of 37 parameters"):
+        reach.expect_full_gaussian(Mlp((1, 12, 1), activations.tanh))
+    assert families.Full(37).free(Gaussian(np.zeros(37), Dense(np.eye(37)))).size == 37 * 40 // 2
+
+
+@pytest.mark.parametrize("arguments", [("puromycin", "--width", 12), ("puromycin", "--width", 50), ("o-rings", "--width", 17),
+                                       ("puromycin", "--compare-widths", "1,1000000")])
+def test_a_network_whose_points_would_take_minutes_is_refused_at_once(arguments, monkeypatch, capsys):
+    monkeypatch.undo()  # as many points as users get
+    start = time.process_time()
+    assert command(*arguments) == 2
+    assert time.process_time() - start < 1
+    assert "network: expected " in (told := capsys.readouterr().err) and "got sizes (1, " in told
+
+
 def test_other_likelihoods_and_outputs_are_refused():
     rng, X = np.random.default_rng(1), np.linspace(-1, 1, 5)[:, None]
     counts = Posterior(Mlp((1, 1, 1), activations.tanh), likelihoods.Poisson(), priors.isotropic(4, 1.0), X, np.ones((5, 1)))
@@ -391,9 +435,9 @@ def test_the_command_takes_a_file_of_ones_own(tmp_path, capsys):
     (("--data", "FILE"), ROWS, "expected --target NAME and --inputs"),
     (("--data", "FILE", "--target", "height", "--inputs", "age"), ROWS, "no column 'height'"),
     (("--data", "FILE", "--target", "age", "--inputs", "age"), ROWS, "the target as an input"),
-    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "nan,5,"), "row 6: expected a finite"),
-    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "four,5,"), "row 6: expected a number"),
-    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "4,"), "row 6: expected 3 cells, got 2"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "nan,5,"), "line 6: expected a finite"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "four,5,"), "line 6: expected a number"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "4,"), "line 6: expected 3 cells, got 2"),
     (("--data", "FILE", "--target", "answer", "--inputs", "age"), "", "got an empty file"),
     (("--data", "FILE", "--target", "answer", "--inputs", "age"), "age,age,answer\n", "expected different column names"),
     (("--data", "FILE", "--target", "answer", "--inputs", "age"), "age,answer\n1,2\n2,3\n", "at least 4 rows, got 2"),
@@ -403,6 +447,14 @@ def test_the_command_takes_a_file_of_ones_own(tmp_path, capsys):
     (("--data", "FILE", "--target", "answer", "--inputs", "age"), "age,answer\n", "at least 4 rows, got 0"),
     (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", ",5,"), "expected a number, got ''"),
     (("--data", "FILE", "--target", "c0", "--inputs", MANY_INPUTS), MANY, "got sizes (40, 1, 1)"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age,age"), ROWS, "different inputs and another target of age, dose, "
+     "answer; got 'age' twice"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "1_0,5,"), "expected a number, got '1_0'"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "\n\nx,5,"), "line 8: expected a number"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace("4,5,", "\n4,"), "line 7: expected 3 cells"),
+    (("puromycin", "--within", "0"), ROWS, "--within: expected a positive number, got 0"),
+    (("puromycin", "--within", "nan"), ROWS, "--within: expected finite numbers"),
+    (("puromycin", "--seed", "-1"), ROWS, "--seed: expected an integer >= 0, got -1"),
     (("puromycin", "--prior-precision", "-1"), ROWS, "prior precision: expected a positive number"),
     (("puromycin", "--out", "budget.xlsx"), ROWS, "expected a file that ends in .json, .csv, .md, .svg"),
     (("puromycin", "--compare-widths", "1,x"), ROWS, "expected integers such as 1,2,3"),
@@ -415,3 +467,24 @@ def test_the_command_refuses_with_what_was_expected_and_what_came(arguments, tex
     assert command(*(path if argument == "FILE" else argument for argument in arguments)) == 2
     told = capsys.readouterr().err
     assert message in told and told.startswith("refbnn: budget:") and "Traceback" not in told
+
+
+@pytest.mark.parametrize("arguments", [("--width", "1_0"), ("--within", "1_0"), ("--seed", "1_0"), ("--hold-out", "1_0")])
+def test_the_command_takes_digits_alone_for_numbers(arguments, capsys):
+    with pytest.raises(SystemExit) as refusal:
+        command("puromycin", *arguments)
+    assert refusal.value.code == 2 and f"argument {arguments[0]}: expected a number in digits, got 1_0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [1e300, 1.7e308, 1e-200, 1e-307])
+def test_numbers_of_any_size_are_standardised_to_the_same_columns(size):
+    x, y = np.array([0.2, -1.0, 0.7, 0.9, 0.4]), np.array([1.0, 0.1, -0.3, 0.2, 0.8])
+    plain, far = (problems.problem({"x": s * x, "y": s * y}, ("x",), "y", "normal", 0.1, 1.0, "tanh") for s in (1.0, size))
+    assert abs(far.X.std() - 1) < 1e-14 and np.allclose(far.X, plain.X, rtol=0, atol=1e-14)
+    assert np.allclose(far.y, plain.y, rtol=0, atol=1e-14)
+
+
+def test_columns_that_are_not_finite_are_refused():
+    columns = {"x": np.array([0.2, np.inf, 0.7, 0.9]), "y": np.arange(4.0)}
+    with pytest.raises(problems.DataError, match="x: expected finite numbers, got inf"):
+        problems.problem(columns, ("x",), "y", "normal", 0.1, 1.0, "tanh")

@@ -13,10 +13,12 @@ from refbnn.budget.report import FormatError
 from refbnn.budget.budgeting import STAGES, compute
 from refbnn.budget.datasets import DATASETS
 from refbnn.budget.places import around
-from refbnn.budget.problems import ACTIVATIONS, LIKELIHOODS, DataError, Problem, numbers, problem, read_csv
+from refbnn.budget.problems import ACTIVATIONS, LIKELIHOODS, DataError, Problem, problem, read_csv
+from refbnn.budget.treatments import expect_reach
 from refbnn.budget.truth import TooLarge
 from refbnn.cubature import NotConverged
 from refbnn.optimize import NotAMode
+from refbnn.shapes import as_count, as_positive
 
 REFUSALS = (DataError, TooLarge, NotConverged, FormatError)  # what a user can do something about
 NOISE = 0.1  # of the variance of a target from a file
@@ -26,8 +28,9 @@ each number with its error: the model is linearised, inference in it is
 approximate, its integrals are. DATASET is built in (""" + ", ".join(DATASETS) + """), or
 --data is a CSV file whose first row names the columns. Inputs, and targets
 with noise, are standardised; the noise variance is in those units. One hidden
-layer; refused where the exact posterior is out of reach: Gaussian noise and one
-or two hidden units for grids, more by Sobol points; labels with a few units."""
+layer; refused at once where that is known to be out of reach (more than 36
+parameters, many data), and where the exact posterior turns out to be: Gaussian
+noise and one or two hidden units by grids, all others by Sobol points."""
 
 
 def add(commands) -> argparse.ArgumentParser:
@@ -39,7 +42,7 @@ def add(commands) -> argparse.ArgumentParser:
     parser.add_argument("--target", metavar="NAME", help="the column to be predicted")
     parser.add_argument("--inputs", metavar="A,B", help="the columns to predict it from")
     parser.add_argument("--likelihood", choices=tuple(LIKELIHOODS), help="normal noise, or labels 0 and 1 (default: normal)")
-    parser.add_argument("--noise-variance", metavar="V", type=float, help=f"in units of the target's variance (default {NOISE})")
+    parser.add_argument("--noise-variance", metavar="V", type=_real, help=f"in units of the target's variance (default {NOISE})")
     _add_model(parser)
     parser.add_argument("--out", metavar="FILE", action="append", default=[],
                         help="also to a file that ends in .json, .csv, .md or .svg (a figure); may be repeated")
@@ -49,17 +52,19 @@ def add(commands) -> argparse.ArgumentParser:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", metavar="H", type=_width, default=1, help="hidden units, 0 for a linear model (default 1)")
     parser.add_argument("--compare-widths", metavar="H,H", help="also the evidence of these widths and what is picked")
-    parser.add_argument("--prior-precision", metavar="L", type=float, default=1.0, help="of every parameter (default 1)")
+    parser.add_argument("--prior-precision", metavar="L", type=_real, default=1.0, help="of every parameter (default 1)")
     parser.add_argument("--activation", choices=tuple(ACTIVATIONS), default="tanh")
-    parser.add_argument("--hold-out", metavar="K", type=int, help="keep every K-th row for scores")
-    parser.add_argument("--within", metavar="E", type=float, default=1e-6, help="error of the exact log evidence (default 1e-6)")
-    parser.add_argument("--seed", metavar="S", type=int, default=1)
+    parser.add_argument("--hold-out", metavar="K", type=_integer, help="keep every K-th row for scores")
+    parser.add_argument("--within", metavar="E", type=_real, default=1e-6, help="error of the exact log evidence (default 1e-6)")
+    parser.add_argument("--seed", metavar="S", type=_integer, default=1)
 
 
 def run(options: argparse.Namespace) -> str:
     """The text for the terminal; files are written. Raises REFUSALS and OSError for what cannot be done."""
     writers = [(path, report.format_of(path)) for path in options.out]
     asked, sizes = _asked(options), _widths(options.compare_widths)
+    for width in (options.width, *sizes):
+        expect_reach(asked.network(width), asked.likelihood, len(asked.y))
     posterior = asked.posterior(options.width)
     rng = np.random.default_rng(options.seed)
     with progress.Progress(STAGES + len(sizes)) as watch:
@@ -85,6 +90,8 @@ def _problem(options: argparse.Namespace) -> Problem:
     if (options.dataset is None) == (options.data is None):
         got = "both" if options.data else "neither"
         raise DataError(f"expected a built-in data set ({', '.join(DATASETS)}) or --data FILE, got {got}")
+    as_positive("--within", options.within)
+    as_count("--seed", options.seed, 0)
     made = _from_file(options) if options.data else _built_in(options)
     return made.holding_out(options.hold_out) if options.hold_out is not None else made
 
@@ -101,7 +108,7 @@ def _from_file(options: argparse.Namespace) -> Problem:
     if not options.target or not options.inputs:
         raise DataError("--data: expected --target NAME and --inputs A,B with it")
     cells, wanted = read_csv(options.data), (*_names(options.inputs), options.target)
-    columns = {name: numbers(name, cells[name]) if name in wanted else cells[name] for name in cells}
+    columns = {name: cells.numbers(name) if name in wanted else column for name, column in cells.columns.items()}
     noise = NOISE if options.noise_variance is None else options.noise_variance
     return problem(columns, _names(options.inputs), options.target, options.likelihood or "normal", noise,
                    options.prior_precision, options.activation)
@@ -111,8 +118,22 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _real(text: str) -> float:
+    return float(_plain(text))
+
+
+def _integer(text: str) -> int:
+    return int(_plain(text))
+
+
+def _plain(text: str) -> str:
+    if "_" in text:  # Python would read 1_0 as 10
+        raise argparse.ArgumentTypeError(f"expected a number in digits, got {text}")
+    return text
+
+
 def _width(text: str) -> int:
-    value = int(text)
+    value = _integer(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"expected a number of hidden units, got {text}")
     return value

@@ -38,10 +38,14 @@ class Problem:
     activation: activations.Activation
     held_out: tuple | None = None
 
-    def posterior(self, width: int) -> Posterior:
-        """A network with one hidden layer of `width` units under an isotropic prior; no hidden layer for 0."""
+    def network(self, width: int) -> Mlp:
+        """One hidden layer of `width` units, none for 0, and one output."""
         hidden = (width,) if as_count("width", width, 0) else ()
-        net = Mlp((self.X.shape[1], *hidden, 1), self.activation if hidden else ())
+        return Mlp((self.X.shape[1], *hidden, 1), self.activation if hidden else ())
+
+    def posterior(self, width: int) -> Posterior:
+        """That network under an isotropic prior."""
+        net = self.network(width)
         return Posterior(net, self.likelihood, priors.isotropic(net.num_params, self.precision), self.X, self.y)
 
     def holding_out(self, every: int) -> Problem:
@@ -55,11 +59,7 @@ class Problem:
 def problem(columns: dict[str, np.ndarray], inputs: Sequence[str], target: str, likelihood: str, noise_variance: float,
             precision: float, activation: str) -> Problem:
     """From columns by name. Raises DataError for columns that are not there or constant, and labels other than 0 and 1."""
-    missing = [name for name in (*inputs, target) if name not in columns]
-    if missing or not inputs or target in inputs:
-        twice = "the target as an input" if inputs else "no inputs"
-        wrong = f"no column {', '.join(map(repr, missing))}" if missing else twice
-        raise DataError(f"columns: expected inputs and another target of {', '.join(columns)}; got {wrong}")
+    _expect_columns(columns, inputs, target)
     y = np.asarray(columns[target], dtype=float)
     if len(y) < FEWEST:
         raise DataError(f"data: expected at least {FEWEST} rows, got {len(y)}")
@@ -72,46 +72,69 @@ def problem(columns: dict[str, np.ndarray], inputs: Sequence[str], target: str, 
     return Problem(X, y[:, None], made, as_positive("prior precision", precision), ACTIVATIONS[activation])
 
 
+def _expect_columns(columns: dict[str, np.ndarray], inputs: Sequence[str], target: str) -> None:
+    missing = [name for name in (*inputs, target) if name not in columns]
+    twice = [name for i, name in enumerate(inputs) if name in inputs[:i]]
+    wrong = ([f"no column {', '.join(map(repr, missing))}"] * bool(missing) + ["no inputs"] * (not inputs)
+             + ["the target as an input"] * (target in inputs) + [f"{name!r} twice" for name in twice[:1]])
+    if wrong:
+        raise DataError(f"columns: expected different inputs and another target of {', '.join(columns)}; got {wrong[0]}")
+
+
 def of_dataset(dataset: Dataset, precision: float, activation: str = "tanh") -> Problem:
     """A built-in data set with its own likelihood and noise."""
     return problem(dataset.columns, dataset.inputs, dataset.target, dataset.likelihood, dataset.noise_variance, precision,
                    activation)
 
 
-def read_csv(path: str) -> dict[str, list[str]]:
-    """The columns of a file as text, by the names of its first row. Raises DataError for ragged or repeated ones, OSError."""
+@dataclass(frozen=True)
+class Cells:
+    """The columns of a file as text, by name, and the line of the file on which each row ends."""
+
+    columns: dict[str, list[str]]
+    lines: tuple[int, ...]
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column as finite numbers in decimal digits. Raises DataError with the line of the first that is none."""
+        return np.array([_number(f"column {name}, line {line}", cell) for line, cell in zip(self.lines, self.columns[name])])
+
+
+def read_csv(path: str) -> Cells:
+    """Columns by the names of the first row; empty lines are none. Raises DataError for ragged or repeated ones, OSError."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream) if row]
+            reader = csv.reader(stream)
+            rows = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected comma-separated text in UTF-8, got what cannot be read as that ({error})") from error
     if not rows:
         raise DataError(f"{path}: expected a first row of column names, got an empty file")
-    names = [name.strip() for name in rows[0]]
+    names = [name.strip() for name in rows[0][1]]
     if len(set(names)) != len(names):
         raise DataError(f"{path}: expected different column names, got {', '.join(names)}")
-    for number, row in enumerate(rows[1:], 2):
+    for line, row in rows[1:]:
         if len(row) != len(names):
-            raise DataError(f"{path}, row {number}: expected {len(names)} cells, got {len(row)}")
-    return {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(names)}
+            raise DataError(f"{path}, line {line}: expected {len(names)} cells, got {len(row)}")
+    columns = {name: [row[i].strip() for _, row in rows[1:]] for i, name in enumerate(names)}
+    return Cells(columns, tuple(line for line, _ in rows[1:]))
 
 
-def numbers(name: str, cells: Sequence[str]) -> np.ndarray:
-    """A column as finite numbers. Raises DataError with the row of the first that is none."""
-    values = []
-    for number, cell in enumerate(cells, 2):
-        try:
-            values.append(float(cell))
-        except ValueError:
-            raise DataError(f"column {name}, row {number}: expected a number, got {cell!r}") from None
-        if not math.isfinite(values[-1]):
-            raise DataError(f"column {name}, row {number}: expected a finite number, got {cell!r}")
-    return np.array(values)
+def _number(where: str, cell: str) -> float:
+    try:
+        value = float(cell.replace("_", "no digit"))  # Python would read 1_0 as 10
+    except ValueError:
+        raise DataError(f"{where}: expected a number, got {cell!r}") from None
+    if not math.isfinite(value):
+        raise DataError(f"{where}: expected a finite number, got {cell!r}")
+    return value
 
 
 def _standardised(name: str, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=float)
-    std = values.std()
-    if not std > 1e-12 * np.abs(values).max(initial=0.0):
+    if not np.isfinite(values).all():
+        raise DataError(f"{name}: expected finite numbers, got {values[~np.isfinite(values)][0]:g}")
+    scaled = values / (np.abs(values).max(initial=0.0) or 1.0)  # numbers near 1e300 and 1e-300 have no squares
+    std = scaled.std()
+    if not std > 1e-12:
         raise DataError(f"{name}: expected numbers that differ, got a constant column")
-    return (values - values.mean()) / std
+    return (scaled - scaled.mean()) / std

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn import quadrature, vi
-from refbnn.budget import gaussians, laws, links, truth
+from refbnn.budget import gaussians, laws, links, reach, truth
 from refbnn.gaussian import Gaussian
+from refbnn.mlp import Mlp
 from refbnn.posterior import Posterior
 from refbnn.vi import families
 
@@ -51,8 +52,21 @@ class Prepared:
     rule: quadrature.Replicated
 
 
+def expect_reach(net: Mlp, likelihood: object, num_data: int) -> None:
+    """Raise TooLarge, at once, where the exact posterior of a network or the best Gaussian for it is known to be out of reach."""
+    truth.expect_reach(net, likelihood, num_data)
+    if net.is_linear:  # the search starts at its end, or near it
+        return
+    try:
+        reach.expect_full_gaussian(net)
+    except ValueError as error:
+        raise truth.TooLarge(f"network: expected a smaller one, got sizes {net.sizes} with {net.num_params} parameters; {error}"
+                             ) from None
+
+
 def prepare(posterior: Posterior, rng: np.random.Generator, within: float, watch=lambda label: None) -> Prepared:
-    """All inference of a budget; the predictions come later. `watch(label)` is told what begins."""
+    """All inference of a budget; the predictions come later. `watch(label)` is told what begins. Raises TooLarge."""
+    expect_reach(posterior.net, posterior.likelihood, len(posterior.loss.y))
     watch("exact posterior of the network")
     exact = truth.of_network(posterior, rng, within)
     watch("modes")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn import cubature, laplace, optimize, predict
-from refbnn.budget import gaussians
+from refbnn.budget import gaussians, reach
 from refbnn.gaussian import Gaussian
+from refbnn.mlp import Mlp
 from refbnn.posterior import Posterior
 from refbnn.precision import Dense
 from refbnn.quadrature import ROUND_OFF, Integral
@@ -88,12 +89,23 @@ def of_network(posterior: Posterior, rng: np.random.Generator, within: float) ->
     """The exact posterior of a small network with one output, its log evidence to `within` nats.
 
     Gaussian noise: `cubature.units`, then Sobol points over the hidden weights. Labels: Sobol points over all weights. No
-    hidden layer: as `of_linear`. Raises TooLarge where none gets there, with what each found.
+    hidden layer: as `of_linear`. Raises TooLarge where none gets there, with what each found, and at
+    once where that is known beforehand, as `expect_reach`.
     """
     expect_methods("posterior", posterior, "net", "likelihood", "prior", "loss")
     if posterior.net.is_linear:
         return of_linear(posterior, rng, within)
+    expect_reach(posterior.net, posterior.likelihood, len(posterior.loss.y))
     return _first(_routes(posterior, rng, as_positive("within", within)), posterior)
+
+
+def expect_reach(net: Mlp, likelihood: object, num_data: int) -> None:
+    """Raise TooLarge, at once, where Sobol points of a network take more than there is, and grids have too many units as well."""
+    try:
+        _expect_points(net, likelihood, num_data)
+    except ValueError as error:
+        if not (getattr(likelihood, "quadratic", False) and net.sizes[1] in NODES):
+            raise _too_large(net.sizes, net.num_params, num_data, [f"Sobol points: {error}"]) from None
 
 
 def of_linear(posterior: Posterior, rng: np.random.Generator, within: float) -> Exact:
@@ -121,9 +133,21 @@ def _first(routes: Iterator[tuple[str, Callable[[], Exact]]], posterior: Posteri
         except (cubature.NotConverged, ValueError) as error:
             refusals.append(f"{name}: {str(error).splitlines()[0]}")
     sizes = getattr(posterior.net, "sizes", (posterior.num_params,))
-    raise TooLarge("; ".join([
-        f"network: expected one small enough for its exact posterior, got sizes {tuple(sizes)} with {posterior.num_params} "
-        f"parameters and {len(posterior.loss.y)} data", *refusals]))
+    raise _too_large(sizes, posterior.num_params, len(posterior.loss.y), refusals)
+
+
+def _too_large(sizes, num_params, num_data, refusals) -> TooLarge:
+    return TooLarge("; ".join([f"network: expected one small enough for its exact posterior, got sizes {tuple(sizes)} with "
+                               f"{num_params} parameters and {num_data} data", *refusals]))
+
+
+def _expect_points(net, likelihood, num_data):
+    if net.is_linear:
+        return
+    if getattr(likelihood, "quadratic", False):
+        reach.expect_collapsed(net, num_data, POINTS * SCRAMBLINGS)
+    else:
+        reach.expect_all_weights(net, num_data, 4 * POINTS * SCRAMBLINGS, WIDER)
 
 
 def _routes(posterior, rng, within):
@@ -132,7 +156,7 @@ def _routes(posterior, rng, within):
         largest = NODES.get(posterior.net.sizes[1], 0)
         if largest:
             yield "units on one grid", lambda: _on_grid(cubature.units(target, within, largest))
-        yield "Sobol points, output layer integrated out", lambda: _sobol(target, POINTS, rng, within)
+        yield "Sobol points, output layer integrated out", lambda: _collapsed(target, rng, within)
     else:
         yield "Sobol points", lambda: _sobol(_widened(posterior, rng), 4 * POINTS, rng, within)
 
@@ -153,6 +177,11 @@ def _closed(posterior):
     value = laplace.log_evidence(posterior.log_prob(q.mean), q)
     error = ROUND_OFF * (abs(value) + posterior.num_params + len(posterior.loss.y))
     return Exact(ClosedForm(posterior, q, Integral(value, error)), (1.0,))
+
+
+def _collapsed(target, rng, within):
+    reach.expect_collapsed(target.net, len(target.y), POINTS * SCRAMBLINGS)  # a grid refused first: not checked before
+    return _sobol(target, POINTS, rng, within)
 
 
 def _around_best(posterior):
