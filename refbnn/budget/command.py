@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -119,17 +119,18 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _real(text: str) -> float:
-    return float(_plain(text))
+    return _read(float, "a number in digits", text)
 
 
 def _integer(text: str) -> int:
-    return int(_plain(text))
+    return _read(int, "an integer in digits", text)
 
 
-def _plain(text: str) -> str:
-    if "_" in text:  # Python would read 1_0 as 10
-        raise argparse.ArgumentTypeError(f"expected a number in digits, got {text}")
-    return text
+def _read(number: Callable[[str], float], expected: str, text: str) -> float:
+    try:
+        return number(text.replace("_", "no digit"))  # Python would read 1_0 as 10
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text}") from None
 
 
 def _width(text: str) -> int:

@@ -7,9 +7,8 @@ import math
 from refbnn.cubature.replicates import FEWEST
 from refbnn.mlp import Mlp
 
-OPERATIONS = 10**10  # on numbers, of one pass over all points; a budget makes about five. Some ten seconds each
+OPERATIONS = 10**10  # on numbers, of one pass over all points; a budget makes about five, seconds each
 NUMBERS = 5 * 10**7  # in all points: 400 MB an array
-
 PRODUCTS = 10**12  # operations in products of matrices, which are faster: about a minute
 
 
@@ -21,8 +20,8 @@ def expect_full_gaussian(net: Mlp) -> None:
     P = net.num_params
     F = P * (P + 3) // 2
     if 4 * F**4 > PRODUCTS:
-        raise ValueError(f"expected at most {PRODUCTS:.2g} operations in variational inference, got {4 * F**4:.2g} for a Gaussian "
-                         f"of {P} parameters")
+        raise ValueError(f"expected at most {PRODUCTS:.2g} operations in variational inference, got {4 * F**4:.2g} for a "
+                         f"Gaussian of {P} parameters")
 
 
 def expect_collapsed(net: Mlp, num_data: int, num_points: int) -> None:
