@@ -161,7 +161,8 @@ def positive_part(pullback: Pullback, rank: int) -> LowRank:
 
     With all of them it is Σ_i max(μ_i, 0) v_i v_iᵀ, the nearest matrix that is positive semi-definite (Higham 1988), and not the
     curvature: along eigenvectors with μ_i < 0 a Laplace approximation made of it has the prior's precision. laplace-torch's low
-    rank does this to a Hessian. Where there are no negative ones it is `leading`. Raises ValueError as that does.
+    rank keeps of a Hessian those of the `rank` pairs of largest size that are positive: the same where no negative one is as
+    large. Where there are no negative ones it is `leading`. Raises ValueError as that does.
     """
     if _dual_size(pullback) < pullback.num_params:
         return leading(pullback, rank)

@@ -20,7 +20,8 @@ OFFERS = (
     *(f"laplace.kron.split.{part}" for part in ("covariance", "log_det", "log_evidence", "sample", "evidence.prior",
                                                 "evidence.noise")),
     *(f"predictive.{name}.variance" for name in ("diag", "lastlayer", "subset", "kron.split")),
-    "predictive.joint", "predictive.probit.multiclass", "predictive.bridge", "gp.variance")
+    "predictive.joint", "predictive.probit.multiclass", "predictive.bridge", "gp.variance", "predictive.hessian.lowrank.variance",
+    *(f"laplace.hessian.lowrank.{part}" for part in ("precision", "log_det", "log_evidence")))     # gaps without asdfghjkl
 POSTERIOR = ("laplace", "predictive.glm.variance", "predictive.joint", "predictive.diag", "predictive.lastlayer",
              "predictive.subset", "predictive.kron", "predictive.probit", "predictive.bridge", "gp")
 ROUNDED = ("ggn.full", "ggn.lastlayer", "hessian.full", "fisher.empirical", "fisher.mc", "laplace.*", "predictive.glm.variance",
@@ -77,10 +78,12 @@ def several_outputs_of_deep_networks(case: Case) -> bool:
 
 
 def refuses(run: str, case: Case, quantity: str) -> bool:
-    """Other likelihoods; a full prior precision; what Kronecker factors and processes cannot hold."""
+    """Other likelihoods; a full prior precision; what Kronecker factors and processes cannot hold; low ranks (a package is missing)."""
     P0 = case.problem.prior_precision
     full = bool(np.any(P0 != np.diag(np.diag(P0))))
     kron, process = quantity.startswith(("laplace.kron", "predictive.kron")), quantity.startswith("gp.")
+    if "hessian.lowrank" in quantity:
+        return True
     return (case.problem.likelihood not in ("normal", "categorical") or full and quantity.startswith(POSTERIOR)
             or kron and tensors_differ(case) or process and len(set(np.diag(P0))) > 1)
 
