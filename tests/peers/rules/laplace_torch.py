@@ -78,7 +78,7 @@ def several_outputs_of_deep_networks(case: Case) -> bool:
 
 
 def refuses(run: str, case: Case, quantity: str) -> bool:
-    """Other likelihoods; a full prior precision; what Kronecker factors and processes cannot hold; low ranks (a package is missing)."""
+    """Other likelihoods, full prior precisions, what Kronecker factors and processes cannot hold; low ranks lack a package."""
     P0 = case.problem.prior_precision
     full = bool(np.any(P0 != np.diag(np.diag(P0))))
     kron, process = quantity.startswith(("laplace.kron", "predictive.kron")), quantity.startswith("gp.")
