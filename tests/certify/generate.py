@@ -13,9 +13,9 @@ from pathlib import Path
 
 import flint
 
-from .certify import certified, as_fraction
+from .certify import as_fraction, certified, is_positive_definite
 from .closed import Answers, Closed
-from .condition import FIELD, condition_numbers, norm
+from .condition import FIELD, condition_numbers, frobenius, norm, unpacked
 from .designs import Design
 from .fields import Rational
 from .catalogue import BY_ID
@@ -35,7 +35,19 @@ def case_for(design: Design) -> str:
     results = certified(question)
     scales = scales_of_zeros(question, results)
     conditions = condition_numbers(design.id, question, results, scales)
+    design = replace(design, flags=flags_of(design, results))
     return case_text(design, question, powerful(question, results, conditions), conditions, scales)
+
+
+def flags_of(design: Design, results: dict) -> tuple[str, ...]:
+    """Its own remarks; of a GGN that is there as a whole also whether its least eigenvalue is below −10⁻⁹ ‖G‖_F."""
+    if "ggn.full" not in results or "indefinite-ggn" in design.flags:
+        return design.flags
+    G = unpacked(results["ggn.full"].data, design.question().num_params)
+    shift = 1e-9 * frobenius(G)
+    with FIELD.working():
+        shifted = [[flint.arb(v) + (shift if i == j else 0) for j, v in enumerate(row)] for i, row in enumerate(G)]
+        return design.flags if is_positive_definite(shifted) else (*design.flags, "indefinite-ggn")
 
 
 def powerful(question: Question, results: dict, conditions: dict[str, float]) -> dict:

@@ -102,8 +102,6 @@ def fitted(question: Question) -> Question:
 CHANGES: dict[str, Change] = {"near": near_mode, "weightless": weightless, "fitted": fitted,
                               "saturated": partial(first_layer_times, factor=8)}
 DOMAINS: dict[str, Change] = {"poisson_square": away_from_zero, "heteroscedastic_natural": negative, "heteroscedastic": loose}
-INDEFINITE = ("student_t", "heteroscedastic", "heteroscedastic_precision", "heteroscedastic_student_t", "heteroscedastic_gamma",
-              "heteroscedastic_negative_binomial")
 
 
 def design(row: Row) -> Design:
@@ -111,8 +109,7 @@ def design(row: Row) -> Design:
     kind = PRIORS[row.prior][1] or ("per_layer", LAYERS[:len(row.sizes) - 1])
     domain = DOMAINS.get(row.likelihood) if row.bias == "bias" else None
     changes = [change for change in (domain, INPUTS[row.inputs][1], CHANGES.get(row.theta)) if change]
-    flags = [flag for flag, there in (("saturated", row.theta == "saturated"), ("exact-zero", row.theta == "fitted"),
-                                      ("indefinite-ggn", row.likelihood in INDEFINITE)) if there]
+    flags = [flag for flag, there in (("saturated", row.theta == "saturated"), ("exact-zero", row.theta == "fitted")) if there]
     return Design(
         row.id, row.title, row.sizes, row.activation, row.likelihood, num_data=DATA[row.data][1], family="grid",
         bias=row.bias == "bias", slope=F(1, 8) if row.activation == "leaky_relu" else None,

@@ -189,7 +189,7 @@ def test_the_fisher_matrix_is_the_ggn_in_natural_parameters_bit_for_bit_and_nowh
     fisher, ggn = one.values["fisher.full"].value, one.values["ggn.full"].value
     canonical = one.problem.likelihood in ("normal", "normal_full", "bernoulli", "categorical", "poisson",
                                            "heteroscedastic_natural")
-    least = 1e-7 if "nearly" in one.id else 0.01
+    least = 1e-7 if "nearly" in one.id else 1e-4 if "near a mode" in one.title else 0.01  # the two part with the residuals
     assert np.array_equal(fisher, ggn) if canonical else np.linalg.norm(fisher - ggn) > least * np.linalg.norm(ggn)
 
 
