@@ -116,9 +116,9 @@ class _State:
     def hessian_low_rank(self) -> Gaussian:
         """Of the eigenpairs of the Hessian of largest size those that are positive, plus the prior."""
         values = np.linalg.eigvalsh(hessian_full(self))
-        kept = (values[np.argsort(-np.abs(values))[:self.problem.rank]] > 0).sum()
-        leading = low_rank.positive_part(self.at.hessian, int(kept))
-        return _laplace.at(self.problem.theta, leading.matrix() + self.posterior.prior.precision)
+        kept = int((values[np.argsort(-np.abs(values))[:self.problem.rank]] > 0).sum())
+        leading = low_rank.positive_part(self.at.hessian, kept).matrix() if kept else np.zeros((self.net.num_params,) * 2)
+        return _laplace.at(self.problem.theta, leading + self.posterior.prior.precision)
 
     @cached_property
     def is_regression(self) -> bool:
