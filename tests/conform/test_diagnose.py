@@ -164,7 +164,7 @@ def test_an_undeclared_order_is_never_taken_for_another_thing(problem, name, ord
 
 
 @given(problem=problems(), name=st.sampled_from(["gradient", "jacobian", "forward", *MATRICES]), factor=st.floats(0.01, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_factor_without_a_name_gets_no_cause(problem, name, factor):
     finding = diagnosed(problem, name, LocalCase(problem).values[name].value * factor)
     if finding is not None and finding.cause is not None:
@@ -174,7 +174,7 @@ def test_a_factor_without_a_name_gets_no_cause(problem, name, factor):
 
 @given(problem=problems(), fault=st.sampled_from([name for name, fault in faults.FAULTS.items() if fault.verdict == "MISMATCH"]),
        data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_fault_is_attributed_to_a_wrong_cause_on_a_single_problem(problem, fault, data):
     planted = faults.FAULTS[fault]
     name = data.draw(st.sampled_from(sorted(planted.spoils)))
