@@ -164,7 +164,7 @@ def test_an_undeclared_order_is_never_taken_for_another_thing(problem, name, ord
 
 
 @given(problem=problems(), name=st.sampled_from(["gradient", "jacobian", "forward", *MATRICES]), factor=st.floats(0.01, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_factor_without_a_name_gets_no_cause(problem, name, factor):
     finding = diagnosed(problem, name, LocalCase(problem).values[name].value * factor)
     if finding is not None and finding.cause is not None:
