@@ -20,7 +20,7 @@ from . import sample, score
 ROOT = Path(__file__).parents[2]
 SETTINGS = Path(__file__).with_name("mutmut.cfg")
 SLOWEST, BUDGET = 4.0, 60.0
-BATCH = 50
+BATCH = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,14 +46,14 @@ def prepared(folder: Path) -> Path:
         with open(clone / "setup.cfg", "a", encoding="utf-8") as file:
             file.write("\n" + SETTINGS.read_text(encoding="utf-8"))
     if not (clone / "mutants" / "mutmut-stats.json").exists():
-        mutmut(clone, 1, ["refbnn.linalg.x_symmetrised__mutmut_1"])  # it wants a name; what it does for all comes first
+        mutmut(clone, 1, ["refbnn.linalg.x_symmetric_part__mutmut_1"])  # it wants a name; what it does for all comes first
     sample.keep_fast_tests(clone / "mutants" / "mutmut-stats.json", SLOWEST, BUDGET)
     return clone
 
 
 def run(clone: Path, drawn: list[str], workers: int, results: Path) -> list[dict]:
-    """The outcome of each; those that are in the file already are not tried again."""
-    known = score.read(results)
+    """The outcome of each; those in the file or, of a run that was stopped, in the clone are not tried again."""
+    known = score.read(results) | sample.outcomes(clone, drawn)
     left = [name for name in drawn if name not in known]
     for at in range(0, len(left), BATCH):
         batch = left[at:at + BATCH]

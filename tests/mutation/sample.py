@@ -53,12 +53,12 @@ def _within(tests: list[str], seconds: dict[str, float], slowest: float, budget:
 
 
 def outcomes(clone: Path, names: list[str]) -> dict[str, dict]:
-    """Module, outcome and difference of each."""
-    found = {}
+    """Module and outcome of each that has been tried."""
+    found, wanted = {}, set(names)
     for module, own in mutants(clone).items():
         codes = _read(clone / "mutants" / f"{module}.meta")["exit_code_by_key"]
         found |= {name: {"mutant": name, "module": module, "outcome": OUTCOMES.get(codes[name], "unknown")}
-                  for name in own if name in names and codes[name] is not None}
+                  for name in own if name in wanted and codes[name] is not None}
     return found
 
 
