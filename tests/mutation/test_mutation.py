@@ -26,8 +26,8 @@ def test_the_sample_follows_the_seed_and_ends_where_the_mutants_do():
 
 def test_the_fastest_tests_are_kept_up_to_the_limits(tmp_path):
     file = tmp_path / "statistics.json"
-    file.write_text(json.dumps({"duration_by_test": {"x": 3.0, "y": 1.0, "z": 2.5, "slow": 9.0},
-                                "tests_by_mangled_function_name": {"f": ["slow", "x", "y", "z"], "g": ["slow"]}}))
+    file.write_text(json.dumps({"duration_by_test": {"x": 3.0, "y": 1.0, "z": 2.5, "slow": 9.0, "a[\\u03bd]": 0.1},
+                                "tests_by_mangled_function_name": {"f": ["slow", "x", "y", "z", "a[\\u03bd]"], "g": ["slow"]}}))
     sample.keep_fast_tests(file, slowest=4.0, budget=4.0)
     assert json.loads(file.read_text())["tests_by_mangled_function_name"] == {"f": ["y", "z"], "g": []}
     assert json.loads(file.read_text())["duration_by_test"]["slow"] == 9.0
