@@ -13,7 +13,7 @@ from refbnn.budget.report import FormatError
 from refbnn.budget.budgeting import STAGES, compute
 from refbnn.budget.datasets import DATASETS
 from refbnn.budget.places import around
-from refbnn.budget.problems import ACTIVATIONS, LIKELIHOODS, DataError, Problem, problem, read_csv
+from refbnn.budget.problems import ACTIVATIONS, LIKELIHOODS, DataError, Problem, in_digits, problem, read_csv
 from refbnn.budget.treatments import expect_reach
 from refbnn.budget.truth import TooLarge
 from refbnn.cubature import NotConverged
@@ -128,7 +128,7 @@ def _integer(text: str) -> int:
 
 def _read(number: Callable[[str], float], expected: str, text: str) -> float:
     try:
-        return number(text.replace("_", "no digit"))  # Python would read 1_0 as 10
+        return in_digits(number, text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,9 +119,14 @@ def read_csv(path: str) -> Cells:
     return Cells(columns, tuple(line for line, _ in rows[1:]))
 
 
+def in_digits(number: Callable[[str], float], text: str) -> float:
+    """number(text) of a text without underscores: Python would read 1_0 as 10. Raises ValueError."""
+    return number(text.replace("_", "no digit"))
+
+
 def _number(where: str, cell: str) -> float:
     try:
-        value = float(cell.replace("_", "no digit"))  # Python would read 1_0 as 10
+        value = in_digits(float, cell)
     except ValueError:
         raise DataError(f"{where}: expected a number, got {cell!r}") from None
     if not math.isfinite(value):

@@ -88,6 +88,7 @@ LIKELIHOOD_TERMS = (
 )
 _WHOLE = _Prior(EVIDENCES["laplace.log_evidence"])
 PRIOR_TERMS = _WHOLE.terms()
+_OF_PRIOR = {term.key: term for term in PRIOR_TERMS}
 
 
 def _averaging(facts: Facts) -> float | None:
@@ -111,8 +112,6 @@ LOSS_TERMS = (
 )
 
 
-# By log τ and log σ² at fixed θ: ½ (p − (θ − m)ᵀP₀(θ − m) − tr P⁻¹P₀) and ½ (‖y − f‖²/σ² − N C + tr P⁻¹G).
-SLOPES = tuple(f"laplace.{name}evidence.{of}" for name in ("", "diag.", "kron.", "kron.split.") for of in ("prior", "noise"))
 _HALF_P = Term("half_p", "p/2", lambda facts: 0.5 * len(facts.problem.theta))
 _HALF_COUNT = Term("half_count", "N C/2", _normal_only(lambda p: 0.5 * p.y.size))
 
@@ -122,18 +121,25 @@ def _half_errors(facts: Facts) -> float | None:
     return None if loss is None or facts.problem.likelihood != "normal" else loss - likelihood_constants(facts.problem)
 
 
-def _of_slope(name: str) -> tuple[Term, ...]:
-    """What a slope of the evidence is made of."""
+def _slope_by_prior(name: str) -> tuple[Term, ...]:
+    """½ (p − (θ − m)ᵀP₀(θ − m) − tr P⁻¹P₀), by log τ at fixed θ."""
     def half_trace(facts: Facts) -> float | None:
-        found, errors = facts.raw(name), _half_errors(facts) if name.endswith("noise") else 0.0
-        if found is None or errors is None:
-            return None
-        if name.endswith("noise"):
-            return float(found) - errors + 0.5 * facts.problem.y.size
-        return 0.5 * len(facts.problem.theta) - _WHOLE.quadratic(facts) - float(found)
-    if name.endswith("noise"):
-        return _HALF_COUNT, Term("half_errors", "½ ‖y − f‖²/σ²", _half_errors), Term("half_trace", "½ tr P⁻¹G", half_trace, name)
-    return _HALF_P, PRIOR_TERMS[3], Term("half_trace", "½ tr P⁻¹P₀", half_trace, name)
+        found = facts.raw(name)
+        return None if found is None else _HALF_P.value(facts) - _WHOLE.quadratic(facts) - float(found)
+    return _HALF_P, _OF_PRIOR["prior_quadratic"], Term("half_trace", "½ tr P⁻¹P₀", half_trace, name)
+
+
+def _slope_by_noise(name: str) -> tuple[Term, ...]:
+    """½ (‖y − f‖²/σ² − N C + tr P⁻¹G), by log σ² at fixed θ."""
+    def half_trace(facts: Facts) -> float | None:
+        found, errors = facts.raw(name), _half_errors(facts)
+        return None if found is None or errors is None else float(found) - errors + _HALF_COUNT.value(facts)
+    return _HALF_COUNT, Term("half_errors", "½ ‖y − f‖²/σ²", _half_errors), Term("half_trace", "½ tr P⁻¹G", half_trace, name)
+
+
+_WITH_SLOPES = ("laplace.", "laplace.diag.", "laplace.kron.", "laplace.kron.split.")
+_BY_PRIOR, _BY_NOISE = ([f"{prefix}evidence.{by}" for prefix in _WITH_SLOPES] for by in ("prior", "noise"))
+SLOPES = {**dict.fromkeys(_BY_PRIOR, _slope_by_prior), **dict.fromkeys(_BY_NOISE, _slope_by_noise)}
 
 
 BOUNDS = {"vi.elbo": "vi.kl", "vi.full.elbo": "vi.full.kl"}
@@ -149,7 +155,8 @@ def _spread(facts: Facts, quantity: str) -> float:
 def _of_divergence(name: str) -> tuple[Term, ...]:
     """What a divergence between q and the prior is made of."""
     return (_HALF_P, Term("log_widths", "Σ log C_ii", lambda facts: float(np.log(np.abs(facts.problem.vector)).sum())),
-            Term("spread", "½ tr P₀ Σ", lambda facts: _spread(facts, name)), PRIOR_TERMS[1], PRIOR_TERMS[3])
+            Term("spread", "½ tr P₀ Σ", lambda facts: _spread(facts, name)), _OF_PRIOR["log_det_prior"],
+            _OF_PRIOR["prior_quadratic"])
 
 
 def _terms(quantity: Quantity) -> tuple[Term, ...]:
@@ -160,7 +167,7 @@ def _terms(quantity: Quantity) -> tuple[Term, ...]:
         divergence = Term("divergence", "KL(q ‖ prior)", _scalar(BOUNDS[quantity.name], 1.0))
         return (divergence, *LIKELIHOOD_TERMS, *_of_divergence(quantity.name))
     if quantity.name in SLOPES:
-        return _of_slope(quantity.name)
+        return SLOPES[quantity.name](quantity.name)
     if quantity.name in LOG_DETS:
         return _prior_terms(LOG_DETS[quantity.name])[:2]
     if quantity.name not in EVIDENCES:
@@ -172,15 +179,12 @@ def _terms(quantity: Quantity) -> tuple[Term, ...]:
 
 def _prior_terms(volume: Volume) -> tuple[Term, ...]:
     """Of its parameters; of a part of them the prior of all as well."""
-    if volume.prefix not in OF_PARTS:
+    if not volume.is_of_part:
         return PRIOR_TERMS
     prior = _Prior(volume)
     others = Term("others", "log p of all parameters less that of those which are free",
                   lambda facts: _WHOLE.log_density(facts) - prior.log_density(facts), volume.prefix)
     return (*prior.terms(volume.prefix), others)
-
-
-OF_PARTS = ("laplace.lastlayer.", "laplace.subset.")
 
 
 # What a multiple of a term in the answer's excess means: (quantity, term, coefficient) -> key, sentence, advice.
@@ -189,9 +193,9 @@ SPECIAL_TERMS: dict[tuple[str, str, float], tuple[str, str, str]] = {
     ("log_joint", "log_prior", -1.0): ("log_prior_forgotten", "The log prior is missing", "add log p(θ)"),
     ("log_joint", "log_prior", 1.0): ("log_prior_doubled", "The log prior is added twice", "add log p(θ) once"),
     ("loss", "log_prior", -1.0): ("log_prior_included", "The log prior is included", "leave it out of the loss"),
-    **{(name, "half_trace", c): words for name in SLOPES for c, words in (
-        (1.0 if name.endswith("prior") else -1.0, ("trace_missing", "The trace is missing", "include it")),
-        (2.0 if name.endswith("prior") else -2.0, ("trace_sign", "The trace has the wrong sign", "turn it")))},
+    **{(name, "half_trace", c * sign): words for sign, names in ((1.0, _BY_PRIOR), (-1.0, _BY_NOISE)) for name in names
+       for c, words in ((1.0, ("trace_missing", "The trace is missing", "include it")),
+                        (2.0, ("trace_sign", "The trace has the wrong sign", "turn it")))},
     **{(name, "log_det_prior", -2.0): ("log_det_ratio", "You return log |P| − log |P₀|", "leave P₀ out") for name in LOG_DETS},
     ("loss", "prior_quadratic", 1.0): ("penalty_included", "The prior's quadratic form is added", "leave it out of the loss"),
 }

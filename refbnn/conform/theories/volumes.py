@@ -13,6 +13,10 @@ Places = Callable[[Any], Any]
 Pair = tuple[Array, Array]
 
 
+def _everywhere(problem: Any) -> slice:
+    return slice(None)
+
+
 @dataclass(frozen=True)
 class Volume:
     """P of one structure from the certified value `stored`, which `read` turns into it.
@@ -23,8 +27,13 @@ class Volume:
     prefix: str
     stored: str
     read: Callable[[Array], Array]
-    places: Places = lambda problem: slice(None)
+    places: Places = _everywhere
     within: Callable[[Array, Any], Array] = lambda P0, problem: P0
+
+    @property
+    def is_of_part(self) -> bool:
+        """Whether some parameters are fixed."""
+        return self.places is not _everywhere
 
     def prior(self, facts: Facts) -> Array:
         """P₀ of the parameters that are free."""
