@@ -14,6 +14,7 @@ from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
 from refbnn import assembly, curvature, first_order, laplace, likelihoods, linalg, mlp, optimize, packed, predict, priors
 from refbnn import pullback
 from refbnn.activations import Activation
+from refbnn.assembly import Layout
 from refbnn.first_order import FirstOrder
 from refbnn.likelihoods.independent import IndependentOutputs
 from refbnn.precision import Dense, Diagonal
@@ -197,7 +198,7 @@ hessian_laws = (on(test_mlp.test_the_contracted_hessian_is_the_complex_step_of_t
 jacobian_law = on(test_mlp.test_the_jacobian_is_the_complex_step_of_the_outputs)
 
 NETWORK = [
-    ("A1 vec order: W read in column-major order", instead(Mlp, "unflatten", column_major),
+    ("A1 vec order: W read in column-major order", instead(Layout, "unflatten", column_major),
      (jacobian_law, on(test_mlp.test_forward_equals_plain_loops),
       test_mlp.test_theta_holds_each_layer_as_W_in_row_major_order_and_then_b)),
     ("A1 bias columns before the weights", after(Mlp, "jacobian", bias_first),
@@ -240,7 +241,7 @@ NETWORK = [
     ("A11 parity broken", derivatives_changed({0: lambda a, z: a + 0.01}),
      (on(test_mlp.test_flipping_all_signs_at_a_unit_of_an_odd_network_leaves_the_outputs),)),
     ("A12 biases of hidden layers dropped", after(
-        Mlp, "unflatten", lambda layers, *_: [(W, None if b is None or l == 0 else b) for l, (W, b) in enumerate(layers)]),
+        Layout, "unflatten", lambda layers, *_: [(W, None if b is None or l == 0 else b) for l, (W, b) in enumerate(layers)]),
      (on(test_mlp.test_forward_equals_plain_loops), test_mlp.test_a_single_unit_network_gives_the_textbook_numbers)),
     ("A12 biases do not propagate", instead(Mlp, "forward", only_the_last_bias),
      (on(test_mlp.test_a_deep_linear_network_is_the_collapsed_affine_map, DEEP_LINEAR),)),
@@ -396,9 +397,12 @@ probit = dataclasses.replace(TANH, likelihood="probit")
 CURVATURE = [
     *[(f"mean for sum in {name}", after(Loss, name, lambda value, loss, *_: value / len(loss.X)), (sum_law,))
       for name in ("value", "gradient", "hessian", "ggn", "fisher", "empirical_fisher")],
-    ("A3 gradient of the wrong sign", after(Loss, "value_and_gradient", lambda result, *_: (result[0], -result[1])),
+    ("A3 gradient of the wrong sign", scaled(Loss, "gradient", -1),
      (on(test_loss.test_the_gradient_is_the_complex_step_of_the_loss), on(test_loss.test_the_gradient_is_what_autograd_finds),
       on(test_posterior.test_the_gradient_is_the_complex_step_of_the_log_joint))),
+    ("A3 gradient of the wrong sign beside the value",
+     after(Loss, "value_and_gradient", lambda result, *_: (result[0], -result[1])),
+     (on(test_posterior.test_the_gradient_is_the_complex_step_of_the_log_joint),)),
     ("per-datum gradients averaged", after(Loss, "per_datum_gradients", lambda g, *_: g / len(g)),
      (on(test_loss.test_per_datum_gradients_are_jacobian_times_residual_and_sum_to_the_gradient),)),
     ("order of data lost", after(Loss, "per_datum_gradients", lambda g, *_: np.sort(g, axis=0)),
@@ -501,10 +505,12 @@ GAUSSIAN = [
      (draws(test_gaussian.test_the_log_density_has_every_constant, DIAGONAL),)),
     ("2π missing in the density", instead(Gaussian, "_twice_log_constant", property(lambda q: q.precision.log_det())),
      (draws(test_gaussian.test_the_log_density_has_every_constant, DENSE), joint_law, exact_law)),
-    ("A3 prior mean missing in the gradient",
-     instead(Gaussian, "value_and_gradient", pulled_to_zero),
+    ("A3 prior mean missing in the gradient", instead(
+        Gaussian, "gradient", lambda self, theta: -self.precision.matvec(np.asarray(theta))),
      (draws(test_gaussian.test_the_gradient_is_the_complex_step_of_the_log_density, DENSE),
       on(test_posterior.test_the_gradient_is_the_complex_step_of_the_log_joint))),
+    ("A3 prior mean missing in the gradient beside the density", instead(Gaussian, "value_and_gradient", pulled_to_zero),
+     (on(test_posterior.test_the_gradient_is_the_complex_step_of_the_log_joint),)),
     ("prior precision as its inverse in the gradient", instead(
         Gaussian, "gradient", lambda self, theta: -self.precision.solve(np.asarray(theta) - self.mean)),
      (draws(test_gaussian.test_the_gradient_is_the_complex_step_of_the_log_density, DENSE),)),
