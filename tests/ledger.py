@@ -90,6 +90,14 @@ BLOCKS = {
         ("natural parameters restore Λ = F; the precision link carries them",
          "likelihoods/test_special_cases::test_the_precision_link_carries_the_natural_information",
          "here: the precision link without its bend"),
+        ("predicted Cholesky factor of the precision: F = diag(L Lᵀ, tr(N_a N_b) + tr(N_a N_bᵀ))",
+         "likelihoods/test_heteroscedastic_full::test_the_law_of_the_predicted_factor_holds",
+         "likelihoods/test_heteroscedastic_full::"
+         "test_a_planted_fault_breaks_a_law_of_the_predicted_factor[information without tr(N_a N_b)]"),
+        ("predicted Cholesky factor: Λ is indefinite wherever y ≠ μ",
+         "likelihoods/test_heteroscedastic_full::test_the_law_of_the_predicted_factor_holds",
+         "likelihoods/test_heteroscedastic_full::"
+         "test_a_planted_fault_breaks_a_law_of_the_predicted_factor[sign of the mixed block]"),
         ("Student-t with its scale: F is diagonal and has no ν/(ν − 2)", "likelihoods/test_laws::test_the_law_holds",
          f"{LAWS}[bartlett-2-heteroscedastic_student_t-fisher]"),
         ("Student-t: Λ < 0 beyond √ν scales",

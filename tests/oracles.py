@@ -111,6 +111,8 @@ def log_prob(likelihood, f, y, variance=0.37):
     if likelihood == "normal_full":
         quadratic = np.einsum("...i,ij,...j->...", y - f, np.linalg.inv(NOISE), y - f)
         return -quadratic / 2 - math.log(np.linalg.det(2 * math.pi * NOISE)) / 2
+    if likelihood == "cholesky":
+        return _log_normal_by_factor(f, y)
     first, second = f[..., 0::2], f[..., 1::2]  # of likelihoods with two outputs a target
     terms = {
         "normal": lambda: -((y - f) ** 2) / (2 * variance) - math.log(math.sqrt(2 * math.pi * variance)),
@@ -133,6 +135,33 @@ def log_prob(likelihood, f, y, variance=0.37):
             SHAPE * (math.log(SHAPE) - f) - special.gammaln(SHAPE) + (SHAPE - 1) * np.log(y) - SHAPE * y * np.exp(-f)),
     }
     return terms[likelihood]().sum(-1)
+
+
+def _factor(f, t):
+    """L (*s n t t) of outputs (μ, then the rows of L with the diagonal as logarithms), complex outputs too."""
+    L = np.zeros((*f.shape[:-1], t, t), dtype=f.dtype)
+    for a, (i, j) in enumerate(zip(*np.tril_indices(t)), start=t):
+        L[..., i, j] = np.exp(f[..., a]) if i == j else f[..., a]
+    return L
+
+
+def _log_normal_by_factor(f, y):
+    """y ~ N(μ, (L Lᵀ)⁻¹)."""
+    t = y.shape[-1]
+    L, e = _factor(f, t), y - f[..., :t]
+    z = np.einsum("...ij,...i->...j", L, e)
+    return np.log(np.einsum("...ii->...i", L)).sum(-1) - (z**2).sum(-1) / 2 - t * math.log(2 * math.pi) / 2
+
+
+def _residual_by_factor(f, y):
+    """(−L z, then the lower triangle of e zᵀ ∘ ∂L/∂f − 1)."""
+    t = y.shape[-1]
+    L, e = _factor(f, t), y - f[..., :t]
+    z = np.einsum("...ij,...i->...j", L, e)
+    outer, eye = e[..., :, None] * z[..., None, :], np.eye(t)
+    rows, columns = np.tril_indices(t)
+    return np.concatenate(
+        [-np.einsum("...ij,...j->...i", L, z), (outer * np.where(eye, L, 1) - eye)[..., rows, columns]], axis=-1)
 
 
 def _log_poisson(rate, y):
@@ -158,6 +187,8 @@ def residual(likelihood, f, y, variance=0.37):
         return rates / rates.sum(-1, keepdims=True) - np.eye(f.shape[-1])[y]
     if likelihood == "normal_full":
         return (f - y) @ np.linalg.inv(NOISE)
+    if likelihood == "cholesky":
+        return _residual_by_factor(f, y)
     first, second = f[..., 0::2], f[..., 1::2]
     terms = {
         "normal": lambda: (f - y) / variance,

@@ -42,11 +42,12 @@ OTHERS = {
     "heteroscedastic": (likelihoods.Heteroscedastic(), lambda rng, n, k: rng.normal(size=(n, k // 2))),
     "precision": (likelihoods.HeteroscedasticPrecision(), lambda rng, n, k: rng.normal(size=(n, k // 2))),
     "normal_full": (likelihoods.NormalFull(NOISE), lambda rng, n, k: rng.normal(size=(n, k))),
+    "cholesky": (likelihoods.HeteroscedasticFull(), lambda rng, n, k: rng.normal(size=(n, 1 if k == 2 else 2))),
 }
 EVERY = (*LIKELIHOODS, *OTHERS)
 OUTPUTS = {  # the number of outputs a likelihood can have instead of k
     "categorical": lambda k: max(k, 2), "normal_full": lambda k: len(NOISE), "heteroscedastic": lambda k: k + k % 2,
-    "precision": lambda k: k + k % 2,
+    "precision": lambda k: k + k % 2, "cholesky": lambda k: 2 if k < 3 else 5,
 }
 ENUMERABLE = {"normal": 2, "poisson": 2, "softplus": 2, "gamma": 2, "negative_binomial": 1}  # at most so many outputs together
 CANONICAL = ("normal", "bernoulli", "categorical", "poisson")  # for the others the GGN is not the Fisher matrix

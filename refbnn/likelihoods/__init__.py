@@ -12,8 +12,8 @@ so that their noise is a bump in f, which quadrature must resolve.
 
 `Tempered` is any of them at another temperature.
 
-Outputs are k = number of targets, except for Categorical (k classes) and the Heteroscedastic family (two outputs a target,
-interleaved: location and dispersion of target 1, of target 2, ...).
+Outputs are k = number of targets, except for Categorical (k classes), the Heteroscedastic family (two outputs a target,
+interleaved: location and dispersion of target 1, of target 2, ...) and HeteroscedasticFull (means, then a Cholesky factor).
 """
 
 from refbnn.likelihoods.bernoulli import Bernoulli
@@ -22,6 +22,7 @@ from refbnn.likelihoods.bernoulli_probit import BernoulliProbit
 from refbnn.likelihoods.categorical import Categorical
 from refbnn.likelihoods.gamma import Gamma, HeteroscedasticGamma
 from refbnn.likelihoods.heteroscedastic import Heteroscedastic
+from refbnn.likelihoods.heteroscedastic_full import HeteroscedasticFull
 from refbnn.likelihoods.heteroscedastic_natural import HeteroscedasticNatural, HeteroscedasticPrecision
 from refbnn.likelihoods.negative_binomial import HeteroscedasticNegativeBinomial, NegativeBinomial
 from refbnn.likelihoods.normal import Normal
@@ -34,8 +35,8 @@ from refbnn.likelihoods.student_t import HeteroscedasticStudentT, StudentT
 from refbnn.likelihoods.tempered import Tempered
 
 __all__ = [
-    "Bernoulli", "BernoulliCloglog", "BernoulliProbit", "Categorical", "Gamma", "Heteroscedastic", "HeteroscedasticGamma",
-    "HeteroscedasticNatural", "HeteroscedasticNegativeBinomial", "HeteroscedasticPrecision", "HeteroscedasticStudentT",
-    "NegativeBinomial", "Normal", "NormalFull", "Ordinal", "Poisson", "PoissonSoftplus", "PoissonSquare", "StudentT",
-    "Tempered",
+    "Bernoulli", "BernoulliCloglog", "BernoulliProbit", "Categorical", "Gamma", "Heteroscedastic", "HeteroscedasticFull",
+    "HeteroscedasticGamma", "HeteroscedasticNatural", "HeteroscedasticNegativeBinomial", "HeteroscedasticPrecision",
+    "HeteroscedasticStudentT", "NegativeBinomial", "Normal", "NormalFull", "Ordinal", "Poisson", "PoissonSoftplus",
+    "PoissonSquare", "StudentT", "Tempered",
 ]

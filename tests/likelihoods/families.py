@@ -30,6 +30,7 @@ class Family:
     continuous: bool = False  # y has a density; otherwise it is counted
     moments: bool = True  # the rule of `outcomes` integrates y and its square
     definite: bool = True  # Λ is never indefinite
+    circle: int = 32  # points of each circle of Cauchy's integral
 
 
 def _logistic(z):
@@ -65,6 +66,13 @@ def _normal(mean, variance, y):
 def _normal_full(f, y):
     quadratic = np.einsum("...i,ij,...j->...", y - f, np.linalg.inv(NOISE), y - f)
     return -0.5 * quadratic - 0.5 * np.log(np.linalg.det(2 * np.pi * NOISE))
+
+
+def _normal_by_factor(f, y):
+    """Two targets, outputs (μ_1, μ_2, log L_11, L_21, log L_22)."""
+    e = y - f[..., :2]
+    z1, z2 = np.exp(f[..., 2]) * e[..., 0] + f[..., 3] * e[..., 1], np.exp(f[..., 4]) * e[..., 1]
+    return f[..., 2] + f[..., 4] - 0.5 * (z1**2 + z2**2) - 2 * HALF_LOG_2PI
 
 
 def _ordinal(f, y):
@@ -123,6 +131,9 @@ FAMILIES = {
     "heteroscedastic": Family(
         likelihoods.Heteroscedastic(), two(lambda mu, s, y: _normal(mu, np.exp(s), y)), _outputs(2), _reals,
         continuous=True, definite=False),
+    "heteroscedastic_full": Family(
+        likelihoods.HeteroscedasticFull(), _normal_by_factor, _outputs(5), lambda rng, n: rng.normal(size=(n, 2)),
+        continuous=True, definite=False, circle=14),
     "heteroscedastic_natural": Family(
         likelihoods.HeteroscedasticNatural(), two(lambda a, b, y: _normal(-a / (2 * b), -1 / (2 * b), y)), _natural, _reals,
         continuous=True),
@@ -161,8 +172,8 @@ FAMILIES = {
 }
 
 
-def polydisc_derivatives(function: Callable, f: np.ndarray, order: int, radius: float, points: int = 32):
-    """All derivatives of the given order (*s k ... k) of an analytic function of f (*s k), and a bound of their round-off.
+def polydisc_derivatives(function: Callable, f: np.ndarray, orders: tuple[int, ...], radius: float, points: int = 32):
+    """For each order all derivatives (*s k ... k) of an analytic function of f (*s k), and a bound of their round-off.
 
     Cauchy's integral on a product of circles: a Fourier transform of the values gives every Taylor coefficient at once. The
     round-off is 30·m!·u·max|function|/radius^m; the aliasing, (radius/distance of the nearest singularity)^points, is below it.
@@ -172,9 +183,9 @@ def polydisc_derivatives(function: Callable, f: np.ndarray, order: int, radius: 
     grid = np.stack(np.meshgrid(*[circle] * k, indexing="ij"), axis=-1)
     values = function(f.reshape(*f.shape[:-1], *[1] * k, k) + grid)
     coefficients = np.fft.fftn(values, axes=range(-k, 0)).real / points**k
-    out = np.empty((*f.shape[:-1], *[k] * order))
-    for index in np.ndindex(*[k] * order):
-        powers = np.bincount(np.array(index, dtype=int), minlength=k) if order else np.zeros(k, dtype=int)
-        out[(..., *index)] = coefficients[(..., *powers)] * np.prod(special.factorial(powers)) / radius**order
-    bound = 30 * special.factorial(order) * 2.0**-53 * np.abs(values).max() / radius**order
-    return out, bound
+    for order in orders:
+        out = np.empty((*f.shape[:-1], *[k] * order))
+        for index in np.ndindex(*[k] * order):
+            powers = np.bincount(np.array(index, dtype=int), minlength=k) if order else np.zeros(k, dtype=int)
+            out[(..., *index)] = coefficients[(..., *powers)] * np.prod(special.factorial(powers)) / radius**order
+        yield out, 30 * special.factorial(order) * 2.0**-53 * np.abs(values).max() / radius**order

@@ -54,6 +54,8 @@ BAD_TARGETS = [
     ("normal_full", [[1.0, 2.0]], 2, "expected a network with 3 outputs, as noise has, got 2"),
     ("heteroscedastic", [[1.0, 2.0]], 2, r"expected shape \(1, 1\), got \(1, 2\)"),
     ("heteroscedastic", [[1.0]], 3, "expected a network with two outputs a target, got 3 outputs"),
+    ("heteroscedastic_full", [[1.0, 2.0]], 4, r"expected t \(t \+ 3\)/2 = 2, 5, 9, 14, ... outputs for t targets, got 4"),
+    ("heteroscedastic_full", [[1.0]], 5, r"expected shape \(1, 2\), got \(1, 1\)"),
     ("heteroscedastic_gamma", [1.0], 2, r"expected shape \(1, 1\), got \(1,\)"),
 ]
 

@@ -17,9 +17,10 @@ from tests.judge import agree, mean_agrees
 from tests.likelihoods.families import FAMILIES, FREEDOM, SCALE, Family, polydisc_derivatives
 
 NUM_DATA, RADIUS = 7, 0.25
+JOINT = ("normal_full", "heteroscedastic_full")  # several dependent targets
 DISCRETE = [name for name, family in FAMILIES.items() if not family.continuous]
-ONE_TARGET_DENSITIES = [name for name, family in FAMILIES.items() if family.continuous and name != "normal_full"]
-STACKABLE = [name for name in FAMILIES if name not in ("normal_full", "categorical")]
+ONE_TARGET_DENSITIES = [name for name, family in FAMILIES.items() if family.continuous and name not in JOINT]
+STACKABLE = [name for name in FAMILIES if name not in (*JOINT, "categorical")]
 
 
 def problem(family: Family, seed: int = 5):
@@ -52,10 +53,12 @@ def the_derivatives_are_those_of_the_density(likelihood, family):
     """ℓ, r, Λ, T (all its entries) against the Taylor coefficients of the density written plainly, by Cauchy's integral."""
     f, y = problem(family)
     k = f.shape[-1]
-    spread = y.reshape(NUM_DATA, *[1] * k, *y.shape[1:])
+    if k > 3:  # a circle an output: two data are work enough
+        f, y = f[:2], y[:2]
+    spread = y.reshape(len(y), *[1] * k, *y.shape[1:])
     found = (-likelihood.log_prob(f, y), likelihood.residual(f, y), likelihood.curvature(f, y), likelihood.third(f, y))
-    for order, value in enumerate(found):
-        expected, bound = polydisc_derivatives(lambda z: -family.log_density(z, spread), f, order, RADIUS)
+    taylor = polydisc_derivatives(lambda z: -family.log_density(z, spread), f, range(4), RADIUS, family.circle)
+    for order, (value, (expected, bound)) in enumerate(zip(found, taylor)):
         assert value.shape == expected.shape
         assert np.abs(value - expected).max() <= bound, (order, np.abs(value - expected).max(), bound)
 
@@ -219,9 +222,10 @@ LAWS = {
 def test_the_law_holds(law, name):
     """On every family.
 
-    Eqs. (normal), (normal-full), (heteroscedastic), (heteroscedastic-natural), (heteroscedastic-precision), (bernoulli),
-    (bernoulli-probit), (bernoulli-cloglog), (categorical), (ordinal), (poisson), (poisson-softplus), (poisson-square),
-    (negative-binomial), (negative-binomial-dispersion), (student-t), (student-t-scale), (gamma) and (gamma-shape).
+    Eqs. (normal), (normal-full), (heteroscedastic), (heteroscedastic-full), (heteroscedastic-natural),
+    (heteroscedastic-precision), (bernoulli), (bernoulli-probit), (bernoulli-cloglog), (categorical), (ordinal), (poisson),
+    (poisson-softplus), (poisson-square), (negative-binomial), (negative-binomial-dispersion), (student-t),
+    (student-t-scale), (gamma) and (gamma-shape).
     """
     LAWS[law][0](FAMILIES[name].likelihood, FAMILIES[name])
 
