@@ -9,7 +9,7 @@ import pytest
 
 from refbnn.quadrature import Integral
 from refbnn.loss import Loss
-from tests.experiments import budgets, digits, gradients, structures, width
+from tests.experiments import budgets, digits, fits, gradients, structures, width
 from tests.experiments.__main__ import DATA, EXPERIMENTS, read
 
 FITTED = 0.1
@@ -81,7 +81,8 @@ def test_the_truth_is_at_no_distance_from_itself_and_ten_times_closer_than_the_s
 
 # -- the exact column, ten times as exact as what is read off beside it ------------------------------------------------------
 
-EXACT = {"regression": 1, "classification": 1, "width": 0, "between": 0, "gradients": 0, "labelings": 0}  # which table has one
+EXACT = {  # which table has one
+    "regression": 1, "classification": 1, "width": 0, "between": 0, "gradients": 0, "labelings": 0, "structures": 0}
 CASE = {"between": 4, "labelings": 1}  # labels of a case, three elsewhere
 TENTHS = "sd"  # columns of standard deviations, which the notebook prints to one decimal
 RATIOS = ("sd ratio", "TV")  # of the exact law and itself: its error is counted twice
@@ -175,6 +176,40 @@ def test_points_that_forget_how_wide_they_are_are_noticed(monkeypatch):
     monkeypatch.setattr(width.Wider, "log_likelihood", lambda self, theta: self.target.log_likelihood(theta))
     case = ("wave-1", 3.0)
     assert is_told_apart(by_few_points(case, 2), exact_of_two(case))
+
+
+# -- published fits ----------------------------------------------------------------------------------------------------------
+
+
+def is_published(rows):
+    """Each number found rounds to the published one: within half a unit of its last digit and our own round-off."""
+    pairs = [(row[a], row[a + 1]) for row in rows for a in (2, 4) if row[a] != ""]
+    return all(abs(ours.value - theirs.value) <= theirs.error * (1 + 1e-3) + ours.error for theirs, ours in pairs)
+
+
+@pytest.mark.parametrize("name", fits.FITS)
+def test_published_parameters_and_standard_deviations_are_found_to_their_last_digit(name):
+    """Eq. (published-spread)."""
+    rows = fits.one(name)
+    assert is_published(rows)
+    assert differences(rows, read("fits")[0], (name,)) == []
+
+
+@pytest.mark.parametrize("name", fits.FITS)
+def test_every_published_start_leads_to_the_published_mode(name):
+    fit = fits.FITS[name]
+    for start in fit.starts:
+        mode = [Integral(value, fits.ROUND_OFF * abs(value)) for value in fits.found(fit, start)["mode"]]
+        published = [fits.printed(value) for value, _ in fit.published.values()]
+        assert is_published([(name, "", theirs, ours, "") for theirs, ours in zip(published, mode)])
+
+
+@pytest.mark.parametrize("name", fits.FITS)
+def test_standard_deviations_by_the_hessian_or_by_another_divisor_are_not_the_published_ones(name):
+    rows, fit = fits.one(name), fits.FITS[name]
+    assert not is_published([(*row[:5], row[6]) for row in rows if row[6] != ""])
+    biased = np.sqrt(1 - len(fit.published) / len(fit.y))
+    assert not is_published([(*row[:5], Integral(biased * row[5].value, row[5].error)) for row in rows if row[5] != ""])
 
 
 # -- digits --------------------------------------------------------------------------------------------------------------------
