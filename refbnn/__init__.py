@@ -3,7 +3,7 @@
 Language      shapes, linalg, progress
 Objects       activations, likelihoods; packed, signals, assembly, pullback, rows, jets, network, mlp; precision, blocks,
               gaussian, priors; curvature, quadrature, scores, diagnostics
-Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third
+Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third, fourth
 Inference     optimize, laplace, expansion, mixture, vi, samplers, cubature
 Use           gp, predict, hyper, evidence, audit; budget: what approximate inference costs
 Main job      conform: certified cases that any implementation can be checked against

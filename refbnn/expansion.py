@@ -6,21 +6,18 @@ here, and neither is the correction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
-from refbnn import third
+from refbnn import fourth, third
 from refbnn.gaussian import Gaussian
 from refbnn.loss import Loss
 from refbnn.precision import Dense
 from refbnn.shapes import NewInputs, Vector, as_array, expect_methods
 
 AT_A_MODE = 1e-4  # posterior standard deviations; farther off, the first-order term that a mode lacks may not be small
-FIRST_STEP = 0.25  # of differences, in posterior standard deviations
-STEPS = 12  # at most, each half of the one before
 
 Functions = Annotated[np.ndarray, "m k"]
 
@@ -29,7 +26,8 @@ Functions = Annotated[np.ndarray, "m k"]
 class SecondOrder:
     """The terms of order 1/N, Eq. (laplace-second-order), with U = −log p(y, θ) in coordinates where P = I.
 
-    `fourth` is −⅛ Σ U_iijj, with an estimate of the absolute error of its numerical differentiation; `third_joined` is
+    `fourth` is −⅛ Σ U_iijj, with an estimate of the absolute error of what is differentiated numerically in it, the third
+    derivative of the likelihood; `third_joined` is
     ⅛ Σ U_iij U_jkk and `third_crossed` 1/12 Σ U_ijk², to round-off. `mean_shift` takes the mode to the mean, Eq. (mean-shift).
     """
 
@@ -53,10 +51,9 @@ class SecondOrder:
 def second_order(posterior: object, theta: Vector) -> SecondOrder:
     """The next terms after Laplace with the Hessian at the mode θ (Tierney & Kadane 1986; Kass, Tierney & Kadane 1990).
 
-    Third derivatives are exact, by jets: p(p + 1)/2 of them. The contraction of the fourth is the derivative of one of the
-    third, Σ_j v_j · ∂/∂v_j Σ_i ∇³U[v_i, v_i], by central differences and Richardson's extrapolation: 2p² jets a step. On
-    Linearised it is the correction of Laplace with the GGN. Raises ValueError away from a mode, and for a prior that is not
-    Gaussian; NotPositiveDefinite at a saddle.
+    Third derivatives are exact, by jets: p(p + 1)/2 of them. So is the fourth but for that of the likelihood (refbnn.fourth):
+    p² jets. On Linearised it is the correction of Laplace with the GGN. Raises ValueError away from a mode, and for a prior that
+    is not Gaussian; NotPositiveDefinite at a saddle.
     """
     expect_methods("posterior", posterior, "loss", "prior", "value_and_gradient", "negative_hessian")
     if not hasattr(posterior.prior, "precision"):
@@ -66,9 +63,9 @@ def second_order(posterior: object, theta: Vector) -> SecondOrder:
     _refuse_away_from_a_mode(posterior, theta, P)
     V = P.scale_matvec(np.eye(P.num_params))  # row i is column i of C, with C Cᵀ = P⁻¹
     t = third.trace_gradient_of_hessian(posterior.loss, theta, V)
-    fourth, error = _derivative(lambda h: _central_difference(posterior.loss, theta, V, h))
+    contraction, error = fourth.contraction(posterior.loss, theta, V)
     return SecondOrder(
-        fourth=-fourth / 8,
+        fourth=-contraction / 8,
         fourth_error=error / 8,
         third_joined=float(((V @ t) ** 2).sum()) / 8,
         third_crossed=_sum_of_squares(posterior.loss, theta, V) / 12,
@@ -103,37 +100,3 @@ def _sum_of_squares(loss: Loss, theta: np.ndarray, V: np.ndarray) -> float:
         mixed = 0.5 * (sums - own[i] - own[i + 1:])
         total += 2 * ((mixed @ V.T) ** 2).sum()
     return float(total)
-
-
-def _central_difference(loss: Loss, theta: np.ndarray, V: np.ndarray, h: float) -> tuple[float, float]:
-    """Eq. (fourth-contraction): Σ_j v_j · [t(θ + h v_j) − t(θ − h v_j)]/(2h), t = Σ_i ∇³U[v_i, v_i], is Σ_ij U_iijj + O(h²).
-
-    And its round-off, that of sums of jets over data, parameters and directions.
-    """
-    total = size = 0.0
-    for v in V:
-        ahead, behind = (third.trace_gradient_of_hessian(loss, theta + step, V) for step in (h * v, -h * v))
-        total += v @ (ahead - behind)
-        size += np.abs(v) @ (np.abs(ahead) + np.abs(behind))
-    return total / (2 * h), np.finfo(float).eps * np.sqrt(len(loss.X) + 2 * len(V)) * size / (2 * h)
-
-
-def _derivative(difference: Callable[[float], tuple[float, float]]) -> tuple[float, float]:
-    """The limit at 0 of difference(h), even and smooth in h, and an estimate of its error (Ridders 1982).
-
-    A triangle of Richardson extrapolations, a row for every halving of h. The entry with the smallest error is kept: its
-    disagreement with its two neighbours of lower order, plus the round-off of its row. Rows that disagree more end the search.
-    """
-    value, _ = difference(FIRST_STEP)
-    row, best, error = [value], np.nan, np.inf
-    for k in range(1, STEPS):
-        value, round_off = difference(FIRST_STEP / 2**k)
-        above, row = row, [value]
-        for m in range(1, k + 1):
-            row.append(row[-1] + (row[-1] - above[m - 1]) / (4**m - 1))
-            own = max(abs(row[m] - row[m - 1]), abs(row[m] - above[m - 1])) + round_off
-            if own <= error:
-                best, error = row[m], own
-        if abs(row[-1] - above[-1]) > 2 * error:
-            break
-    return float(best), float(error)

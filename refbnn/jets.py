@@ -1,4 +1,4 @@
-"""Second-order jets through a network: the second derivative of a gradient along a line. Inside, data come last."""
+"""Jets through a network along a line: second derivatives of a gradient, four derivatives of outputs. Inside, data come last."""
 
 from __future__ import annotations
 
@@ -59,3 +59,30 @@ def second_order_tangents(signals: Signals, directions: Layers) -> tuple[list, l
             slope, bend = signals.slopes[l][0], signals.slopes[l][1]
             a_dot, a_ddot = slope * z_dot, bend * z_dot**2 + slope * z_ddot
     return z, a
+
+
+def fourth_order_tangents(signals: Signals, directions: Layers) -> list[np.ndarray]:
+    """The first four derivatives of the outputs along directions (V, c), (*s k n) each, Eq. (fourth-jet).
+
+    z⁽ᵐ⁾ = W a⁽ᵐ⁾ + m V a⁽ᵐ⁻¹⁾, c more for m = 1; a⁽ᵐ⁾ of the next layer from those of z by Faà di Bruno's formula.
+    """
+    tangents, z = [np.zeros_like(signals.inputs[0])] * 4, []
+    for l, ((W, _), (V, c)) in enumerate(zip(signals.layers, directions)):
+        a = [signals.inputs[l], *tangents]
+        z = [W @ a[m] + m * (V @ a[m - 1]) for m in range(1, 5)]
+        if c is not None:
+            z[0] = z[0] + c[..., None]
+        if l < len(signals.slopes):
+            tangents = _composed(signals.slopes[l], *z)
+    return z
+
+
+def _composed(slopes, z1: np.ndarray, z2: np.ndarray, z3: np.ndarray, z4: np.ndarray) -> list[np.ndarray]:
+    """The first four derivatives of φ(z) from those of z (Faà di Bruno)."""
+    slope, bend, third, fourth = (slopes[order] for order in range(4))
+    return [
+        slope * z1,
+        bend * z1**2 + slope * z2,
+        third * z1**3 + 3 * bend * z1 * z2 + slope * z3,
+        fourth * z1**4 + 6 * third * z1**2 * z2 + bend * (3 * z2**2 + 4 * z1 * z3) + slope * z4,
+    ]

@@ -135,6 +135,11 @@ class LinearisedEvaluation:
         """Zero: (*s n k)."""
         return np.zeros_like(self.jvp(u))
 
+    def jet(self, u: Parameters) -> tuple[Outputs, Outputs, Outputs, Outputs]:
+        """(J_n(θ*) u, 0, 0, 0): (*s n k) each."""
+        slope = self.jvp(u)
+        return slope, *[np.zeros_like(slope)] * 3
+
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
         """Σ_n J_nᵀ T_n[J_n u, J_n u]: r and M play no part, because the second derivative of the outputs is zero. (*s p)."""
         return self.vjp(jets.twice(T, self.jvp(u)))

@@ -111,7 +111,7 @@ class Mlp(Network):
         return FirstOrder(self.layout, self.activation, as_array("X", X, "n d", d=self.num_inputs))
 
     def evaluate(self, theta: Parameters, X: Inputs) -> Evaluation:
-        """Run the network once: everything else is read off the result. φ′, φ″, φ‴ are computed when first asked for."""
+        """Run the network once: everything else is read off the result. Derivatives of φ are computed when first asked for."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
         X = as_array("X", X, "n d", d=self.num_inputs)
         layers, inputs, slopes = self.layout.unflatten(theta), [X.T], []
@@ -228,6 +228,10 @@ class Evaluation:
     def bend(self, u: Parameters) -> Outputs:
         """d²/dt² f(x_n, θ + t u), the second derivative of f along u, Eq. (jet): (*s n k)."""
         return transpose(jets.second_order_tangents(self.signals, self._directions(u))[0][-1][1])
+
+    def jet(self, u: Parameters) -> tuple[Outputs, Outputs, Outputs, Outputs]:
+        """The first four derivatives of f(x_n, θ + t u) by t at t = 0, Eq. (fourth-jet): (*s n k) each."""
+        return tuple(transpose(value) for value in jets.fourth_order_tangents(self.signals, self._directions(u)))
 
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
         """d²/dt² Σ_n J_nᵀ r_n at θ + t u, for r (n k) with derivatives M (n k k), T (n k k k) in f, Eq. (jet): (*s p)."""

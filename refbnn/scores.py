@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import logsumexp, ndtr
 
 from refbnn import linalg
-from refbnn.shapes import as_array, as_count
+from refbnn.shapes import as_array, as_count, as_probabilities
 
 PerDatum = Annotated[np.ndarray, "n"]
 PerTarget = Annotated[np.ndarray, "n k"]
@@ -232,10 +232,8 @@ def _some(name: str, values: np.ndarray) -> None:
 
 
 def _class_data(probabilities, y) -> tuple[np.ndarray, np.ndarray]:
-    p = as_array("probabilities", probabilities, "n k")
+    p = as_probabilities("probabilities", probabilities, "n k")
     labels = as_array("y", y, "n", n=len(p))
-    if (p < 0).any() or (np.abs(p.sum(-1) - 1) > 1e-9).any():
-        raise ValueError("probabilities: expected rows of non-negative numbers that sum to one, got others")
     if (labels != np.floor(labels)).any() or (labels < 0).any() or (labels >= p.shape[1]).any():
         raise ValueError(f"y: expected labels 0 to {p.shape[1] - 1}, got others")
     return p, labels.astype(np.intp)

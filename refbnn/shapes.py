@@ -110,6 +110,22 @@ def expect_methods(name: str, value: object, *methods: str) -> None:
         raise ValueError(f"{name}: expected an object with {', '.join(methods)}, got {got}")
 
 
+def as_probabilities(name: str, value: object, axes: str, **sizes: int) -> np.ndarray:
+    """`value` as an array whose last axis holds numbers >= 0 that sum to one, or ValueError saying what came.
+
+    To 1e-9, or the round-off of the type in which they come: probabilities in float32 are taken, and not made to sum to one.
+    """
+    p = as_array(name, value, axes, **sizes)
+    given = np.asarray(value).dtype
+    allowed = max(1e-9, 2 * p.shape[-1] * np.finfo(given).eps) if given.kind == "f" else 1e-9
+    sums = p.sum(-1)
+    if (p < 0).any() or (np.abs(sums - 1) > allowed).any():
+        worst = sums.flat[np.abs(sums - 1).argmax()]
+        raise ValueError(f"{name}: expected non-negative numbers that sum to one, got a smallest one of {p.min():g} and a sum of "
+                         f"{worst:.10g}")
+    return p
+
+
 def as_count(name: str, value: object, minimum: int = 1) -> int:
     """Return `value` as an int of at least `minimum`, or raise ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:

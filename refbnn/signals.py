@@ -1,7 +1,8 @@
 """What runs through a multilayer perceptron: activations forward, derivatives backward, tangents along a direction.
 
 Data last: every array is (*s, width, n). A layer l has weights W_l, input a_{l-1}, pre-activation z_l; `slopes[l]` holds the
-derivatives of the activation at z_l: [0] is φ′, [1] φ″, [2] φ‴. v is always the coefficient of the outputs, δ_l = ∂(v·f)/∂z_l.
+derivatives of the activation at z_l: [0] is φ′, [1] φ″, [2] φ‴, [3] φ⁗. v is always the coefficient of the outputs,
+δ_l = ∂(v·f)/∂z_l.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Layers = list[tuple[np.ndarray, np.ndarray | None]]
 
 
 class Slopes:
-    """φ′, φ″, φ‴ at one z, each computed when it is first asked for."""
+    """φ′, φ″, φ‴, φ⁗ at one z, each computed when it is first asked for."""
 
     def __init__(self, derivatives: Iterator[np.ndarray]):
         self._to_come, self._known = derivatives, []
@@ -32,7 +33,7 @@ class Slopes:
 
     def seen_as(self, view: Callable[[np.ndarray], np.ndarray]) -> Slopes:
         """view(φ′), view(φ″), ..., as late."""
-        return Slopes(view(self[order]) for order in range(3))
+        return Slopes(view(self[order]) for order in range(4))
 
 
 @dataclass(frozen=True)

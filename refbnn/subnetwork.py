@@ -173,6 +173,10 @@ class SubnetworkEvaluation:
         """d²/dt² f(x_n, θ + t u): (*s n k)."""
         return self.base.bend(_scattered(u, self.parameters, self.base.num_params))
 
+    def jet(self, u: Parameters) -> tuple[Outputs, Outputs, Outputs, Outputs]:
+        """The first four derivatives of f(x_n, θ + t u) by t at t = 0: (*s n k) each."""
+        return self.base.jet(_scattered(u, self.parameters, self.base.num_params))
+
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
         """d²/dt² Σ_n J_nᵀ r_n at θ + t u, for r (n k) with derivatives M (n k k), T (n k k k) in f: (*s p)."""
         u = _scattered(u, self.parameters, self.base.num_params)

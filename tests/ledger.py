@@ -27,6 +27,7 @@ EXACT = "test_hyper_exact::test_a_planted_fault_breaks_its_law"
 THIRD = "test_third::test_a_planted_fault_breaks_its_law"
 MIXED = "test_mixture::test_a_planted_fault_in_a_mixture_is_caught"
 EXPANDED = "test_expansion::test_a_planted_fault_breaks_the_contractions"
+FOURTH = "test_fourth::test_a_planted_fault_breaks_its_law"
 DYNAMICS = "samplers/test_faults::test_a_planted_fault_breaks_its_law"
 GRIDS = "test_cubature_faults::test_a_planted_fault_is_caught"
 VI = "vi/test_faults::test_a_planted_fault_breaks_its_law"
@@ -52,7 +53,7 @@ BLOCKS = {
          "test_mlp::test_every_layer_of_a_homogeneous_network_obeys_euler", f"{REJECTS}[A6 ReLU mask missing]"),
         ("∂f/∂x = Δ_1 W_1", "test_mlp::test_the_first_bias_columns_times_W_give_the_derivative_by_the_input",
          f"{REJECTS}[A7 first bias counted twice]"),
-        ("φ′, φ″, φ‴ are the derivatives of φ", "test_activations::test_derivatives_are_those_of_the_function_itself",
+        ("φ′, φ″, φ‴, φ⁗ are the derivatives of φ", "test_activations::test_derivatives_are_those_of_the_function_itself",
          f"{REJECTS}[A8 derivative 0 of tanh off by one part in a hundred million]"),
         ("a unit with no outgoing weights changes nothing but its own columns",
          "test_mlp::test_a_new_unit_with_zero_outgoing_weights_changes_nothing_but_its_own_columns",
@@ -337,6 +338,10 @@ BLOCKS = {
          "test_expansion::test_a_wrong_coefficient_leaves_an_error_of_the_first_order"),
         ("the coefficients −1/8, 1/8, 1/12 and the shift −½ P⁻¹t",
          "test_expansion::test_the_terms_are_the_contractions_of_the_third_and_fourth_derivatives", f"{EXPANDED}[1/8 for 1/12]"),
+        ("Σ U_iijj: jets to fourth order through the network, ℓ⁗ by differences that state their error",
+         "test_fourth::test_the_contraction_is_that_of_plain_derivatives_whatever_the_likelihood", f"{FOURTH}[no φ⁗]"),
+        ("that sum does not know how near a kink is", "test_fourth::test_it_does_not_matter_how_near_a_kink_is",
+         f"{FOURTH}[differences across a kink]"),
         ("the mode of a linear model is μ₀ − P₀⁻¹Jᵀr",
          "test_gp::test_laplace_over_functions_is_laplace_over_the_weights_of_the_linearised_network", f"{GP}[G27 α = +r]"),
         ("influence is the derivative of the mean in what each datum says",

@@ -15,13 +15,13 @@ RADIUS = 0.25  # of Cauchy's circle: inside the distance to the nearest pole, 0.
 
 
 def derivatives_match_cauchys_integral(activation):
-    """φ, φ′, φ″, φ‴ against derivatives of φ alone; the oracle's error for the m-th is m!·u·max|φ|/radius^m."""
+    """φ, φ′, φ″, φ‴, φ⁗ against derivatives of φ alone; the oracle's error for the m-th is m!·u·max|φ|/radius^m."""
     phi = oracles.PHI[activation][0]
-    got = ACTIVATIONS[activation].derivatives(POINTS, 3)
+    got = ACTIVATIONS[activation].derivatives(POINTS, 4)
     for i, z in enumerate(POINTS):
-        expected = oracles.cauchy_derivatives(lambda t: phi(z + t), 3, RADIUS)
+        expected = oracles.cauchy_derivatives(lambda t: phi(z + t), 4, RADIUS)
         size = max(1.0, np.abs(phi(z + RADIUS * np.exp(1j * np.arange(64)))).max())
-        for m in range(4):
+        for m in range(5):
             agree(got[m][i], expected[m], terms=64, condition=math.factorial(m) / RADIUS**m, scale=size)
 
 
@@ -34,10 +34,10 @@ def test_derivatives_are_those_of_the_function_itself(activation):
 def test_piecewise_linear_activations_have_the_two_slopes_and_no_bend(activation):
     slope = {"relu": 0.0, "leaky_relu": SLOPE}[activation]
     z = np.array([-2.0, -1e-300, 1e-300, 3.0])
-    value, first, second, third = ACTIVATIONS[activation].derivatives(z, 3)
+    value, first, second, third, fourth = ACTIVATIONS[activation].derivatives(z, 4)
     assert value.tolist() == [-2 * slope, -1e-300 * slope, 1e-300, 3.0]
     assert first.tolist() == [slope, slope, 1.0, 1.0]
-    assert not second.any() and not third.any()
+    assert not second.any() and not third.any() and not fourth.any()
 
 
 @pytest.mark.parametrize("activation, slope", [("relu", 0.0), ("leaky_relu", SLOPE)])
@@ -49,7 +49,7 @@ def test_the_derivative_at_the_kink_is_the_left_one_as_stated(activation, slope)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_order_says_how_many_derivatives_come_and_each_has_the_shape_of_z(activation):
     z = np.random.default_rng(0).normal(size=(2, 3, 5))
-    for order in range(4):
+    for order in range(5):
         values = ACTIVATIONS[activation].derivatives(z, order)
         assert len(values) == order + 1 and all(value.shape == z.shape for value in values)
         assert np.array_equal(values[0], ACTIVATIONS[activation](z))
@@ -58,7 +58,7 @@ def test_order_says_how_many_derivatives_come_and_each_has_the_shape_of_z(activa
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_are_finite_up_to_a_thousand(activation):
     z = np.array([-1e3, -709.0, -40.0, -0.0, 0.0, 40.0, 709.0, 1e3])
-    assert all(np.isfinite(value).all() for value in ACTIVATIONS[activation].derivatives(z, 3))
+    assert all(np.isfinite(value).all() for value in ACTIVATIONS[activation].derivatives(z, 4))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -75,16 +75,16 @@ def test_the_flags_tell_the_truth(activation):
 def test_derivatives_leave_their_argument_alone(activation):
     z = np.linspace(-2, 2, 7)
     z.flags.writeable = False
-    for value in ACTIVATIONS[activation].derivatives(z, 3)[1:]:
+    for value in ACTIVATIONS[activation].derivatives(z, 4)[1:]:
         value.sum()
 
 
 def test_saturated_tails_keep_their_digits():
     """Leading terms of the tails; the next term is smaller by exp(−40), below round-off, or stated."""
-    sigmoid = activations.sigmoid.derivatives(np.array([-40.0]), 3)
-    agree(np.ravel(sigmoid), np.full(4, math.exp(-40)), terms=4)
-    p, p1, p2, p3 = np.ravel(activations.sigmoid.derivatives(np.array([40.0]), 3))
-    agree([p1, p2, p3], math.exp(-40) * np.array([1, -1, 1]), terms=4)
+    sigmoid = activations.sigmoid.derivatives(np.array([-40.0]), 4)
+    agree(np.ravel(sigmoid), np.full(5, math.exp(-40)), terms=4)
+    p, p1, p2, p3, p4 = np.ravel(activations.sigmoid.derivatives(np.array([40.0]), 4))
+    agree([p1, p2, p3, p4], math.exp(-40) * np.array([1, -1, 1, -1]), terms=4)
     agree(activations.softplus(np.array([-40.0])), [math.exp(-40)], terms=4)
     agree(activations.silu(np.array([-40.0])), [-40 * math.exp(-40)], terms=4)
     agree(activations.erf.derivatives(np.array([6.0]), 1)[1], [2 / math.sqrt(math.pi) * math.exp(-36)], terms=4, condition=72)

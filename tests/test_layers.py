@@ -18,7 +18,7 @@ LAYER = {
     "likelihoods": 1, "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1, "quadrature": 1, "scores": 1,
     "diagnostics": 1,
     "loss": 2, "linearised": 2, "subnetwork": 2, "posterior": 2, "kronecker": 2, "duals": 2, "low_rank": 2, "third": 2,
-    "symmetry": 2,
+    "fourth": 2, "symmetry": 2,
     "optimize": 3, "laplace": 3, "expansion": 3, "mixture": 3, "vi": 3, "samplers": 3, "cubature": 3,
     "gp": 4, "evidence": 4, "audit": 4, "predict": 4, "hyper": 4,
     "budget": 5,
@@ -32,7 +32,8 @@ INSIDE_A_LAYER = {  # the only imports between modules of one layer
     ("mlp", "signals"), ("mlp", "assembly"), ("mlp", "pullback"), ("mlp", "rows"), ("mlp", "network"),
     ("jets", "signals"), ("mlp", "jets"), ("rows", "signals"), ("rows", "assembly"), ("rows", "pullback"),
     ("gaussian", "precision"), ("priors", "gaussian"), ("priors", "precision"), ("posterior", "loss"), ("low_rank", "duals"),
-    ("third", "loss"), ("third", "kronecker"), ("blocks", "precision"), ("first_order", "activations"),
+    ("third", "loss"), ("third", "kronecker"), ("fourth", "loss"), ("fourth", "third"), ("blocks", "precision"),
+    ("first_order", "activations"),
     ("first_order", "assembly"), ("first_order", "signals"), ("mlp", "first_order"), ("__main__", "cli"),
 }
 RUN_TIME = {"numpy", "scipy"}

@@ -17,10 +17,11 @@ import pytest
 
 import refbnn
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior, activations, audit, blocks, cubature, duals, evidence, expansion
-from refbnn import gp, hyper, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, quadrature, samplers, third
-from refbnn import vi
+from refbnn import fourth, gp, hyper, kronecker, laplace, likelihoods, low_rank, optimize, predict, priors, quadrature, samplers
+from refbnn import third, vi
 from refbnn.precision import Dense, Diagonal
 from refbnn.subnetwork import Subnetwork, layer
+from refbnn.testing import tolerance
 from tests import oracles
 from tests.judge import agree, mean_agrees, norm_or_one, vanishes
 from tests.zoo import LIKELIHOODS, Spec, law
@@ -65,6 +66,7 @@ ELSEWHERE = {
     "expansion.second_order": "test_it_has_no_bend_and_a_normal_posterior_of_it_no_next_order",
     "subnetwork.Subnetwork": "test_a_subnetwork_of_it_is_a_linearised_subnetwork",
     "subnetwork.layer": "test_a_subnetwork_of_it_is_a_linearised_subnetwork",
+    "fourth.contraction": "test_its_fourth_derivatives_are_those_of_the_likelihood_alone",
     "third.trace_gradient_of_kfac": "test_third_derivatives_are_those_of_the_likelihood_alone",
     "cubature.deterministic.caution_for": "test_cubature_and_importance_weights_find_its_evidence",
     "cubature.product_grid.product": "test_cubature_and_importance_weights_find_its_evidence",
@@ -146,6 +148,23 @@ def test_third_derivatives_are_those_of_the_likelihood_alone(spec):
         expected = case.vector @ kronecker.kfac(moved).matrix() @ case.vector
         found = third.trace_gradient_of_kfac(loss, case.theta, case.vector[None]) @ case.theta
         agree(found, expected, terms=case.terms, scale=scale * norm_or_one(case.theta) * len(J))
+
+
+@law()
+def test_its_fourth_derivatives_are_those_of_the_likelihood_alone(spec):
+    """And the derivatives of the third: the plain central difference along the rows, extrapolated."""
+    case = spec.build()
+    loss = linearised(case)[1]
+    V = np.random.default_rng(2).normal(size=(3, len(case.theta))) / norm_or_one(oracles.jacobian(case))
+
+    def difference(h):
+        t = [[third.trace_gradient_of_hessian(loss, case.theta + step * v, V) for step in (h, -h)] for v in V]
+        size = sum(np.abs(v) @ (np.abs(ahead) + np.abs(behind)) for v, (ahead, behind) in zip(V, t))
+        return sum(v @ (ahead - behind) for v, (ahead, behind) in zip(V, t)) / (2 * h), tolerance(case.terms) * size / h
+
+    expected, own = fourth.derivative(difference)
+    value, error = fourth.contraction(loss, case.theta, V)
+    assert abs(value - expected) <= error + own + tolerance(case.terms) * abs(value)
 
 
 @law()

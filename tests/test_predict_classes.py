@@ -558,6 +558,8 @@ INDEFINITE = Moments([[0.0, 0.0, 0.0]], np.diag([1.0, 1.0, -1.0])[None])
     *[(lambda level=level: classes.probabilities(Moments([[30.0, 0.0, 0.0]], 144 * np.eye(3)[None]),
                                                  quadrature.smolyak(2, level)), "points at most .*, got gaps of")
       for level in (4, 6)],
+    *[(lambda of=of: of(Moments(np.zeros((0, 3)), np.zeros((0, 3, 3))), FINE), "moments: expected at least one input, got none")
+      for of in (classes.probabilities, entropy.under)],
     (lambda: classes.contrasts(1), "num_classes: expected an integer >= 2, got 1"),
     (lambda: classes.conditioned(classes.zero_sum(L6)), "expected outputs whose sum varies"),
     (lambda: bridge.dirichlet(L6), "expected logits that sum to zero.*zero_sum first"),
@@ -565,8 +567,8 @@ INDEFINITE = Moments([[0.0, 0.0, 0.0]], np.diag([1.0, 1.0, -1.0])[None])
     (lambda: bridge.probabilities([[1.0, 0.0]]), "alpha: expected positive concentrations"),
     (lambda: bridge.gaussian([[1.0, -2.0]]), "alpha: expected positive concentrations"),
     (lambda: bridge.rescaled(Moments([[0.0, 0.0]], np.zeros((1, 2, 2)))), "expected a positive mean variance"),
-    (lambda: entropy.of_draws(np.ones((3, 2, 2))), "probabilities that sum to one"),
-    (lambda: entropy.of_draws(np.ones((0, 2, 2))), "at least one draw"),
+    (lambda: entropy.of_draws(np.ones((3, 2, 2))), "numbers that sum to one, got a smallest one of 1 and a sum of 2"),
+    (lambda: entropy.of_draws(np.ones((0, 2, 2))), "at least one draw, got none"),
     (lambda: Moments(np.ones(3), np.ones((3, 1, 1))), r"mean: expected shape \(m, k\), got \(3,\)"),
     (lambda: Moments(np.ones((3, 2)), np.ones((3, 2))), r"covariance: expected shape \(3, 2, 2\), got \(3, 2\)"),
     (lambda: Moments(np.ones((3, 2)), np.full((3, 2, 2), np.nan)), "covariance: expected finite numbers"),

@@ -335,6 +335,8 @@ def test_an_error_of_the_mean_is_an_error_of_the_spread_too():
     (lambda: targets.under(Moments([[195.0]], [[[1e4]]]), likelihoods.Tempered(likelihoods.Ordinal([0.0, 1.0]), 2.0),
                            quadrature.gauss_hermite(1, 20)), "rule: expected points at most 0.04 apart"),
     (lambda: targets.under(outputs(2), NORMAL, quadrature.gauss_hermite(1, 5)), "expected one over 2 outputs, got dimension 1"),
+    (lambda: targets.under(Moments(np.zeros((0, 2)), np.zeros((0, 2, 2))), NORMAL, quadrature.gauss_hermite(2, 5)),
+     "moments: expected at least one input, got none"),
     (lambda: targets.heteroscedastic(outputs(3)), "expected two outputs a target, got 3"),
     (lambda: targets.poisson(Moments([[0.0]], [[[-1.0]]])), "variances that are not negative"),
     (lambda: predict.unbiased_monte_carlo(Mlp((1, 1), ()), NORMAL, np.ones((1, 2)), [[1.0]]), "at least two draws, got 1"),

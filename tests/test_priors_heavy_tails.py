@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import lgamma
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -52,6 +54,40 @@ def test_parameters_are_independent_and_draws_batched(name):
     agree(prior.gradient(thetas), np.concatenate(gradients, -1), terms=3, condition=10)
     looped = [[prior.log_prob(theta) for theta in row] for row in thetas]
     agree(prior.log_prob(thetas), looped, terms=3, condition=10)
+
+
+EXTREMES = [(1e150, 2.0, 3.0), (1e200, 1.0, 3.0), (-1e160, 1e-3, 0.5), (1e-170, 1e-140, 1.0), (3.0, 1e160, 2.0),
+            (1e-200, 1.0, 1.0)]
+
+
+def student_is_right_out_there(theta, scale, nu):
+    """Logarithms, ratios and powers one by one: θ² and ν s² are out of range in most of these rows, the results in none."""
+    prior, u = priors.StudentT(1, scale, nu), abs(theta) / scale / np.sqrt(nu)
+    log_kernel = 2 * np.log(u) if u > 1e20 else np.log1p(u * u)
+    constant = lgamma((nu + 1) / 2) - lgamma(nu / 2) - 0.5 * np.log(np.pi * nu) - np.log(scale)
+    agree(prior.log_prob([theta]), constant - 0.5 * (nu + 1) * log_kernel, terms=10, condition=10)
+    slope = -(nu + 1) / theta if u > 1e20 else -(nu + 1) * (theta / scale) / (nu + nu * u * u) / scale
+    agree(prior.gradient([theta]) / slope, [1.0], terms=10, condition=10)
+    bend = -(nu + 1) / theta / theta if u > 1e20 else (nu + 1) * (1 - u * u) / (1 + u * u) ** 2 / nu / scale / scale
+    if abs(bend) > 1e-300 and np.isfinite(bend):
+        agree(prior.negative_hessian([theta]) / bend, [[1.0]], terms=10, condition=10)
+
+
+@pytest.mark.parametrize("theta, scale, nu", EXTREMES)
+def test_students_law_is_right_where_squares_are_out_of_range(theta, scale, nu):
+    student_is_right_out_there(theta, scale, nu)
+
+
+@pytest.mark.parametrize("method, textbook", [
+    ("log_density", lambda self, theta: -0.5 * (self.degrees_of_freedom + 1) * np.log1p((theta / self.scale) ** 2)),
+    ("score", lambda self, theta: -4 * theta / (3 * self.scale**2 + theta**2)),
+    ("bend", lambda self, theta: 4 * (3 * self.scale**2 - theta**2) / (3 * self.scale**2 + theta**2) ** 2),
+])
+def test_the_formula_of_the_textbook_leaves_the_range_and_is_caught(method, textbook, monkeypatch):
+    monkeypatch.setattr(priors.StudentT, method, textbook)
+    with np.errstate(all="ignore"), pytest.raises((AssertionError, ValueError)):
+        student_is_right_out_there(*EXTREMES[0])
+        student_is_right_out_there(*EXTREMES[1])
 
 
 @pytest.mark.parametrize("name", PRIORS)

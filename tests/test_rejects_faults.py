@@ -369,7 +369,7 @@ ACTIVATION = [
     (f"A8 derivative {m} of {name} off by one part in a hundred million",
      derivatives_changed({m: lambda d, z: d + 1e-8 * np.cos(z)}),
      (call(test_activations.derivatives_match_cauchys_integral, name),))
-    for name in SMOOTH for m in range(4)
+    for name in SMOOTH for m in range(5)
 ] + [
     ("A13 softplus that overflows", instead(Activation, "successive", lambda self, z: iter((np.log1p(np.exp(z)),))),
      (call(test_activations.test_activations_are_finite_up_to_a_thousand, "softplus"),)),

@@ -344,13 +344,24 @@ def test_coverage_is_nominal_when_the_prediction_is_right():
     mean_agrees(runs, levels, smallest_effect=0.03)
 
 
+def test_probabilities_in_single_precision_are_taken_as_they_are_and_others_that_do_not_sum_to_one_are_not():
+    """Rows of float32 sum to one to the round-off of float32; the same numbers in float64 have no such excuse."""
+    single = P.astype(np.float32)
+    assert np.abs(single.astype(float).sum(-1) - 1).max() > 1e-9
+    expected = [sum((float(p) - (c == label)) ** 2 for c, p in enumerate(row)) for row, label in zip(single, LABELS)]
+    agree(scores.brier(single, LABELS), expected, terms=4)
+    for wrong in (single.astype(float), single * np.float32(1 + 1e-5)):
+        with pytest.raises(ValueError, match="sum to one, got a smallest one of .* and a sum of"):
+            scores.brier(wrong, LABELS)
+
+
 # -- doors ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call, message", [
     (lambda: scores.brier(P, LABELS[:3]), r"y: expected shape \(7,\), got \(3,\)"),
-    (lambda: scores.brier(2 * P, LABELS), "rows of non-negative numbers that sum to one"),
-    (lambda: scores.brier([[1.5, -0.5]], [0]), "rows of non-negative numbers that sum to one"),
+    (lambda: scores.brier(2 * P, LABELS), "non-negative numbers that sum to one, got .* a sum of 2"),
+    (lambda: scores.brier([[1.5, -0.5]], [0]), "non-negative numbers that sum to one, got a smallest one of -0.5"),
     (lambda: scores.brier(P, LABELS + 4), "expected labels 0 to 3"),
     (lambda: scores.log_score_of_classes(P, LABELS + 0.5), "expected labels 0 to 3"),
     (lambda: scores.log_score_of_draws(np.ones((0, 3))), "log_probs: expected at least one"),

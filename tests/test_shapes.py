@@ -12,7 +12,8 @@ import pytest
 import refbnn
 from refbnn import Linearised, Loss, Mlp, Posterior
 from refbnn import activations, audit, blocks, cubature, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker
-from refbnn import laplace, likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry, third, vi
+from refbnn import fourth, laplace, likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry
+from refbnn import third, vi
 from refbnn.precision import Diagonal, product
 from refbnn.rows import Rows
 from refbnn.samplers import Hmc, Streams
@@ -81,6 +82,7 @@ def call_everything():
     for network in (net, Linearised(net, at=theta), Subnetwork(net, theta, np.arange(p))):
         expansion.sampling_bias(network, q, X_new)
         network.evaluate(theta, X_new).bend(q.sample(rng, (17, DRAWS)))
+        network.evaluate(theta, X_new).jet(q.sample(rng, (17, DRAWS)))
     call_symmetries_and_mixtures(Mlp((D, 2, K), activations.tanh), rng)
     expansion.second_order(post, optimize.maximize(post, theta).theta)
     priors.per_layer(net.layer_sizes, [1.0, 2.0])
@@ -381,6 +383,7 @@ def call_posterior(post, rng, labels):
     for argument in (theta, thetas):
         third.third_derivative(post.loss, theta, argument)
         third.third_derivative(linear, theta, argument)
+    fourth.contraction(linear, theta, thetas[0])
     third.trace_gradient_of_ggn(post.loss, theta, thetas[0])
     third.trace_gradient_of_kfac(post.loss, theta, thetas[0])
     third.trace_gradient_of_hessian(post.loss, theta, thetas[0])

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from refbnn.linalg import symmetric_root
 from refbnn.predict.binary import shrinkage
-from refbnn.predict.functions import Means, Moments
+from refbnn.predict.functions import Means, Moments, expect_inputs
 from refbnn.quadrature import Integral, Replicated, Rule, expect_resolved
 from refbnn.shapes import as_count
 
@@ -24,6 +24,7 @@ def probabilities(moments: Moments, rule: Rule | Replicated) -> Integral:
     Raises ValueError when the rule has another dimension, and where its points are too far apart for its error estimate to mean
     anything (quadrature.expect_resolved); NotPositiveDefinite for an indefinite covariance.
     """
+    expect_inputs(moments)
     draws = resolved_draws(moments, rule)
     parts = [rule.integrate(lambda z, one=one: softmax(one(z), axis=-1)) for one in draws]
     return Integral(np.stack([part.value for part in parts]), np.stack([part.error for part in parts]))

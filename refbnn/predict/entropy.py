@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import softmax, xlogy
 
 from refbnn.predict.classes import resolved_draws
-from refbnn.predict.functions import Moments
+from refbnn.predict.functions import Moments, expect_inputs
 from refbnn.quadrature import Integral, Replicated, Rule
-from refbnn.shapes import as_array
+from refbnn.shapes import as_probabilities
 
 Entropies = Annotated[np.ndarray, "m"]
 ClassDraws = Annotated[np.ndarray, "t m k"]
@@ -38,9 +38,9 @@ def of_draws(probabilities: ClassDraws) -> Information:
 
     Raises ValueError for entries outside [0, 1] or rows that do not sum to one.
     """
-    p = as_array("probabilities", probabilities, "t m k")
-    if len(p) == 0 or (p < 0).any() or (np.abs(p.sum(-1) - 1) > 1e-9).any():
-        raise ValueError("probabilities: expected at least one draw of probabilities that sum to one, got others")
+    p = as_probabilities("probabilities", probabilities, "t m k")
+    if len(p) == 0:
+        raise ValueError("probabilities: expected at least one draw, got none")
     return Information(entropy(p).mean(0), divergence(p, p.mean(0)).mean(0))
 
 
@@ -49,6 +49,7 @@ def under(moments: Moments, rule: Rule | Replicated) -> Integral:
 
     Raises as `classes.probabilities` does.
     """
+    expect_inputs(moments)
     parts = [_one_input(rule, draw) for draw in resolved_draws(moments, rule)]
     values, errors = (Information(*(np.array(part) for part in zip(*side))) for side in zip(*parts))
     return Integral(values, errors)

@@ -140,6 +140,12 @@ def joint(net: object, q: Gaussian, X_new: NewInputs) -> Joint:
     return Joint(net.forward(q.mean, X_new), _half(net, q, X_new))
 
 
+def expect_inputs(moments: Moments) -> None:
+    """Raise ValueError for no input at all: an integral input by input then has no shape."""
+    if moments.num_new == 0:
+        raise ValueError("moments: expected at least one input, got none")
+
+
 def _half(net: object, q: Gaussian, X_new: NewInputs) -> np.ndarray:
     """J(x) C: (m k p)."""
     expect_methods("q", q, "mean", "precision")

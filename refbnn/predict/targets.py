@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from refbnn.predict.functions import Moments
+from refbnn.predict.functions import Moments, expect_inputs
 from refbnn.quadrature import Integral, Replicated, Rule, expect_resolved
 from refbnn.shapes import Draws, NewInputs, as_array
 
@@ -72,6 +72,7 @@ def under(moments: Moments, likelihood: object, rule: Rule | Replicated) -> Inte
     Any likelihood. Raises ValueError when the rule has another dimension, and for labels where its points are too far apart to
     see their noise (quadrature.expect_resolved); NotPositiveDefinite for an indefinite covariance.
     """
+    expect_inputs(moments)
     if rule.dim != moments.num_outputs:
         raise ValueError(f"rule: expected one over {moments.num_outputs} outputs, got dimension {rule.dim}")
     roots = moments.root
