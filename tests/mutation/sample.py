@@ -1,13 +1,10 @@
-"""What mutmut left in a clone: its mutants, the tests that reach them, how they ended; and samples of them."""
+"""What mutmut made in a clone, mutants and which tests reach them; and samples of it."""
 
 from __future__ import annotations
 
 import json
 import random
 from pathlib import Path
-
-OUTCOMES = {0: "survived", 1: "killed", 3: "killed", 5: "no test", 33: "no test", 36: "timeout", 24: "timeout",
-            -24: "timeout", 152: "timeout", 255: "timeout", -11: "crash", -9: "crash"}
 
 
 def mutants(clone: Path) -> dict[str, list[str]]:
@@ -32,36 +29,34 @@ def stratified(by_module: dict[str, list[str]], size: int, rng: random.Random) -
     return drawn
 
 
-def keep_fast_tests(statistics: Path, slowest: float, budget: float) -> None:
-    """Of each function keep the fastest tests, none slower than `slowest` and together within `budget` seconds; and none whose
-    name has a backslash (an escaped ν, say), by which pytest cannot be asked for it."""
-    content = _read(statistics)
-    seconds = content["duration_by_test"]
-    content["tests_by_mangled_function_name"] = {
-        function: _within(sorted((test for test in tests if "\\" not in test),
-                                 key=lambda test: (seconds[test], test)), seconds, slowest, budget)
-        for function, tests in content["tests_by_mangled_function_name"].items()}
-    statistics.write_text(json.dumps(content), encoding="utf-8")
+def seconds(clone: Path) -> dict[str, float]:
+    """What each test takes without mutants."""
+    return _statistics(clone)["duration_by_test"]
 
 
-def _within(tests: list[str], seconds: dict[str, float], slowest: float, budget: float) -> list[str]:
+def fast_tests(clone: Path, slowest: float, budget: float) -> dict[str, list[str]]:
+    """Of each function the tests that reach it, fastest first, none slower than `slowest` and together within `budget` seconds."""
+    took = seconds(clone)
+    return {function: _within(sorted(tests, key=lambda test: (took[test], test)), took, slowest, budget)
+            for function, tests in _statistics(clone)["tests_by_mangled_function_name"].items()}
+
+
+def function_of(mutant: str) -> str:
+    return mutant.partition("__mutmut_")[0]
+
+
+def _within(tests: list[str], took: dict[str, float], slowest: float, budget: float) -> list[str]:
     kept, spent = [], 0.0
     for test in tests:
-        spent += seconds[test]
-        if seconds[test] > slowest or spent > budget:
+        spent += took[test]
+        if took[test] > slowest or spent > budget:
             break
         kept.append(test)
     return kept
 
 
-def outcomes(clone: Path, names: list[str]) -> dict[str, dict]:
-    """Module and outcome of each that has been tried."""
-    found, wanted = {}, set(names)
-    for module, own in mutants(clone).items():
-        codes = _read(clone / "mutants" / f"{module}.meta")["exit_code_by_key"]
-        found |= {name: {"mutant": name, "module": module, "outcome": OUTCOMES.get(codes[name], "unknown")}
-                  for name in own if name in wanted and codes[name] is not None}
-    return found
+def _statistics(clone: Path) -> dict:
+    return _read(clone / "mutants" / "mutmut-stats.json")
 
 
 def _read(path: Path) -> dict:

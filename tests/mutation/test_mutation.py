@@ -2,10 +2,12 @@
 
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 
-from . import sample, score
+from . import forks, sample, score
 
 BY_MODULE = {"a": [f"a.{i}" for i in range(70)], "b": [f"b.{i}" for i in range(29)], "c": ["c.0"]}
 
@@ -24,22 +26,78 @@ def test_the_sample_follows_the_seed_and_ends_where_the_mutants_do():
         sample.stratified(BY_MODULE, 101, random.Random(1))
 
 
-def test_the_fastest_tests_are_kept_up_to_the_limits(tmp_path):
-    file = tmp_path / "statistics.json"
-    file.write_text(json.dumps({"duration_by_test": {"x": 3.0, "y": 1.0, "z": 2.5, "slow": 9.0, "a[\\u03bd]": 0.1},
-                                "tests_by_mangled_function_name": {"f": ["slow", "x", "y", "z", "a[\\u03bd]"], "g": ["slow"]}}))
-    sample.keep_fast_tests(file, slowest=4.0, budget=4.0)
-    assert json.loads(file.read_text())["tests_by_mangled_function_name"] == {"f": ["y", "z"], "g": []}
-    assert json.loads(file.read_text())["duration_by_test"]["slow"] == 9.0
+@pytest.fixture
+def clone(tmp_path):
+    """What mutmut leaves behind, in small."""
+    folder = tmp_path / "mutants" / "refbnn" / "vi"
+    folder.mkdir(parents=True)
+    (folder / "bfgs.py.meta").write_text(json.dumps({"exit_code_by_key": {"refbnn.vi.bfgs.x_f__mutmut_2": None, "a": 1}}))
+    (folder / "flat.py.meta").write_text(json.dumps({"exit_code_by_key": {}}))
+    (tmp_path / "mutants" / "mutmut-stats.json").write_text(json.dumps(
+        {"duration_by_test": {"x": 3.0, "y": 1.0, "z": 2.5, "slow": 9.0},
+         "tests_by_mangled_function_name": {"refbnn.vi.bfgs.x_f": ["slow", "x", "y", "z"], "g": ["slow"]}}))
+    return tmp_path
 
 
-def test_outcomes_are_read_from_where_mutmut_leaves_them(tmp_path):
-    meta = tmp_path / "mutants" / "refbnn" / "vi" / "bfgs.py.meta"
-    meta.parent.mkdir(parents=True)
-    meta.write_text(json.dumps({"exit_code_by_key": {"a": 1, "b": 0, "c": None, "d": 33, "e": -24}}))
-    assert sample.mutants(tmp_path) == {"refbnn/vi/bfgs.py": ["a", "b", "c", "d", "e"]}
-    found = sample.outcomes(tmp_path, ["a", "b", "c", "d"])
-    assert {name: one["outcome"] for name, one in found.items()} == {"a": "killed", "b": "survived", "d": "no test"}
+def test_mutants_are_found_by_module(clone):
+    assert sample.mutants(clone) == {"refbnn/vi/bfgs.py": ["a", "refbnn.vi.bfgs.x_f__mutmut_2"]}
+
+
+def test_the_fastest_tests_are_kept_up_to_the_limits(clone):
+    assert sample.fast_tests(clone, slowest=4.0, budget=4.0) == {"refbnn.vi.bfgs.x_f": ["y", "z"], "g": []}
+    assert sample.fast_tests(clone, slowest=4.0, budget=9.0)["refbnn.vi.bfgs.x_f"] == ["y", "z", "x"]
+    assert sample.function_of("refbnn.vi.bfgs.x_f__mutmut_2") in sample.fast_tests(clone, slowest=4.0, budget=4.0)
+
+
+TESTS = """
+import os, subprocess, sys
+
+MUTANT = os.environ.get("MUTANT_UNDER_TEST")      # as it was when the tests were collected
+
+
+def mutant():
+    return os.environ["MUTANT_UNDER_TEST"]
+
+
+def test_value():
+    assert MUTANT is None and mutant() != "wrong"
+
+
+def test_end():
+    while mutant() == "endless":
+        pass
+    if mutant() == "waiting":
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(600)"])
+    if mutant() == "dead":
+        os.abort()
+
+
+def test_clean_up(request):
+    request.addfinalizer(lambda: 1 / (mutant() != "untidy"))
+
+
+def test_that_needs_a_mutant():
+    assert mutant() == "harmless"
+
+
+def test_slow():
+    assert mutant() != "late"
+"""
+
+
+def test_a_fork_for_each_mutant_finds_how_its_tests_end(tmp_path):
+    (tmp_path / "test_it.py").write_text(TESTS)
+    tests = [f"test_it.py::test_{name}" for name in ("value", "end", "clean_up", "that_needs_a_mutant", "slow", "gone")]
+    names = ("wrong", "endless", "waiting", "dead", "untidy", "harmless", "late", "unknown")
+    jobs = {"pytest": ["test_it.py"], "grace": 0.3, "seconds": {}, "mutants":
+            [{"mutant": name, "module": "m", "tests": tests} for name in names] + [{"mutant": "far", "module": "m", "tests": []}]}
+    subprocess.run([sys.executable, forks.__file__, str(tmp_path / "outcomes.jsonl")], cwd=tmp_path, input=json.dumps(jobs),
+                   text=True, check=True, capture_output=True, timeout=60)
+    found = score.read(tmp_path / "outcomes.jsonl")
+    assert {name: (one["outcome"], one["test"].partition("::test_")[2]) for name, one in found.items()} == {
+        "wrong": ("killed", "value"), "endless": ("timeout", "end"), "waiting": ("timeout", "end"), "dead": ("crash", "end"),
+        "untidy": ("killed", "clean_up"), "harmless": ("survived", ""), "late": ("killed", "slow"), "unknown": ("survived", ""),
+        "far": ("no test", "")}
 
 
 def test_a_file_of_outcomes_is_read_as_it_was_written(tmp_path):
