@@ -2,9 +2,10 @@
 
 The jobs are {"pytest": arguments, "grace": s, "seconds": {test: s}, "mutants": [{"mutant":, "module":, "tests": [...]}, ...]}. A mutant
 is chosen by an environment variable that its functions read when they are called, so that a child has nothing to import and
-nothing to collect: it runs the tests of its mutant in the order given and ends with the first that fails. A test that takes more
-processor time than `grace` seconds and five times what it takes without mutants is stuck. A test by which a mutant was killed is
-also run alone and without mutant; if it does not pass then, it is not asked again.
+nothing to collect: it runs the tests of its mutant in the order given, those first that have killed another mutant of the module,
+and ends with the first that fails. A test that takes more processor time than `grace` seconds and five times what it takes
+without mutants is stuck. A test by which a mutant was killed is also run alone and without mutant; if it does not pass then, it
+is not asked again.
 
 Lines of OUTCOMES: mutant, module, outcome, the test that decided and the seconds of processor time."""
 
@@ -18,6 +19,7 @@ import resource
 import signal
 import struct
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,8 @@ import pytest
 
 FAILED, BROKEN = 101, 102
 OUTCOME = {0: "survived", FAILED: "killed", -signal.SIGPROF: "timeout", -signal.SIGALRM: "timeout"}
-PATIENCE = 5.0  # processor time over that of the plain run; wall time over processor time
+PATIENCE = 5.0  # processor time over that of the plain run
+LOAD = 30.0  # wall time over processor time, for a test that waits
 MEMORY = 8 * 2**30
 
 
@@ -45,13 +48,17 @@ class Forks:
     def __init__(self, jobs: dict, report: Callable[[dict], None]):
         self.jobs, self.report = jobs, report
         self.passes_plainly: dict[str, bool] = {}
+        self.killers: dict[str, set[str]] = defaultdict(set)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         gc.freeze()
         for job in self.jobs["mutants"]:
-            tests = [items[name] for name in job["tests"] if name in items]
-            self.report({"mutant": job["mutant"], "module": job["module"]} | self.verdict(job["mutant"], tests))
+            killers = self.killers[job["module"]]
+            tests = [items[name] for name in sorted(job["tests"], key=lambda name: name not in killers) if name in items]
+            verdict = self.verdict(job["mutant"], tests)
+            killers.add(verdict["test"])
+            self.report({"mutant": job["mutant"], "module": job["module"]} | verdict)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -99,7 +106,7 @@ class Forks:
     def set_clocks(self, item: pytest.Item) -> None:
         limit = self.jobs["grace"] + PATIENCE * self.jobs["seconds"].get(item.nodeid, 0.0)
         signal.setitimer(signal.ITIMER_PROF, limit)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE * limit)
+        signal.setitimer(signal.ITIMER_REAL, LOAD * limit)
 
 
 def set_apart() -> None:

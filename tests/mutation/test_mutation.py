@@ -34,8 +34,9 @@ def clone(tmp_path):
     (folder / "bfgs.py.meta").write_text(json.dumps({"exit_code_by_key": {"refbnn.vi.bfgs.x_f__mutmut_2": None, "a": 1}}))
     (folder / "flat.py.meta").write_text(json.dumps({"exit_code_by_key": {}}))
     (tmp_path / "mutants" / "mutmut-stats.json").write_text(json.dumps(
-        {"duration_by_test": {"x": 3.0, "y": 1.0, "z": 2.5, "slow": 9.0},
-         "tests_by_mangled_function_name": {"refbnn.vi.bfgs.x_f": ["slow", "x", "y", "z"], "g": ["slow"]}}))
+        {"duration_by_test": {"x": 3.0, "y": 1.0, "z": 2.5, "slow": 9.0, "tests/vi/test_bfgs.py::near": 1.5},
+         "tests_by_mangled_function_name":
+             {"refbnn.vi.bfgs.x_f": ["slow", "x", "y", "z", "tests/vi/test_bfgs.py::near"], "g": ["slow"]}}))
     return tmp_path
 
 
@@ -43,9 +44,10 @@ def test_mutants_are_found_by_module(clone):
     assert sample.mutants(clone) == {"refbnn/vi/bfgs.py": ["a", "refbnn.vi.bfgs.x_f__mutmut_2"]}
 
 
-def test_the_fastest_tests_are_kept_up_to_the_limits(clone):
-    assert sample.fast_tests(clone, slowest=4.0, budget=4.0) == {"refbnn.vi.bfgs.x_f": ["y", "z"], "g": []}
-    assert sample.fast_tests(clone, slowest=4.0, budget=9.0)["refbnn.vi.bfgs.x_f"] == ["y", "z", "x"]
+def test_the_nearest_and_fastest_tests_are_kept_up_to_the_limits(clone):
+    near = "tests/vi/test_bfgs.py::near"
+    assert sample.fast_tests(clone, slowest=4.0, budget=5.0) == {"refbnn.vi.bfgs.x_f": [near, "y", "z"], "g": []}
+    assert sample.fast_tests(clone, slowest=4.0, budget=9.0)["refbnn.vi.bfgs.x_f"] == [near, "y", "z", "x"]
     assert sample.function_of("refbnn.vi.bfgs.x_f__mutmut_2") in sample.fast_tests(clone, slowest=4.0, budget=4.0)
 
 
@@ -89,7 +91,7 @@ def test_a_fork_for_each_mutant_finds_how_its_tests_end(tmp_path):
     (tmp_path / "test_it.py").write_text(TESTS)
     tests = [f"test_it.py::test_{name}" for name in ("value", "end", "clean_up", "that_needs_a_mutant", "slow", "gone")]
     names = ("wrong", "endless", "waiting", "dead", "untidy", "harmless", "late", "unknown")
-    jobs = {"pytest": ["test_it.py"], "grace": 0.3, "seconds": {}, "mutants":
+    jobs = {"pytest": ["test_it.py"], "grace": 0.2, "seconds": {}, "mutants":
             [{"mutant": name, "module": "m", "tests": tests} for name in names] + [{"mutant": "far", "module": "m", "tests": []}]}
     subprocess.run([sys.executable, forks.__file__, str(tmp_path / "outcomes.jsonl")], cwd=tmp_path, input=json.dumps(jobs),
                    text=True, check=True, capture_output=True, timeout=60)
