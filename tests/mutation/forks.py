@@ -1,11 +1,11 @@
 """Tests collected once, and a fork for every mutant: `python forks.py OUTCOMES < jobs`, run where the tests and the mutants are.
 
-The jobs are {"pytest": arguments, "grace": s, "seconds": {test: s}, "mutants": [{"mutant":, "module":, "tests": [...]}, ...]}. A mutant
-is chosen by an environment variable that its functions read when they are called, so that a child has nothing to import and
-nothing to collect: it runs the tests of its mutant in the order given, those first that have killed another mutant of the module,
-and ends with the first that fails. A test that takes more processor time than `grace` seconds and five times what it takes
-without mutants is stuck. A test by which a mutant was killed is also run alone and without mutant; if it does not pass then, it
-is not asked again.
+The jobs are {"pytest": arguments, "grace": s, "seconds": {test: s}, "mutants": [{"mutant":, "module":, "tests": [...]}, ...]}.
+A mutant is chosen by an environment variable that its functions read when they are called, so that a child has nothing to import
+and nothing to collect: it runs the tests of its mutant in the order given, those first that have killed another mutant of the
+module, and ends with the first that fails. A test that takes more processor time than `grace` seconds and five times what it
+takes without mutants is stuck. A test by which a mutant was killed is also run alone and without mutant; if it does not pass
+then, it is not asked again.
 
 Lines of OUTCOMES: mutant, module, outcome, the test that decided and the seconds of processor time."""
 
@@ -72,7 +72,8 @@ class Forks:
         end = self.ending(mutant, items)
         if end.outcome != "survived" and not self.sound(end.item):
             return self.verdict(mutant, items)
-        return {"outcome": end.outcome, "test": "" if end.outcome == "survived" else end.item.nodeid, "seconds": round(end.seconds, 3)}
+        decided = "" if end.outcome == "survived" else end.item.nodeid
+        return {"outcome": end.outcome, "test": decided, "seconds": round(end.seconds, 3)}
 
     def sound(self, item: pytest.Item) -> bool:
         if item.nodeid not in self.passes_plainly:
