@@ -2,9 +2,10 @@
 
 mutmut (the extra `mutation`) makes every mutant of the committed tree in a clone in FOLDER and notes which tests reach which
 function. Of each module a share of the mutants is drawn that is proportional to their number. A mutant is killed when a test
-that reaches its function fails or does not end; tests that take longer than SLOWEST seconds, or of which the faster ones
-together take more than BUDGET, are not asked, so that the score is a lower bound. The tests run in forks of one process that
-has collected them (forks.py). Ask again with the same FOLDER to go on after a stop."""
+that reaches its function fails or does not end. Those that survive the tests that together take the first of BUDGETS seconds are
+asked by those within the next; slower tests, and any that takes longer than SLOWEST, are not asked, so that the score is a lower
+bound. The tests run in forks of one process that has collected them (forks.py). Ask again with the same FOLDER to go on after a
+stop."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from . import forks, sample, score
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Path(__file__).with_name("mutmut.cfg")
-SLOWEST, BUDGET = 4.0, 60.0
+SLOWEST, BUDGETS = 4.0, (10.0, 60.0)
 GRACE = 5.0
 FIRST = "refbnn.budget.table.x_csv_of__mutmut_1"  # few tests reach it
 
@@ -37,8 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     module = {name: of for of, names in sample.mutants(clone).items() for name in names}
     drawn = sample.stratified(sample.mutants(clone), options.mutants, random.Random(options.seed))
     outcomes = options.folder.absolute() / "outcomes.jsonl"
-    known = score.read(outcomes)
-    run(clone, {name: module[name] for name in drawn if name not in known}, outcomes)
+    for spent, budget in zip((0.0, *BUDGETS), BUDGETS):
+        known = score.read(outcomes)
+        run(clone, {name: module[name] for name in drawn if is_open(known.get(name), spent)}, (spent, budget), outcomes)
     known = score.read(outcomes)
     score.write(options.results, {name: known[name] for name in drawn})
     print(score.table([known[name] for name in drawn]))
@@ -57,13 +59,21 @@ def prepared(folder: Path) -> Path:
     return clone
 
 
-def run(clone: Path, module: dict[str, str], outcomes: Path) -> None:
-    """A line of `outcomes` for each of these mutants."""
-    tests = sample.fast_tests(clone, SLOWEST, BUDGET)
-    mutants = [{"mutant": name, "module": of, "tests": tests.get(sample.function_of(name), [])} for name, of in module.items()]
-    jobs = {"pytest": selection(clone), "grace": GRACE, "seconds": sample.seconds(clone), "mutants": mutants}
-    subprocess.run([sys.executable, forks.__file__, str(outcomes)], cwd=clone / "mutants", env=environment(),
-                   input=json.dumps(jobs), text=True, check=True)
+def is_open(known: dict | None, spent: float) -> bool:
+    """Whether a mutant has survived the tests within `spent` seconds and was not asked by others."""
+    return known is None if not spent else known["outcome"] in ("survived", "no test") and known["budget"] <= spent
+
+
+def run(clone: Path, module: dict[str, str], budgets: tuple[float, float], outcomes: Path) -> None:
+    """A line of `outcomes` for each of these mutants, from the tests that the second budget adds to the first."""
+    asked, tests = (sample.fast_tests(clone, SLOWEST, budget) for budget in budgets)
+    more = {name: sample.beyond(sample.function_of(name), asked, tests) for name in module}
+    left = [{"mutant": name, "module": of, "budget": budgets[1], "tests": more[name]}
+            for name, of in module.items() if more[name] or not budgets[0]]
+    jobs = {"pytest": selection(clone), "grace": GRACE, "seconds": sample.seconds(clone), "mutants": left}
+    if left:
+        subprocess.run([sys.executable, forks.__file__, str(outcomes)], cwd=clone / "mutants", env=environment(),
+                       input=json.dumps(jobs), text=True, check=True)
 
 
 def selection(clone: Path) -> list[str]:

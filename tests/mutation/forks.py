@@ -1,13 +1,13 @@
 """Tests collected once, and a fork for every mutant: `python forks.py OUTCOMES < jobs`, run where the tests and the mutants are.
 
-The jobs are {"pytest": arguments, "grace": s, "seconds": {test: s}, "mutants": [{"mutant":, "module":, "tests": [...]}, ...]}.
+The jobs are {"pytest": arguments, "grace": s, "seconds": {test: s}, "mutants": [{"mutant":, "module":, "budget":, "tests":}]}.
 A mutant is chosen by an environment variable that its functions read when they are called, so that a child has nothing to import
 and nothing to collect: it runs the tests of its mutant in the order given, those first that have killed another mutant of the
 module, and ends with the first that fails. A test that takes more processor time than `grace` seconds and five times what it
 takes without mutants is stuck. A test by which a mutant was killed is also run alone and without mutant; if it does not pass
 then, it is not asked again.
 
-Lines of OUTCOMES: mutant, module, outcome, the test that decided and the seconds of processor time."""
+Lines of OUTCOMES: mutant, module, budget, outcome, the test that decided and the seconds of processor time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Forks:
             tests = [items[name] for name in sorted(job["tests"], key=lambda name: name not in killers) if name in items]
             verdict = self.verdict(job["mutant"], tests)
             killers.add(verdict["test"])
-            self.report({"mutant": job["mutant"], "module": job["module"]} | verdict)
+            self.report({key: job[key] for key in ("mutant", "module", "budget")} | verdict)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

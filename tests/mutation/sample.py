@@ -42,6 +42,12 @@ def fast_tests(clone: Path, slowest: float, budget: float) -> dict[str, list[str
             for function, tests in _statistics(clone)["tests_by_mangled_function_name"].items()}
 
 
+def beyond(function: str, asked: dict[str, list[str]], tests: dict[str, list[str]]) -> list[str]:
+    """Those of `tests` that are not among `asked`."""
+    before = set(asked.get(function, []))
+    return [test for test in tests.get(function, []) if test not in before]
+
+
 def function_of(mutant: str) -> str:
     return mutant.partition("__mutmut_")[0]
 

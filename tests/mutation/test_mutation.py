@@ -92,7 +92,8 @@ def test_a_fork_for_each_mutant_finds_how_its_tests_end(tmp_path):
     tests = [f"test_it.py::test_{name}" for name in ("value", "end", "clean_up", "that_needs_a_mutant", "slow", "gone")]
     names = ("wrong", "endless", "waiting", "dead", "untidy", "harmless", "late", "unknown")
     jobs = {"pytest": ["test_it.py"], "grace": 0.2, "seconds": {}, "mutants":
-            [{"mutant": name, "module": "m", "tests": tests} for name in names] + [{"mutant": "far", "module": "m", "tests": []}]}
+            [{"mutant": name, "module": "m", "budget": 1.0, "tests": tests} for name in names]
+            + [{"mutant": "far", "module": "m", "budget": 1.0, "tests": []}]}
     subprocess.run([sys.executable, forks.__file__, str(tmp_path / "outcomes.jsonl")], cwd=tmp_path, input=json.dumps(jobs),
                    text=True, check=True, capture_output=True, timeout=60)
     found = score.read(tmp_path / "outcomes.jsonl")
