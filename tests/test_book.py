@@ -91,6 +91,18 @@ def test_an_equation_that_the_map_lacks_is_caught(folder):
     assert generated.stale(folder) == ["EQUATIONS.md"]
 
 
+def test_a_picture_of_the_project_that_is_not_the_notebook_s_is_caught(folder, monkeypatch):
+    drawing = generated.read(folder)["01_one.ipynb"]
+    drawing["cells"][2]["id"] = "line"
+    (folder / "01_one.ipynb").write_text(json.dumps(drawing), encoding="utf-8")
+    monkeypatch.setattr(generated, "PICTURES", {"line.png": ("01_one.ipynb", "line"), "other.png": ("09_none.ipynb", "line")})
+    assert generated.stale(folder) == ["line.png"]
+    generated.update(folder)
+    assert generated.stale(folder) == [] and (folder / "line.png").read_bytes().startswith(b"\x89PNG")
+    (folder / "line.png").write_bytes(b"another")
+    assert generated.stale(folder) == ["line.png"]
+
+
 def test_a_caption_above_or_below_its_figure_is_found_and_used_once():
     def cell(text):
         return {"cell_type": "markdown", "metadata": {}, "source": [text]}

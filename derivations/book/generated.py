@@ -2,11 +2,13 @@
 
     derivations/README.md       its table of chapters: titles, and what each presupposes
     derivations/EQUATIONS.md    the maps at the ends of the notebooks, together
+    derivations/answer.png      the figure of a notebook that the README of the project shows
     the notebooks               the alternative text of every figure, from the caption below it
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -15,6 +17,7 @@ from derivations.book.sources import caption, chapters, draws
 
 REPOSITORY = Path(__file__).parents[2]
 _CHAPTERS = re.compile(r"(<!-- chapters -->\n).*?(<!-- end of chapters -->)", re.DOTALL)
+PICTURES = {"answer.png": ("14_how_the_model_fails.ipynb", "answer-figure")}  # file: (notebook, id of the cell that draws it)
 _SYMBOLS = {
     "theta": "θ", "lambda": "λ", "Lambda": "Λ", "sigma": "σ", "Sigma": "Σ", "beta": "β", "eta": "η", "mu": "μ", "nu": "ν",
     "alpha": "α", "tau": "τ", "rho": "ρ", "pi": "π", "varepsilon": "ε", "delta": "δ", "Delta": "Δ", "varphi": "φ", "Phi": "Φ",
@@ -100,6 +103,14 @@ def with_chapters(readme: str, notebooks: dict[str, dict]) -> str:
     return _CHAPTERS.sub(lambda found: found.group(1) + table + found.group(2), readme)
 
 
+def pictures(notebooks: dict[str, dict]) -> dict[str, bytes]:
+    """The figures that are files too, {name of file: its bytes}."""
+    return {file: base64.b64decode("".join(output["data"]["image/png"]))
+            for file, (name, identity) in PICTURES.items() if name in notebooks
+            for cell in notebooks[name]["cells"] if cell.get("id") == identity
+            for output in cell["outputs"] if "image/png" in output.get("data", {})}
+
+
 # -- the command ------------------------------------------------------------------------------------------------------------
 
 
@@ -113,6 +124,8 @@ def stale(folder: Path = REPOSITORY / "derivations") -> list[str]:
     notebooks, readme = read(folder), (folder / "README.md").read_text(encoding="utf-8")
     found = ["README.md"] if with_chapters(readme, notebooks) != readme else []
     found += ["EQUATIONS.md"] if map_of_equations(notebooks) != (folder / "EQUATIONS.md").read_text(encoding="utf-8") else []
+    found += [file for file, drawn in pictures(notebooks).items()
+              if not (folder / file).exists() or (folder / file).read_bytes() != drawn]
     return found + [name for name, notebook in notebooks.items()
                     if alternatives(notebook) != [cell["metadata"].get("alt", "") for cell in notebook["cells"]]]
 
@@ -125,6 +138,8 @@ def update(folder: Path = REPOSITORY / "derivations") -> None:
             cell["metadata"].pop("alt", None)
             cell["metadata"] |= {"alt": text} if text else {}
         (folder / name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for file, drawn in pictures(notebooks).items():
+        (folder / file).write_bytes(drawn)
     readme = folder / "README.md"
     readme.write_text(with_chapters(readme.read_text(encoding="utf-8"), notebooks), encoding="utf-8")
     (folder / "EQUATIONS.md").write_text(map_of_equations(notebooks), encoding="utf-8")
