@@ -116,6 +116,19 @@ def test_the_law_of_a_rectified_unit_is_that_of_its_incoming_and_outgoing_weight
         assert abs(laws[f"scaling of layer 1, {i} {i}"][1, 3] - plain) < 1e-13
 
 
+@pytest.mark.parametrize("hidden", [(3,), (5, 3), (2, 5, 3)])
+def test_outputs_are_shifted_by_the_last_layer_however_many_there_are(hidden):
+    """g = v·∇log p(θ) for the direction v that adds to the weights from one unit of the last hidden layer, or to the biases."""
+    net, rng = Mlp((2, *hidden, 2), activations.tanh), np.random.default_rng(7)
+    X, draws = rng.normal(size=(7, 2)), rng.normal(size=(2, 5, net.num_params))
+    posterior = Posterior(net, likelihoods.Categorical(), priors.isotropic(net.num_params, LAM), X, rng.integers(0, 2, 7))
+    laws = module.shifts(posterior, draws)
+    W, b = net.unflatten(draws[1, 3])[-1]
+    for name, moved in enumerate([*W.T, b]):
+        assert abs(laws[f"shift of outputs, {name}"][1, 3] + LAM * sum(moved)) < 1e-13
+    assert len(laws) == 2 * (hidden[-1] + 1)
+
+
 def test_smooth_networks_and_other_likelihoods_have_fewer_laws():
     net, rng = Mlp((2, 3, 2), activations.tanh), np.random.default_rng(0)
     prior, X = priors.isotropic(net.num_params, LAM), rng.normal(size=(7, 2))
