@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +125,28 @@ def test_the_table_counts_by_folder():
     assert [line.split("(")[0].split() for line in text.splitlines()] == [
         ["refbnn/*.py", "1", "of", "2", "killed:", "50.0%"], ["refbnn/vi/", "1", "of", "1", "killed:", "100.0%"],
         ["all", "2", "of", "3", "killed:", "66.7%"]]
+
+
+# -- the stored run ---------------------------------------------------------------------------------------------------------
+
+HERE = Path(__file__).parent
+STORED = list(score.read(HERE / "results.jsonl").values())
+SURVIVORS = json.loads((HERE / "survivors.json").read_text(encoding="utf-8"))
+
+
+def test_the_page_tells_the_score_of_the_stored_run():
+    assert score.table(STORED) in (HERE / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_survivor_of_the_stored_run_is_explained_and_no_other_mutant():
+    assert set(SURVIVORS) == {one["mutant"] for one in STORED if one["outcome"] not in score.KILLED}
+    assert all(one["change"] and one["why"] for one in SURVIVORS.values())
+
+
+def test_a_survivor_is_closed_by_a_test_that_there_is_and_by_nothing_else():
+    for one in SURVIVORS.values():
+        assert one["kind"] in ("closed", "equivalent", "import", "text", "open")
+        assert ("test" in one) == (one["kind"] == "closed")
+    for one in filter(lambda one: one["kind"] == "closed", SURVIVORS.values()):
+        file, name = one["test"].split("::")
+        assert f"def {name}(" in (HERE.parents[1] / file).read_text(encoding="utf-8")
