@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+import refbnn.conform
 from refbnn.conform.case import read_all
 
-from .rules import asdl, backpack, blackjax, curvlinops, laplace_torch, laplax, nngeometry, numpyro, posteriors
+from .rules import asdl, autograd, backpack, blackjax, curvlinops, laplace_torch, laplax, nngeometry, numpyro, posteriors
 from .rules import jax as plain_jax
 from .rules import torch as plain_torch
 from .rules.peer import Peer
@@ -27,7 +28,7 @@ HOMES = {home: Path(PEERS, home, "bin", "python") for home in ("env", "jax")}
 needs_peers = pytest.mark.skipif(not (PEERS and all(home.exists() for home in HOMES.values())), reason=(
     "peer libraries are not installed: run `bash tests/peers/setup.sh DIR` and set REFBNN_PEERS=DIR"))
 
-MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry, posteriors, plain_jax, laplax, numpyro, blackjax)
+MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry, posteriors, plain_jax, autograd, laplax, numpyro, blackjax)
 PEERS_UNDER_TEST: dict[str, Peer] = {module.PEER.library: module.PEER for module in MODULES}
 RUNS = [(library, run) for library, peer in PEERS_UNDER_TEST.items() for run in peer.runs]
 
@@ -42,15 +43,25 @@ def environment(library: str, run: str) -> dict[str, str]:
 def python(library: str, run: str, *arguments: str | Path) -> subprocess.CompletedProcess:
     """The interpreter of the library's environment, for one run."""
     command = [HOMES[PEERS_UNDER_TEST[library].home], "-W", "ignore", *arguments]
-    return subprocess.run(command, env=environment(library, run), capture_output=True, text=True, timeout=1800)
+    return subprocess.run(command, env=environment(library, run), capture_output=True, text=True, timeout=7200)
+
+
+def kept(library: str, run: str) -> Path | None:
+    """The report that report.sh left of this run, unless something of the kit is younger."""
+    report, kit = Path(PEERS, "reports", f"{library}-{run.replace(' ', '-')}.jsonl"), Path(refbnn.conform.__file__).parent
+    sources = [path for ending in ("py", "json") for path in kit.rglob(f"*.{ending}")]
+    younger = report.exists() and report.stat().st_mtime > max(path.stat().st_mtime for path in sources)
+    return report if younger else None
 
 
 @functools.cache
 def checks(library: str, run: str) -> list[dict]:
-    """Every check of one run of the command, run once however many tests ask."""
+    """Every check of one run: as report.sh found them, or of the command, run once however many tests ask."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.jsonl")
-        python(library, run, "-m", "refbnn", "conform", library, "--report", report)
+        report = kept(library, run)
+        if report is None:
+            report = Path(folder, "report.jsonl")
+            python(library, run, "-m", "refbnn", "conform", library, "--timeout", "900", "--report", report)
         lines = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line["kind"] == "check"]
 
