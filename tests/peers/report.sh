@@ -28,8 +28,8 @@ from importlib import metadata
 import platform
 print('Python', platform.python_version())
 installed = {found.metadata['Name']: found.version for found in reversed(list(metadata.distributions()))}
-for name in 'refbnn numpy torch laplace-torch curvlinops-for-pytorch backpack-for-pytorch asdl nngeometry posteriors jax autograd laplax
-numpyro blackjax'.split():
+for name in ('refbnn numpy torch laplace-torch curvlinops-for-pytorch backpack-for-pytorch asdl nngeometry posteriors '
+             'jax autograd laplax numpyro blackjax').split():
     print(name, installed[name]) if name in installed else None"
         echo
         env "$@" "$peers/$home/bin/python" -m refbnn conform "$adapter" --color never --timeout 900 \

@@ -96,7 +96,7 @@ def _dense(operator):
     return _product(operator, torch.eye(operator.shape[1], dtype=DTYPE))
 
 
-class Draws:
+class Rows:
     """Hands out rows of stored values in order, and again from the first, since every product goes through all data."""
 
     def __init__(self, values):
@@ -112,7 +112,7 @@ class Draws:
 @contextmanager
 def labels_drawn(labels, normals):
     """Inside, curvlinops draws these labels, or for regression those that these standard normals make; a row a datum."""
-    labels, normals = Draws(labels), Draws(normals)
+    labels, normals = Rows(labels), Rows(normals)
 
     def classes(probabilities, *_, **__):
         rows = probabilities.shape[:-1]
