@@ -1,11 +1,14 @@
 """Every way of not being an adapter ends in one clear sentence, and nothing is silently left out."""
 
+import ast
 import importlib.util
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from refbnn.conform import load, protocol, run
+from refbnn.conform import adapters, load, protocol, run
 from refbnn.conform.load import LoadError
 
 
@@ -76,6 +79,23 @@ def described(adapter, monkeypatch):
 def test_a_slip_in_a_name_or_a_table_is_told(described, planted, message):
     with pytest.raises(LoadError, match=message):
         described(planted)
+
+
+def defined(text: str) -> SimpleNamespace:
+    """What a module would have for its functions and classes, read without importing what it stands on."""
+    found = [part for part in ast.parse(text).body if isinstance(part, (ast.FunctionDef, ast.ClassDef))]
+    return SimpleNamespace(**{part.name: len for part in found})
+
+
+@pytest.mark.parametrize("name", load.BUILTIN)
+def test_no_adapter_of_the_package_has_a_name_that_is_taken_for_a_slip(name):
+    path = Path(adapters.__file__).parent / (load.BUILTIN[name].module.rpartition(".")[2] + ".py")
+    assert load.describe(defined(path.read_text(encoding="utf-8")), name)["imported"] == []
+
+
+def test_a_class_that_is_called_like_a_quantity_is_taken_for_a_slip():
+    with pytest.raises(LoadError, match="Draws is no quantity; nearest is posterior_draws"):
+        load.describe(defined("class Draws:\n    pass"), "mine.py")
 
 
 @pytest.mark.parametrize("conventions, known, message", [

@@ -1,7 +1,10 @@
-"""HIPS autograd, which has no special function that loses digits."""
+"""HIPS autograd, with SciPy's special functions, none of which loses digits on these cases."""
 from __future__ import annotations
 
-from .peer import RIGHT, Peer, Rule, anything
-from .torch import OFFERS as OF_TORCH
+from refbnn.conform.quantities import QUANTITIES
 
-PEER = Peer("autograd", "1.9.1", {"1.9.1": {}}, OF_TORCH, (Rule(("*",), anything, ("*",), RIGHT),), home="jax")
+from .peer import RIGHT, Peer, Rule, anything
+
+OFFERS = tuple(quantity for quantity in QUANTITIES if quantity != "posterior.draws")
+
+PEER = Peer("autograd", "1.9.1", {"1.9.1": {}}, OFFERS, (Rule(("*",), anything, ("*",), RIGHT),), home="jax")
