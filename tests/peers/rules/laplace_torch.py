@@ -111,4 +111,4 @@ PEER = Peer(
         Rule(ROUNDING, ggn_of_other_numbers, ("ggn.full",), {"LOSSY"}, "curvature_in_single_precision"),
         Rule(("0.2.*",), anything, ROUNDED_BY_OLDER, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
         Rule(ROUNDING, anything, ROUNDED, RIGHT | {"LOSSY"}, "curvature_in_single_precision"),
-        Rule(("*",), anything, ("*",), RIGHT)), refuses, beside=("kfac_of_one_by_one_layer",))
+        Rule(("*",), anything, ("*",), RIGHT)), refuses, beside=("kfac_of_one_by_one_layer", "low_rank_of_batches"))

@@ -19,4 +19,7 @@ SPECIAL_FUNCTIONS = (
     Rule(DOUBLE, named("negative-binomial-nearly-poisson"), OF_CURVATURE, LOSSY, "curvature_of_logsigmoid"))
 OFFERS = tuple(quantity for quantity in QUANTITIES if quantity == "posterior.draws" or not quantity.startswith("posterior."))
 
-PEER = Peer("torch", "2.13.0", {"2.13.0": {}}, OFFERS, (*SPECIAL_FUNCTIONS, Rule(("*",), anything, ("*",), RIGHT)))
+PEER = Peer("torch", "2.13.0", {"2.13.0": {}}, OFFERS, (
+    *SPECIAL_FUNCTIONS,
+    Rule(("*",), anything, ("posterior.draws",), {"PASS", "UNDERPOWERED"}),
+    Rule(("*",), anything, ("*",), RIGHT)))
