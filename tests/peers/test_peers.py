@@ -28,7 +28,8 @@ HOMES = {home: Path(PEERS, home, "bin", "python") for home in ("env", "jax")}
 needs_peers = pytest.mark.skipif(not (PEERS and all(home.exists() for home in HOMES.values())), reason=(
     "peer libraries are not installed: run `bash tests/peers/setup.sh DIR` and set REFBNN_PEERS=DIR"))
 
-MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry, posteriors, plain_jax, autograd, laplax, numpyro, blackjax)
+MODULES = (plain_torch, laplace_torch, curvlinops, backpack, asdl, nngeometry, posteriors, plain_jax, autograd, laplax, numpyro,
+           blackjax)
 PEERS_UNDER_TEST: dict[str, Peer] = {module.PEER.library: module.PEER for module in MODULES}
 RUNS = [(library, run) for library, peer in PEERS_UNDER_TEST.items() for run in peer.runs]
 
