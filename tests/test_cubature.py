@@ -127,6 +127,21 @@ def test_a_tempered_normal_collapses_too():
     agree(target.log_prob(theta), hot.log_prob(mean) - q.log_prob(mean[4:]), terms=100, condition=10)
 
 
+def test_a_temperature_weighs_the_data_and_leaves_new_targets_their_noise():
+    """A power of the likelihood describes no measurement: both methods add the noise of the likelihood that is tempered."""
+    plain = regression((1, 1, 1), bias=False)
+    hot = Posterior(plain.net, Tempered(Tempered(plain.likelihood, 2.0), 1.25), plain.prior, plain.X, plain.y)
+    one, two = cubature.units(cubature.collapse(hot), 1e-9), cubature.product(hot, 1e-9)
+    assert abs(one.log_evidence.value - two.log_evidence.value) <= one.log_evidence.error + two.log_evidence.error
+    for found in (one, two):
+        agree(found.targets(X_NEW, 1e-6).value.covariance, found.outputs(X_NEW, 1e-6).value.covariance + 0.3, terms=1000)
+    new = np.array([[-0.9], [0.4], [1.3]])
+    for ask in (lambda found: found.density(X_NEW, new, 1e-6), lambda found: found.distribution(X_NEW, new, 1e-6),
+                lambda found: found.quantiles(X_NEW, 0.9, 1e-5), lambda found: found.curves(X_NEW, new[:, None], 1e-6)):
+        a, b = ask(one), ask(two)
+        assert (np.abs(a.value - b.value) <= a.error + b.error).all()
+
+
 # -- noise with a prior -----------------------------------------------------------------------------------------------------
 
 
@@ -506,6 +521,33 @@ def test_two_methods_agree_within_their_error_estimates(likelihood, y):
     assert abs(one.log_evidence.value - two.log_evidence.value) <= one.log_evidence.error + two.log_evidence.error
     f, g = one.targets(X_NEW, 1e-5), two.targets(X_NEW, 1e-5)
     assert (np.abs(f.value.mean - g.value.mean) <= f.error.mean + g.error.mean).all()
+
+
+@pytest.mark.parametrize("likelihood, y", [(likelihoods.StudentT(0.5, 4.0), Y), (likelihoods.Gamma(3.0), np.exp(Y))],
+                         ids=["student_t", "gamma"])
+def test_continuous_targets_have_quantiles_whatever_their_noise(likelihood, y):
+    """They invert the distribution function, which is the sum of the density: a trapezoid whose step is 1/100 of its width."""
+    found = cubature.product(other(likelihood, y, bias=False), 1e-8)
+    for level in (1e-3, 0.4, 0.975):
+        at = found.quantiles(X_NEW, level, 1e-5)
+        cdf, density = (ask(X_NEW, at.value, 1e-7) for ask in (found.distribution, found.density))
+        assert (np.abs(cdf.value - level) <= density.value[:, None] * at.error + cdf.error).all()
+    low, high = found.quantiles(X_NEW[:1], 0.2, 1e-6).value[0, 0], found.quantiles(X_NEW[:1], 0.7, 1e-6).value[0, 0]
+    grid = np.linspace(low, high, 201)
+    density = found.curves(X_NEW[:1], grid[None, :, None], 1e-7).value[0]
+    curve = np.abs(np.gradient(np.gradient(density, grid), grid)).max()
+    area = ((density[1:] + density[:-1]) / 2 * np.diff(grid)).sum()
+    assert abs(area - 0.5) <= 1e-5 + curve * (grid[1] - grid[0]) ** 2 * (high - low) / 12
+
+
+def test_quantiles_of_counts_and_without_variance_are_refused():
+    labels = cubature.product(other(likelihoods.Bernoulli(), (Y > 0).astype(float), bias=False), 1e-2)
+    with pytest.raises(ValueError, match="expected one of continuous targets.*got Bernoulli; of the others `density`"):
+        labels.quantiles(X_NEW, 0.5, 1e-2)
+    wild = cubature.product(other(likelihoods.StudentT(0.5, 1.5), Y, bias=False), 1e-2)
+    with pytest.raises(ValueError, match="expected targets with a variance"):
+        wild.quantiles(X_NEW, 0.5, 1e-2)
+    assert np.isfinite(wild.distribution(X_NEW, np.zeros((3, 1)), 1e-2).value).all()
 
 
 def test_the_evidences_of_all_labelings_sum_to_one():

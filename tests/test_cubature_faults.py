@@ -8,7 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from refbnn.cubature import collapsed, noise, output_layer, replicates, unit_grid
+from refbnn.cubature import collapsed, noise, output_layer, replicates, unit_grid, weights
+from refbnn.likelihoods import Gamma, StudentT
 from tests import test_cubature as laws
 from tests.test_cubature import X_NEW, regression
 from tests.test_rejects_faults import after, call, instead, scaled
@@ -20,6 +21,9 @@ noise_law = laws.test_noise_with_a_prior_is_the_average_over_known_noise
 noise_gradient_law = laws.test_the_gradient_with_a_prior_on_the_noise_is_the_slope_of_the_value
 sign_law = laws.test_folding_signs_changes_nothing
 dimension_law = call(laws.test_collapsed_and_full_evidence_agree_in_dimensions_that_differ_by_one, (1, 1, 1), 1e-10)
+temperature_law = laws.test_a_temperature_weighs_the_data_and_leaves_new_targets_their_noise
+gamma_law = call(laws.test_continuous_targets_have_quantiles_whatever_their_noise, Gamma(3.0), np.exp(laws.Y))
+student_law = call(laws.test_continuous_targets_have_quantiles_whatever_their_noise, StudentT(0.5, 4.0), laws.Y)
 unbiased_law = laws.test_randomised_evidence_is_unbiased_and_its_error_honest
 
 
@@ -90,6 +94,13 @@ FAULTS = [
     ("norms of units counted twice", scaled(unit_grid, "_log_norms", 2.0), loop_law),
     ("the slope of the map from s to z dropped", instead(np, "cosh", np.ones_like), dimension_law),
     ("no noise in targets", instead(output_layer.OutputLayer, "targets", output_layer.OutputLayer.outputs), noise_in_targets_law),
+    ("new targets tempered, the output layer collapsed", instead(
+        noise.KnownNoise, "given", lambda self, Q, count: noise.NormalLaw(np.full(np.shape(Q), self.variance))), temperature_law),
+    ("new targets tempered, all weights on a grid", instead(
+        weights.Known, "_likelihood", lambda self: self.posterior.likelihood), temperature_law),
+    ("a distribution function that rises too late", after(Gamma, "distribution", lambda r, self, f, y: (r[0] ** 1.1, r[1])),
+     gamma_law),
+    ("one that is too wide", after(StudentT, "distribution", lambda r, self, f, y: (0.5 + 0.9 * (r[0] - 0.5), r[1])), student_law),
     ("S where its root belongs", instead(output_layer.OutputLayer, "_weights", lambda self, z: np.swapaxes(
         self.mean, -1, -2) + (self.covariance @ z[..., None])[..., 0]), law_of_draws),
     ("the root transposed", instead(output_layer.OutputLayer, "_weights", lambda self, z: np.swapaxes(

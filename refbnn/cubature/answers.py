@@ -88,14 +88,17 @@ class Answers(ABC):
         return Integral(np.concatenate(value), np.concatenate(error))
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray, within: float) -> Integral:
-        """P(target <= y_new|x_new, y), output by output: (m k). Eq. (predictive-mixture). Gaussian noise only."""
+        """P(target <= y_new|x_new, y), output by output: (m k). Eq. (predictive-mixture). Continuous targets only."""
         X_new = self._inputs(X_new)
         cdf = lambda at: at.distribution(X_new, y_new)[:1]
         value, error = self._settle("distribution", lambda mean: mean(cdf), within)
         return Integral(value[0], error[0])
 
     def quantiles(self, X_new: NewInputs, probability: float, within: float) -> Integral:
-        """y with P(target <= y|x_new, y) = `probability`, output by output: (m k). Gaussian noise only."""
+        """y with P(target <= y|x_new, y) = `probability`, output by output: (m k). Continuous targets only.
+
+        Raises ValueError where targets have no variance, by which quantiles are enclosed.
+        """
         X_new, level = self._inputs(X_new), float(as_array("probability", probability, ""))
         if not 0 < level < 1:
             raise ValueError(f"probability: expected a number between 0 and 1, got {level}")
@@ -125,6 +128,8 @@ def inverted(mean: Mean, X_new: NewInputs, level: float) -> np.ndarray:
     """Where the distribution function of new targets is `level`: Newton's method inside a bracket. (m k)."""
     centre, square = mean(lambda at: _raw(*at.targets(X_new)))
     std = np.sqrt(np.diagonal(square, axis1=-2, axis2=-1) - centre**2)
+    if not np.isfinite(std).all():
+        raise ValueError("quantiles: expected targets with a variance, by which quantiles are enclosed, got an infinite one")
     far = 1 / np.sqrt(min(level, 1 - level))  # Chebyshev: no quantile is further from the mean, in standard deviations
     low, high, y = centre - far * std, centre + far * std, centre + ndtri(level) * std
     for _ in range(NEWTON_STEPS):

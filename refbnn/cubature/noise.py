@@ -7,6 +7,9 @@ Q = min_w |y − Φw|² + (w − m)ᵀΛ(w − m) is all that the noise needs to
     log_marginal(Q, count)  the log density of `count` targets at Q, but for the determinants of the output layer
     slope(Q, count)         its derivative in Q
     given(Q, count)         the Law of one target about its location, once the data are known
+
+A law has a `share`, the variance of a new target over that of the noise which the data were weighed with. It is 1, but 1/T for
+Gaussian noise at temperature T: a power of the likelihood weighs the data and describes no measurement.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from refbnn.shapes import Targets, Values, as_positive, expect_methods
 
 @dataclass(frozen=True)
 class NormalLaw:
-    """The standard normal times √`scale2`."""
+    """The standard normal times √`scale2`; a new target has `share` of that variance."""
 
     scale2: Values
+    share: float = 1.0
 
     @property
     def variance(self) -> Values:
@@ -49,6 +53,7 @@ class StudentLaw:
 
     scale2: Values
     freedom: float
+    share = 1.0
 
     @property
     def variance(self) -> Values:
@@ -74,11 +79,12 @@ class StudentLaw:
 class KnownNoise:
     """y = f + ε, log p(y|f) = `log_peak` − |y − f|²/(2 `variance`) for each target.
 
-    For a Normal likelihood log_peak = −½ log 2πσ²; a power of one has another.
+    For a Normal likelihood log_peak = −½ log 2πσ²; a power of one has another, and a variance of which new targets have `share`.
     """
 
     variance: float
     log_peak: float
+    share: float = 1.0
 
     @property
     def unit(self) -> float:
@@ -95,7 +101,7 @@ class KnownNoise:
 
     def given(self, Q: Values, count: int) -> NormalLaw:
         """N(0, σ²), whatever the data."""
-        return NormalLaw(np.full(np.shape(Q), self.variance))
+        return NormalLaw(np.full(np.shape(Q), self.variance), self.share)
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def noise_of(likelihood: object, y: Targets, num_outputs: int) -> KnownNoise:
 
     Normal is one, and any power of it (Tempered). Raises ValueError for others.
     """
-    expect_methods("likelihood", likelihood, "log_prob", "curvature")
+    expect_methods("likelihood", likelihood, "log_prob", "curvature", "covariance")
     if y.shape != (len(y), num_outputs):
         raise _refusal(likelihood)
     peaks, drops = likelihood.log_prob(y, y), likelihood.log_prob(y + 1.0, y)
@@ -148,7 +154,7 @@ def noise_of(likelihood: object, y: Targets, num_outputs: int) -> KnownNoise:
     quadratic = np.allclose(peaks - drops, 0.5 * num_outputs * precision, rtol=0, atol=size)
     if not (isotropic and precision > 0 and level and quadratic):
         raise _refusal(likelihood)
-    return KnownNoise(1 / precision, peaks[0] / num_outputs)
+    return KnownNoise(1 / precision, peaks[0] / num_outputs, float(likelihood.covariance(y)[0, 0, 0] * precision))
 
 
 def _refusal(likelihood: object) -> ValueError:

@@ -142,7 +142,7 @@ class OutputLayer:
     def targets(self, X_new: NewInputs) -> tuple[np.ndarray, np.ndarray]:
         """Mean (*s m k) of new targets and their covariance (*s m k k)."""
         location, spread = self._at(X_new)
-        return location, _diagonal((1 + spread) * self.law.variance[..., None, None])
+        return location, _diagonal((self.law.share + spread) * self.law.variance[..., None, None])
 
     def log_density(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
         """log p(y_new|u, y), all outputs of a datum at once: (*s m)."""
@@ -152,7 +152,7 @@ class OutputLayer:
     def log_densities(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
         """The same for several targets (m g k) at each input: (*s m g)."""
         location, spread = self._at(X_new)
-        scale = np.sqrt((1 + spread) * self.law.scale2[..., None, None])
+        scale = np.sqrt((self.law.share + spread) * self.law.scale2[..., None, None])
         square = np.zeros((*location.shape[:-1], y_new.shape[1]))
         for j in range(self.num_outputs):  # a last axis as short as this one is slow to sum over
             z = y_new[..., j] - location[..., j, None]
@@ -208,7 +208,7 @@ class OutputLayer:
         """(y_new − location)/scale and log scale of new targets: (*s m k)."""
         y_new = as_array("y_new", y_new, "m k", m=len(X_new), k=self.num_outputs)
         location, spread = self._at(X_new)
-        scale = np.sqrt((1 + spread) * self.law.scale2[..., None, None])
+        scale = np.sqrt((self.law.share + spread) * self.law.scale2[..., None, None])
         return (y_new - location) / scale, np.log(scale)
 
 

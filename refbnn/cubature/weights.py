@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.cubature.noise import noise_of
 from refbnn.gaussian import Gaussian
 from refbnn.posterior import Posterior
 from refbnn.shapes import NewInputs, Parameters, Values, as_array, expect_methods
@@ -117,24 +116,27 @@ class Known:
 
     def log_density(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
         """log p(y_new|f): (*s m)."""
-        likelihood, k = self.posterior.likelihood, self.posterior.net.num_outputs
+        likelihood, k = self._likelihood(), self.posterior.net.num_outputs
         return likelihood.log_prob(self._forward(X_new), likelihood.check_targets(y_new, len(X_new), k))
 
     def log_densities(self, X_new: NewInputs, y_new: np.ndarray) -> np.ndarray:
         """log p(y_new|f) for several targets (m g k) at each input: (*s m g)."""
-        likelihood, (m, g, k) = self.posterior.likelihood, y_new.shape
+        likelihood, (m, g, k) = self._likelihood(), y_new.shape
         f = np.repeat(self._forward(X_new), g, axis=-2)
         log_p = likelihood.log_prob(f, likelihood.check_targets(y_new.reshape(m * g, k), m * g, k))
         return log_p.reshape(*log_p.shape[:-1], m, g)
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """P(target <= y_new|f) of each output, and its density: (*s m k). Raises ValueError unless the noise is Gaussian."""
-        f = self._forward(X_new)
-        y_new = as_array("y_new", y_new, "m k", m=len(X_new), k=f.shape[-1])
-        noise = noise_of(self.posterior.likelihood, self.posterior.loss.y, f.shape[-1])
-        law = noise.given(np.array(0.0), 0)
-        z = (y_new - f) / np.sqrt(law.scale2)
-        return law.cdf(z), np.exp(law.log_density(z**2, 1)) / np.sqrt(law.scale2)
+        """P(target <= y_new|f) of each output, and its density: (*s m k). Raises ValueError for targets that are not continuous."""
+        likelihood, f = self._likelihood(), self._forward(X_new)
+        if not hasattr(likelihood, "distribution"):
+            raise ValueError("likelihood: expected one of continuous targets with a distribution function, such as Normal, StudentT "
+                             f"or Gamma, got {type(likelihood).__name__}; of the others `density` gives the probabilities")
+        return likelihood.distribution(f, as_array("y_new", y_new, "m k", m=len(X_new), k=f.shape[-1]))
+
+    def _likelihood(self) -> object:
+        """The one that describes new targets: a power of it weighs the data."""
+        return getattr(self.posterior.likelihood, "of_targets", self.posterior.likelihood)
 
     def _forward(self, X_new: NewInputs) -> np.ndarray:
         return self.posterior.net.forward(self.theta, X_new)

@@ -8,9 +8,10 @@ whose Λ can be indefinite (StudentT and most of the Heteroscedastic ones) raise
 give them np.broadcast_to(f, (len(w), *f.shape)).
 
 Two attributes are optional and False where absent: `log_concave`, Λ is never indefinite; `bounded`, targets are of a finite set,
-so that their noise is a bump in f, which quadrature must resolve.
+so that their noise is a bump in f, which quadrature must resolve. Those of continuous targets have `distribution` too, for
+quantiles: P(target <= y|f) and its density.
 
-`Tempered` is any of them at another temperature.
+`Tempered` is any of them at another temperature; `of_targets` is then the one that describes measurements.
 
 Outputs are k = number of targets, except for Categorical (k classes), the Heteroscedastic family (two outputs a target,
 interleaved: location and dispersion of target 1, of target 2, ...) and HeteroscedasticFull (means, then a Cholesky factor).

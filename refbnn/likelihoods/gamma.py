@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import gammainc
 
 from refbnn.likelihoods import outcomes, targets
-from refbnn.likelihoods.independent import IndependentOutputs
+from refbnn.likelihoods.independent import IndependentOutputs, aligned
 from refbnn.likelihoods.pairs import PairedOutputs
 from refbnn.likelihoods.special import phi2, stirling
-from refbnn.shapes import as_positive
+from refbnn.shapes import Outputs, Targets, as_positive
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class Gamma(IndependentOutputs):
     def sample(self, f, rng):
         """m times a Gamma(α) variable of mean 1."""
         return np.exp(f) * rng.gamma(self.shape, size=f.shape) / self.shape
+
+    def distribution(self, f: Outputs, y: Targets) -> tuple[Outputs, Outputs]:
+        """P(target <= y|f) of each output, and its density, both 0 for y <= 0: (*s n k)."""
+        y = aligned(f, y)
+        positive = y > 0
+        density = np.exp(self.log_density(f, np.where(positive, y, 1.0)))
+        return gammainc(self.shape, self.shape * np.maximum(y, 0.0) * np.exp(-f)), np.where(positive, density, 0.0)
 
     def output_outcomes(self, f):
         """Trapezoid rule in log y, to round-off also for logarithms of y. See `_rule`."""

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from refbnn.likelihoods import outcomes
 from refbnn.likelihoods.independent import IndependentOutputs, aligned
-from refbnn.shapes import as_positive
+from refbnn.shapes import Outputs, Targets, as_positive
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Normal(IndependentOutputs):
     def sample(self, f, rng):
         """f + σ ε."""
         return f + np.sqrt(self.variance) * rng.standard_normal(f.shape)
+
+    def distribution(self, f: Outputs, y: Targets) -> tuple[Outputs, Outputs]:
+        """P(target <= y|f) of each output, and its density: (*s n k)."""
+        y = aligned(f, y)
+        return ndtr((y - f) / math.sqrt(self.variance)), np.exp(self.log_density(f, y))
 
     def output_outcomes(self, f):
         """Ten Gauss-Hermite points, exact for polynomials in y of degree 19 or less."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from scipy.special import ndtr
 
 from refbnn import linalg
 from refbnn.likelihoods import outcomes
@@ -80,6 +81,12 @@ class NormalFull:
     def sample(self, f: Outputs, rng: np.random.Generator) -> np.ndarray:
         """f + L ε: (*s n k)."""
         return f + rng.standard_normal(f.shape) @ self._L.T
+
+    def distribution(self, f: Outputs, y: Targets) -> tuple[Outputs, Outputs]:
+        """P(target <= y|f) of each output by itself, and its density: (*s n k)."""
+        std = np.sqrt(np.diagonal(self.noise))
+        z = (aligned(f, y) - f) / std
+        return ndtr(z), np.exp(-0.5 * z**2) / (np.sqrt(2 * np.pi) * std)
 
     def outcomes(self, f: Outputs) -> outcomes.Rule:
         """Gauss-Hermite rule through L, ten points an axis: y_j (j *s n k), w_j (j *s n). Exact for polynomials of degree 19."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, stdtr
 
-from refbnn.likelihoods.independent import IndependentOutputs
+from refbnn.likelihoods.independent import IndependentOutputs, aligned
 from refbnn.likelihoods.outcomes import Rule
 from refbnn.likelihoods.pairs import PairedOutputs
 from refbnn.likelihoods.special import log_gamma_step
-from refbnn.shapes import as_positive
+from refbnn.shapes import Outputs, Targets, as_positive
 
 _NODES = 16
 
@@ -71,6 +71,11 @@ class StudentT(IndependentOutputs):
     def sample(self, f, rng):
         """f + s t."""
         return f + self.scale * rng.standard_t(self.degrees_of_freedom, f.shape)
+
+    def distribution(self, f: Outputs, y: Targets) -> tuple[Outputs, Outputs]:
+        """P(target <= y|f) of each output, and its density: (*s n k)."""
+        y = aligned(f, y)
+        return stdtr(self.degrees_of_freedom, (y - f) / self.scale), np.exp(self.log_density(f, y))
 
     def output_outcomes(self, f):
         """Sixteen points, exact for products of r, Λ, T whose orders 1, 2, 3 add up to at most 15; not for moments of y."""

@@ -27,6 +27,11 @@ class Tempered:
         object.__setattr__(self, "temperature", as_positive("temperature", self.temperature))
 
     @property
+    def of_targets(self) -> object:
+        """The likelihood that describes measurements: `likelihood`, or what that tempers."""
+        return getattr(self.likelihood, "of_targets", self.likelihood)
+
+    @property
     def log_concave(self) -> bool:
         """Whether Λ is never indefinite, as for `likelihood`."""
         return getattr(self.likelihood, "log_concave", False)
