@@ -542,7 +542,7 @@ def test_continuous_targets_have_quantiles_whatever_their_noise(likelihood, y):
 
 def test_quantiles_of_counts_and_without_variance_are_refused():
     labels = cubature.product(other(likelihoods.Bernoulli(), (Y > 0).astype(float), bias=False), 1e-2)
-    with pytest.raises(ValueError, match="expected one of continuous targets.*got Bernoulli; of the others `density`"):
+    with pytest.raises(ValueError, match="expected one of continuous targets,.*got Bernoulli; of the others `density`"):
         labels.quantiles(X_NEW, 0.5, 1e-2)
     wild = cubature.product(other(likelihoods.StudentT(0.5, 1.5), Y, bias=False), 1e-2)
     with pytest.raises(ValueError, match="expected targets with a variance"):

@@ -100,7 +100,7 @@ FAULTS = [
         weights.Known, "_likelihood", lambda self: self.posterior.likelihood), temperature_law),
     ("a distribution function that rises too late", after(Gamma, "distribution", lambda r, self, f, y: (r[0] ** 1.1, r[1])),
      gamma_law),
-    ("one that is too wide", after(StudentT, "distribution", lambda r, self, f, y: (0.5 + 0.9 * (r[0] - 0.5), r[1])), student_law),
+    ("one that is too wide", after(StudentT, "distribution", lambda r, self, f, y: (0.05 + 0.9 * r[0], r[1])), student_law),
     ("S where its root belongs", instead(output_layer.OutputLayer, "_weights", lambda self, z: np.swapaxes(
         self.mean, -1, -2) + (self.covariance @ z[..., None])[..., 0]), law_of_draws),
     ("the root transposed", instead(output_layer.OutputLayer, "_weights", lambda self, z: np.swapaxes(

@@ -127,11 +127,11 @@ class Known:
         return log_p.reshape(*log_p.shape[:-1], m, g)
 
     def distribution(self, X_new: NewInputs, y_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """P(target <= y_new|f) of each output, and its density: (*s m k). Raises ValueError for targets that are not continuous."""
+        """P(target <= y_new|f) of each output, and its density: (*s m k). Raises ValueError unless targets are continuous."""
         likelihood, f = self._likelihood(), self._forward(X_new)
         if not hasattr(likelihood, "distribution"):
-            raise ValueError("likelihood: expected one of continuous targets with a distribution function, such as Normal, StudentT "
-                             f"or Gamma, got {type(likelihood).__name__}; of the others `density` gives the probabilities")
+            raise ValueError("likelihood: expected one of continuous targets, with a distribution function, such as Normal or "
+                             f"StudentT, got {type(likelihood).__name__}; of the others `density` gives the probabilities")
         return likelihood.distribution(f, as_array("y_new", y_new, "m k", m=len(X_new), k=f.shape[-1]))
 
     def _likelihood(self) -> object:

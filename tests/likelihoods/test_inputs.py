@@ -142,7 +142,8 @@ def call_everything(family, f, y):
     """Every method whose signature has annotated axes."""
     likelihood = family.likelihood
     y = likelihood.check_targets(y, len(y), f.shape[-1])
-    for method in (likelihood.log_prob, likelihood.residual, likelihood.curvature, likelihood.third):
+    for method in (likelihood.log_prob, likelihood.residual, likelihood.curvature, likelihood.third,
+                   getattr(likelihood, "distribution", likelihood.log_prob)):
         method(f, y)
     if family.definite:
         likelihood.factor(f, y)

@@ -2,9 +2,9 @@
 
     python -m tests.peers.on_references LIBRARY [ID ...]        # in the library's environment; adds to on_references.json
 
-Each library draws by its own sampler, as the kit asks it to (`posterior_draws`); of its draws f, f² and the log densities are
-averaged in the way of the references, with the errors that the draws themselves show, and held against the reference by Holm's rule.
-Draws that have not mixed, or are worth too little, are no verdict on a library: they are "undecided".
+Each library draws by its own sampler, as the kit asks it to (`posterior_draws`); of its draws f, f² and the log density are
+averaged in the way of the references, with the errors that the draws themselves show, and held against the reference by Holm's
+rule. Draws that have not mixed, or are worth too little, are no verdict on a library: they are "undecided".
 """
 
 from __future__ import annotations
