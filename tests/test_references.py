@@ -24,7 +24,8 @@ def test_two_quadratures_agree_and_the_question_is_that_of_the_catalogue(id):
     stored, case = STORED[id], BY_ID[id]
     for name, result in stored["results"].items():
         apart = np.abs(np.array(result["value"]) - np.array(result["second"])).max()
-        assert apart <= AGREEMENT and apart <= result["difference"] * (1 + 1e-9) + 1e-16, name
+        assert apart <= 0.3 * AGREEMENT and result["error"] <= 10 * AGREEMENT, name  # as the page about the files says
+        assert apart <= result["difference"] * (1 + 1e-9) + 1e-16, name
     for name in ("X", "y", "X_new"):
         assert np.array_equal(np.array(stored[name]), getattr(case, name)) and not (256 * getattr(case, name) % 1).any()
 
