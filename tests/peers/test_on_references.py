@@ -28,7 +28,7 @@ def test_a_library_agrees_with_a_posterior_of_real_data(library, id):
 
 def test_all_libraries_together_agree():
     """One family of z-scores: a false alarm has probability 10⁻⁶."""
-    assert {"numpyro", "torch"} <= set(STORED)
+    assert {"numpyro", "blackjax", "torch"} <= set(STORED)
     z = np.concatenate([STORED[library]["posteriors"][id]["z"] for library, id in FOUND])
     assert not monitor.rejected(z).any()
 
