@@ -242,6 +242,20 @@ def test_a_run_killed_at_random_moments_is_the_unbroken_run(tmp_path):
     assert hit == 3 and drawn == unbroken()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_on_a_terminal_returns_the_rounds_that_are_finished(tmp_path, workers):
+    """The signal that a terminal sends, to the program and its workers alike."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(workers)]
+    process = subprocess.Popen(command, **SURROUNDINGS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and not list(tmp_path.glob("round-000001-*.npz")):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=300)
+    drawn, whole = np.frombuffer(out).reshape(11, -1, 5), np.frombuffer(unbroken()).reshape(11, 400, 5)
+    assert process.returncode == 0 and 4 <= drawn.shape[1] < 400 and drawn.shape[1] % 4 == 0
+    assert np.array_equal(drawn, whole[:, :drawn.shape[1]])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_twenty_kills_change_nothing(tmp_path, workers):
