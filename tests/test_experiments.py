@@ -9,7 +9,7 @@ import pytest
 
 from refbnn.quadrature import Integral
 from refbnn.loss import Loss
-from tests.experiments import budgets, digits, fits, gradients, structures, width
+from tests.experiments import budgets, digits, fits, gradients, structures, temperature, width
 from tests.experiments.__main__ import DATA, EXPERIMENTS, read
 
 FITTED = 0.1
@@ -176,6 +176,44 @@ def test_points_that_forget_how_wide_they_are_are_noticed(monkeypatch):
     monkeypatch.setattr(width.Wider, "log_likelihood", lambda self, theta: self.target.log_likelihood(theta))
     case = ("wave-1", 3.0)
     assert is_told_apart(by_few_points(case, 2), exact_of_two(case))
+
+
+# -- data that count β times ------------------------------------------------------------------------------------------------
+
+
+def rows_at_one(table):
+    """Cells of β = 1 by case, model and inference."""
+    return {(*row[:3], *row[4:6]): row[6:] for row in table.rows if row[3] == "1"}
+
+
+def differ_from_the_budgets(rows):
+    """Which of these are not those of the classification budgets, found there by other points."""
+    known = {row[:5]: row[6:8] for row in read("classification")[1].rows if row[5] == "exact"}
+    return [key for key, cells in rows.items() for new, old in zip(cells[:2], known[key])
+            if abs(new.value - old.value) > 5 * (new.error + old.error) + STABLE]
+
+
+def test_data_counted_once_are_those_of_the_budgets():
+    rows = rows_at_one(read("temperature")[0])
+    assert len(rows) == 3 * len(temperature.CASES) and differ_from_the_budgets(rows) == []
+
+
+def test_data_counted_twice_are_not_those_of_the_budgets():
+    twice = {(*row[:3], *row[4:6]): row[6:] for row in read("temperature")[0].rows if row[3] == "2"}
+    assert len(differ_from_the_budgets(twice)) > len(twice)
+
+
+@pytest.mark.slow
+def test_stored_predictions_of_data_counted_several_times_are_computed_anew():
+    assert differences(temperature.one("step-1", 1, 1.0), read("temperature")[0], ("step-1", "1", "1")) == []
+
+
+def test_a_heated_posterior_weighs_the_data_and_leaves_new_targets_alone():
+    posterior = temperature.problem("step-1", 1.0).posterior(1)
+    heated, tempered = temperature.Heated(posterior, 2.0), posterior.tempered(2.0)
+    theta = np.random.default_rng(3).normal(size=(5, posterior.num_params))
+    assert np.allclose(heated.log_prob(theta), tempered.log_prob(theta), rtol=1e-14, atol=0)
+    assert heated.likelihood is posterior.likelihood
 
 
 # -- published fits ----------------------------------------------------------------------------------------------------------
