@@ -56,7 +56,7 @@ class Dense:
 
     def scale_matvec(self, z: Parameters) -> Parameters:
         """C z with C = L⁻ᵀ, so that C Cᵀ = P⁻¹: the covariance of C z is P⁻¹ when that of z is I. (*s p)."""
-        z = self._vectors(z)
+        z = as_array("z", z, "*s p", p=self.num_params)
         return linalg.solve_lower_transposed(self._L, z.reshape(-1, self.num_params).T).T.reshape(z.shape)
 
     def scale_transposed_matvec(self, v: Parameters) -> Parameters:
@@ -122,11 +122,11 @@ class Diagonal:
 
     def scale_matvec(self, z: Parameters) -> Parameters:
         """C z with C = P^(−1/2): (*s p)."""
-        return self._vectors(z) / np.sqrt(self._values)
+        return as_array("z", z, "*s p", p=self.num_params) / np.sqrt(self._values)
 
     def scale_transposed_matvec(self, v: Parameters) -> Parameters:
         """Cᵀ v, the same as C v: (*s p)."""
-        return self.scale_matvec(v)
+        return self._vectors(v) / np.sqrt(self._values)
 
     def log_det(self) -> float:
         """log |P|."""

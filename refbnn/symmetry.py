@@ -105,12 +105,13 @@ class Group:
         ValueError where an inner layer has more than 2¹⁶ arrangements, or where `same` does not sort weights into equal and
         different ones.
         """
-        start, end = (as_array("theta", theta, "p", p=self.num_params) for theta in (start, end))
+        start, end = (as_array(name, theta, "p", p=self.num_params) for name, theta in (("start", start), ("end", end)))
         scale = as_positive("same", same) * max(np.abs(start).max(), np.abs(end).max())
         return self._num_maps(self.net.unflatten(start), self.net.unflatten(end), scale)
 
     def num_copies(self, theta: Vector, same: float = SAME) -> int:
         """The number of different images of θ: `order` over the number of those that leave it, Eq. (orbit-count)."""
+        theta = as_array("theta", theta, "p", p=self.num_params)
         return self.order // self.num_maps(theta, theta, same)
 
     def orbit(self, theta: Vector, same: float = SAME) -> list[Symmetry]:

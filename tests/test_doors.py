@@ -1,17 +1,18 @@
-"""A door that expects an object names its argument, and refuses one that lacks any single thing it needs."""
+"""A refusal begins with the name of the argument that is refused; an object is refused that lacks any single thing it is for."""
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
-from refbnn import activations, audit, cubature, expansion, gp, hyper, laplace, likelihoods, mixture, optimize
-from refbnn import predict, priors, quadrature, samplers, symmetry, vi
+from refbnn import activations, audit, cubature, diagnostics, evidence, expansion, gp, hyper, laplace
+from refbnn import likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, samplers, scores, symmetry, third, vi
 from refbnn.gaussian import kl
-from refbnn.precision import Dense
+from refbnn.precision import Dense, Diagonal
 from refbnn.subnetwork import Subnetwork
 
 RNG = np.random.default_rng(3)
@@ -84,3 +85,81 @@ def test_a_door_refuses_an_object_that_lacks_one_of_the_things_it_needs(door):
 def test_a_class_in_the_place_of_an_object_is_told_to_be_made():
     with pytest.raises(ValueError, match=r"^likelihood: expected an object .*, got the class Bernoulli; make one, with \(\)"):
         Loss(NET, likelihoods.Bernoulli, X, Y)
+
+
+# -- arrays and numbers -----------------------------------------------------------------------------------------------------
+
+K = 3
+WIDE = Mlp((2, 5, K), activations.tanh)
+AT, OUT = RNG.normal(size=WIDE.num_params), RNG.normal(size=(7, K))
+LINEAR, GROUP, STREAMS = Linearised(WIDE, at=AT), symmetry.of_network(NET), samplers.Streams.spawn(1, 2)
+LOSS, PATH = Loss(NET, NOISE, X, Y), evidence.Path(POSTERIOR, PRIOR)
+PRECISION, EVEN = Dense(np.eye(P) + 0.1), np.full((7, K), 1 / K)
+LABELS, UNIT = np.arange(7) % K, np.linspace(0.1, 0.9, 7)
+
+CALLS = {  # a function, and good arguments that it checks
+    **{f"{name}.{method}": (getattr(net, method), arguments) for name, net in (("Mlp", WIDE), ("Linearised", LINEAR))
+       for method, arguments in {
+           "forward": {"theta": AT, "X": X}, "jacobian": {"theta": AT, "X": X}, "vjp": {"theta": AT, "X": X, "v": OUT},
+           "vjp_per_datum": {"theta": AT, "X": X, "v": OUT}, "jvp": {"theta": AT, "X": X, "u": AT},
+           "contracted_hessian": {"theta": AT, "X": X, "v": OUT},
+           "contracted_hessian_product": {"theta": AT, "X": X, "v": OUT, "u": AT}}.items()},
+    **{f"Dense.{method}": (getattr(PRECISION, method), {"v": THETA})
+       for method in ("matvec", "solve", "scale_transposed_matvec")},
+    **{f"{type(C).__name__}.scale_matvec": (C.scale_matvec, {"z": THETA}) for C in (PRECISION, Diagonal(np.ones(P)))},
+    "Diagonal.scale_transposed_matvec": (Diagonal(np.ones(P)).scale_transposed_matvec, {"v": THETA}),
+    **{f"Posterior.{method}": (getattr(POSTERIOR, method), {"theta": THETA})
+       for method in ("log_prob", "log_likelihood", "value_and_gradient", "negative_hessian")},
+    **{f"StudentT.{method}": (getattr(evidence.StudentT(Q, 5.0), method), {"theta": THETA})
+       for method in ("log_prob", "gradient")},
+    "Mlp.first_order": (WIDE.first_order, {"X": X}),
+    "Gaussian.from_normals": (Q.from_normals, {"z": THETA}),
+    "Gaussian.log_prob": (Q.log_prob, {"theta": THETA}),
+    "third_derivative": (third.third_derivative, {"loss": LOSS, "theta": THETA, "v": THETA}),
+    "trace_gradient_of_ggn": (third.trace_gradient_of_ggn, {"loss": LOSS, "theta": THETA, "V": THETA[None]}),
+    "Group.num_maps": (GROUP.num_maps, {"start": THETA, "end": THETA}),
+    "moments": (predict.functions.Moments, {"mean": OUT, "covariance": np.stack([np.eye(K)] * 7)}),
+    "brier": (scores.brier, {"probabilities": EVEN, "y": LABELS}),
+    "crps_of_normal": (scores.crps_of_normal, {"mean": OUT, "variance": OUT**2, "y": OUT}),
+    "pit_of_normal": (scores.pit_of_normal, {"mean": OUT, "variance": OUT**2, "y": OUT}),
+    "crps_of_draws": (scores.crps_of_draws, {"draws": RNG.normal(size=(5, 7, K)), "y": OUT}),
+    "coverage": (scores.coverage, {"pit": UNIT, "levels": UNIT}),
+    "equal_width": (scores.equal_width, {"num_bins": 5}),
+    "equal_mass": (scores.equal_mass, {"forecast": UNIT, "num_bins": 5}),
+    "weight_ess": (diagnostics.weight_ess, {"log_weights": UNIT}),
+    "pareto_k": (diagnostics.pareto_k, {"log_weights": np.linspace(0.1, 0.9, 101)}),
+    "gauss_hermite": (quadrature.gauss_hermite, {"dim": 2, "num_points": 5}),
+    "trapezoid": (quadrature.trapezoid, {"dim": 2, "num_points": 5}),
+    "smolyak": (quadrature.smolyak, {"dim": 2, "level": 3}),
+    "quadrature.sobol": (quadrature.sobol, {"dim": 2, "num_points": 8, "num_replicates": 3, "rng": RNG}),
+    "gauss_legendre": (evidence.gauss_legendre, {"num_points": 5, "power": 2.0}),
+    "thermodynamic": (partial(evidence.thermodynamic, PATH, evidence.gauss_legendre(5), None, STREAMS),
+                      {"num_draws": 5, "num_between": 3}),
+    "Between": (evidence.Between, {"path": PATH, "beta": 0.3}),
+    "Defensive": (evidence.Defensive, {"q": Q, "safe": PRIOR, "share": 0.3}),
+    "evidence.StudentT": (evidence.StudentT, {"centre": Q, "degrees_of_freedom": 5.0}),
+    "by_effective_size": (samplers.smc.by_effective_size, {"share": 0.5}),
+    "Hmc": (samplers.Hmc, {"step_size": 0.1, "num_steps": 7, "metric": PRECISION, "jitter": 0.1}),
+    "Nuts": (samplers.Nuts, {"step_size": 0.1, "metric": PRECISION, "max_depth": 5}),
+    "Streams.spawn": (samplers.Streams.spawn, {"seed": 1, "num_chains": 2}),
+    "adapt": (partial(samplers.adapt, samplers.Nuts(0.1, PRECISION), POSTERIOR, np.stack([THETA] * 5), 20, 1),
+              {"acceptance": 0.7}),
+    "low_rank.leading": (partial(low_rank.leading, LOSS.at(THETA).ggn), {"rank": 2}),
+    "Full": (vi.families.Full, {"num_params": P}),
+    "vi.score": (partial(vi.estimators.score, POSTERIOR, Q), {"z": THETA[None]}),
+    "hyper.one": (hyper.one, {"num_params": P, "mean": 0.3}),
+    "leaky_relu": (activations.leaky_relu, {"slope": 0.1}),
+    "likelihoods.Gamma": (likelihoods.Gamma, {"shape": 2.0}),
+    "likelihoods.Normal": (likelihoods.Normal, {"variance": 2.0}),
+    "likelihoods.Tempered": (partial(likelihoods.Tempered, NOISE), {"temperature": 2.0}),
+    "priors.isotropic": (priors.isotropic, {"num_params": P, "precision": 1.3, "mean": 0.1}),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_refusal_begins_with_the_name_of_the_argument(name):
+    function, good = CALLS[name]
+    for argument, value in good.items():
+        if isinstance(value, (int, float, np.ndarray)):
+            with pytest.raises(ValueError, match=rf"^{argument}: expected .*, got "):
+                function(**{**good, argument: "a word"})

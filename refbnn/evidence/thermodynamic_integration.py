@@ -10,7 +10,7 @@ import numpy as np
 from refbnn.diagnostics import ess_mean, mcse_mean
 from refbnn.evidence.estimate import Estimate
 from refbnn.evidence.path import Path, as_ladder, moved
-from refbnn.shapes import ChainPathValues, as_array, as_count, as_own_array
+from refbnn.shapes import ChainPathValues, as_array, as_count, as_own_array, as_positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,9 @@ def gauss_legendre(num_points: int, power: float = 4.0) -> Rule:
     """Gauss-Legendre in s, β = s^power, which smooths the steep start: w_i = w_i^GL · power · s_i^(power − 1), Eq. (ti-rule).
 
     The lower rules integrate the polynomials in s through every other point, from the first and from the second on. With three
-    points or fewer there are none.
+    points or fewer there are none. Raises ValueError unless power > 0.
     """
+    power = as_positive("power", power)
     s, weights = np.polynomial.legendre.leggauss(as_count("num_points", num_points))
     s, weights = (s + 1) / 2, weights / 2
     lower = np.array([_on_some(s, weights, every) for every in (slice(0, None, 2), slice(1, None, 2)) if num_points > 3])

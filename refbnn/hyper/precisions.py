@@ -29,8 +29,9 @@ class Precisions:
             raise ValueError(f"groups: expected the numbers 0 to h − 1, each at least once, got {np.unique(groups).tolist()}")
         object.__setattr__(self, "groups", groups.astype(int))
         self.groups.flags.writeable = False
-        if np.ndim(self.mean):
-            object.__setattr__(self, "mean", as_own_array("mean", self.mean, "p", p=len(groups)))
+        mean = self.mean
+        mean = as_own_array("mean", mean, "p", p=len(groups)) if np.ndim(mean) else float(as_array("mean", mean, ""))
+        object.__setattr__(self, "mean", mean)
 
     @property
     def num_params(self) -> int:
