@@ -459,6 +459,7 @@ def test_the_command_takes_a_file_of_ones_own(tmp_path, capsys):
     (("puromycin", "--out", "budget.xlsx"), ROWS, "expected a file that ends in .json, .csv, .md, .svg"),
     (("puromycin", "--compare-widths", "1,x"), ROWS, "expected integers such as 1,2,3"),
     (("puromycin", "--hold-out", "100"), ROWS, "hold out: expected 4 data left"),
+    (("puromycin", "--hold-out", "1"), ROWS, "expected an integer >= 2, got 1"),
     (("o-rings", "--width", "30"), ROWS, "expected one small enough for its exact posterior, got sizes (1, 30, 1)"),
     (("--data", "missing.csv", "--target", "answer", "--inputs", "age"), ROWS, "missing.csv"),
 ])

@@ -141,6 +141,7 @@ def test_a_trajectory_has_at_most_the_length_that_was_allowed():
     state = Nuts(1e-4, Diagonal(np.ones(13)), max_depth=3).init(CASE.posterior, np.zeros((3, 13)))
     _, info = Nuts(1e-4, Diagonal(np.ones(13)), max_depth=3).step(CASE.posterior, state, Streams.spawn(2, 3))
     assert (info.depth == 3).all() and (info.num_gradients == 7).all()
+    assert info.depth.dtype == info.num_gradients.dtype == int
 
 
 @pytest.mark.parametrize("change, message", [
