@@ -49,12 +49,12 @@ write asdl-0.1.5 asdl
 write nngeometry-0.4 nngeometry
 write torch-2.13.0 torch
 write posteriors-0.1.3 posteriors
-write jax-0.10.2 jax
+write jax-0.10.2 jax JAX_DISABLE_MOST_OPTIMIZATIONS=true  # compiling takes most of the time
 write autograd-1.9.1 autograd
-write laplax-0.0.2 laplax
+write laplax-0.0.2 laplax JAX_DISABLE_MOST_OPTIMIZATIONS=true
 write numpyro-0.22.0 numpyro
 write blackjax-1.7.1 blackjax
-write jax-0.10.2-float32 jax REFBNN_JAX_PRECISION=float32
+write jax-0.10.2-float32 jax REFBNN_JAX_PRECISION=float32 JAX_DISABLE_MOST_OPTIMIZATIONS=true
 write laplace-torch-0.3-float64 laplace-torch REFBNN_TORCH_DEFAULT_DTYPE=float64
 write laplace-torch-0.2.2.2 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.2.2"
 write laplace-torch-0.2.1 laplace-torch PYTHONPATH="$peers/laplace-torch-0.2.1"

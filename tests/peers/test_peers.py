@@ -17,6 +17,7 @@ import pytest
 import refbnn.conform
 from refbnn.conform.case import read_all
 
+from . import parts
 from .rules import asdl, autograd, backpack, blackjax, curvlinops, laplace_torch, laplax, nngeometry, numpyro, posteriors
 from .rules import jax as plain_jax
 from .rules import torch as plain_torch
@@ -153,3 +154,17 @@ def test_every_script_has_its_row_and_every_reason_its_script():
     scripts = {path.stem for path in (HERE / "findings").glob("*.py")}
     reasons = {why for peer in PEERS_UNDER_TEST.values() for why in (*(rule.why for rule in peer.rules), *peer.beside) if why}
     assert scripts == {script for script, *_ in findings()} == reasons
+
+
+def a_part(*verdicts: str, code: int = 0) -> list[dict]:
+    """A report of these verdicts, on cases 0, 1, ..."""
+    checks = [{"kind": "check", "case": str(at), "quantity": "loss", "verdict": verdict, "answered": verdict == "PASS"}
+              for at, verdict in enumerate(verdicts)]
+    return [{"date": "2026", "cases": {str(at): 1 for at in range(len(verdicts))}}, *checks,
+            {"findings": [], "seconds": 1.0, "exit_code": code}]
+
+
+def test_a_run_in_parts_has_every_check_once_and_none_that_was_not_made():
+    found = parts.joined([a_part("PASS", "SKIP", "SKIP", code=130), a_part("ERROR", "PASS", "SKIP", "UNSUPPORTED", code=1)])
+    assert [(check["case"], check["verdict"]) for check in found[1:-1]] == [("0", "PASS"), ("1", "PASS"), ("3", "UNSUPPORTED")]
+    assert (found[-1]["ran"], found[-1]["declared"], found[-1]["total"], found[-1]["exit_code"]) == (2, 2, 3, 1)

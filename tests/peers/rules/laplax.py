@@ -5,7 +5,7 @@ import numpy as np
 
 from refbnn.conform.case import Case
 
-from .jax import SPECIAL_FUNCTIONS
+from .jax import QUICKLY, SPECIAL_FUNCTIONS
 from .peer import RIGHT, Peer, Rule, anything, likelihood
 
 EVIDENCES = ("log_joint", "laplace.log_evidence", "laplace.diag.log_evidence", "laplace.lowrank.log_evidence",
@@ -30,7 +30,7 @@ def refuses(run: str, case: Case, quantity: str) -> bool:
 
 
 PEER = Peer(
-    "laplax", "0.0.2", {"0.0.2": {}}, OFFERS, (
+    "laplax", "0.0.2", {"0.0.2": QUICKLY}, OFFERS, (
         Rule(("*",), likelihood("categorical", "bernoulli"), ("hessian.*", "laplace.hessian.*", *EVIDENCES),
              {"ERROR", "MISMATCH"}, "cross_entropy_by_name"),
         Rule(("*",), likelihood("normal"), EVIDENCES, {"MISMATCH"}, "evidence_of_squared_error"),
