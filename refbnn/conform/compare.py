@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping
 
 import numpy as np
@@ -24,7 +24,7 @@ from .quantities import Quantity, axis_sizes
 
 Array = NDArray[np.float64]
 
-U64, U32 = 2.0 ** -53, 2.0 ** -24
+U64, U32, TINY32 = 2.0 ** -53, 2.0 ** -24, 2.0 ** -126
 SAFETY = 30.0
 CAP64, CAP32 = 1e-6, 1e-3
 MAX_DIGITS = 16.0
@@ -76,11 +76,12 @@ class Budget:
 
     rounding: float  # 30 n κ
     declared32: bool
+    underflow: float = 0.0  # of float32, relative to the value
 
     @property
     def tolerance(self) -> float:
-        """30 n u κ in the declared precision."""
-        return self.rounding * (U32 if self.declared32 else U64)
+        """30 n u κ in the declared precision, and what its smallest numbers leave of a value as small as they are."""
+        return self.rounding * U32 + self.underflow if self.declared32 else self.rounding * U64
 
     @property
     def cap(self) -> float:
@@ -94,11 +95,16 @@ class Budget:
 
     def times(self, condition: float) -> Budget:
         """For a value whose condition is so many times larger."""
-        return Budget(self.rounding * max(condition, 1.0), self.declared32)
+        return replace(self, rounding=self.rounding * max(condition, 1.0))
 
     def plus(self, terms: float) -> Budget:
         """For a value that picks up further rounding errors of so many units."""
-        return Budget(self.rounding + SAFETY * terms, self.declared32)
+        return replace(self, rounding=self.rounding + SAFETY * terms)
+
+    def of(self, expected: Array) -> Budget:
+        """For this value: every one of 30 n κ roundings may lose the smallest normal float32 instead."""
+        size = float(np.linalg.norm(expected))
+        return replace(self, underflow=min(self.rounding * TINY32 / size, 1.0) if size > 0 else 0.0)
 
     def verdict(self, error: float) -> Verdict:
         """PASS, UNDERPOWERED, LOSSY or MISMATCH for a relative error."""
@@ -166,6 +172,7 @@ def compare(quantity: Quantity, certified, answer: Any, problem, conventions: Ma
     """Judge `answer` against `certified` in the declared conventions. Never raises because of the answer."""
     limit = budget(quantity, certified, problem, conventions)
     expected = convert(quantity, certified.value, problem, conventions)
+    limit = limit.of(expected)
     if quantity.kind in ("root", "samples") and expected.ndim == 1:     # marginal variances of independent parameters
         expected = np.diag(expected)
     try:

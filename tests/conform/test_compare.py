@@ -192,3 +192,11 @@ def test_usable_names_what_came():
 def test_the_caps_are_those_that_the_readme_states():
     """Beyond a relative error of 1e-6 nothing passes, whatever the condition number; 1e-3 where single precision is declared."""
     assert (CAP64, CAP32) == (1e-6, 1e-3)
+
+
+@pytest.mark.parametrize("name, conventions, verdict", [
+    ("ggn.full", {"precision": "float32"}, Verdict.UNDERPOWERED), ("ggn.full", {}, Verdict.MISMATCH),
+    ("hessian.full", {"precision": "float32"}, Verdict.MISMATCH)])
+def test_a_zero_for_what_single_precision_cannot_hold_is_no_mismatch_where_it_is_declared(name, conventions, verdict):
+    tiny = cases.read("grid-square-gamma-1-1-1-1-1-no-bias-near")  # a GGN of 1e-77, a Hessian of 1e-35
+    assert judge(tiny, name, np.zeros((4, 4)), conventions).verdict is verdict

@@ -60,7 +60,7 @@ def unsupported(problem, quantity: str) -> str | None:
     gaussian = problem.likelihood == "normal" and problem.activation == "identity" and len(problem.sizes) == 2
     if quantity.startswith("vi.optimum") and not gaussian:
         return "stochastic gradients end there only approximately"
-    return None if known or quantity.startswith("vi.kl") else f"NumPyro has no {problem.likelihood} distribution"
+    return None if known or quantity.startswith(("vi.kl", "vi.full.kl")) else f"NumPyro has no {problem.likelihood} distribution"
 
 
 class AtPoints(infer.elbo.ELBO):
