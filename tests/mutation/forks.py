@@ -134,6 +134,7 @@ def main() -> int:
     sys.path[0] = os.getcwd()
     with open(outcomes, "a", encoding="utf-8", buffering=1) as file:
         forks = Forks(jobs, lambda line: file.write(json.dumps(line) + "\n"))
+        os.environ.pop("PYTEST_ADDOPTS", None)  # of a pytest that may have started this: workers, for one
         alone = ["-s", "-q", "--rootdir=.", "--basetemp=.tests", "-p", "no:cacheprovider", "-p", "no:xdist"]
         return int(pytest.main([*alone, *jobs["pytest"]], plugins=[forks]))
 
