@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -476,6 +477,22 @@ def test_the_command_takes_digits_alone_for_numbers(arguments, capsys):
         command("puromycin", *arguments)
     assert refusal.value.code == 2 and f"argument {arguments[0]}: expected a" in (told := capsys.readouterr().err)
     assert f"in digits, got {arguments[1]}" in told
+
+
+def test_what_is_held_out_and_what_is_left_are_the_data():
+    whole = problems.of_dataset(DATASETS["puromycin"], 1.0)
+    part = whole.holding_out(5)
+    assert len(part.held_out[0]) == len(whole.X) // 5
+    out = np.arange(len(whole.X)) % 5 == 4
+    for left, kept, every in ((part.X, part.held_out[0], whole.X), (part.y, part.held_out[1], whole.y)):
+        assert np.array_equal(left, every[~out]) and np.array_equal(kept, every[out])
+
+
+def test_scores_are_mean_negative_log_densities_and_their_errors_to_first_order():
+    density, error = np.array([0.5, 0.25, 2.0]), np.array([0.01, 0.02, 0.03])
+    row = SimpleNamespace(law=SimpleNamespace(targets=lambda X, y: Integral(density, error)))
+    score, = budgeting._scores((row,), (np.ones((3, 1)), np.ones(3)))
+    assert abs(score.value - 2 * np.log(2) / 3) < 1e-15 and abs(score.error - (0.02 + 0.08 + 0.015) / 3) < 1e-15
 
 
 @pytest.mark.parametrize("size", [1e300, 1.7e308, 1e-200, 1e-307])

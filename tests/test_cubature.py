@@ -10,8 +10,9 @@ import pytest
 from scipy.special import gammaincc, gammaln
 
 from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, cubature, laplace, likelihoods, optimize, priors
-from refbnn.cubature import deterministic, replicates
+from refbnn.cubature import deterministic, layered_grid, replicates
 from refbnn.cubature.deterministic import log_sum
+from refbnn.cubature.noise import noise_of
 from refbnn.cubature.tails import PriorTail
 from refbnn.cubature.unit_grid import unit_grid
 from refbnn.likelihoods.tempered import Tempered
@@ -145,6 +146,17 @@ def test_a_temperature_weighs_the_data_and_leaves_new_targets_their_noise():
 # -- noise with a prior -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("extra", [1e-9, 1e-3])
+def test_noise_whose_peak_depends_on_the_datum_is_none_that_collapses(extra):
+    """log p(y|f) = log N(y; f, σ²) + ε y: the same drops and curvatures, but no density; 10⁻¹² of a drop is allowed."""
+    class Leaning(likelihoods.Normal):
+        def log_prob(self, f, y):
+            return super().log_prob(f, y) + extra * y.sum(-1)
+
+    with pytest.raises(ValueError, match="additive Gaussian noise.*Leaning"):
+        noise_of(Leaning(0.3), Y, 1)
+
+
 def test_noise_with_a_prior_is_the_average_over_known_noise():
     """Eq. (collapsed-student): ∫ p(y|u, σ²) p(σ²) dσ² by the trapezoidal rule in log σ², output weights scaled by σ."""
     posterior, noise = regression((1, 2, 2)), cubature.InverseGammaNoise(1.7, 0.4)
@@ -198,6 +210,28 @@ def test_the_sum_in_blocks_is_the_loop_over_all_combinations(sizes, bias, points
     monkeypatch.setattr("refbnn.cubature.unit_grid.SIDE", 5)
     grid = unit_grid(cubature.collapse(regression(sizes, bias=bias)), points, 3.0)
     agree(log_sum_of(grid), loop(grid), terms=len(grid.points) ** 2, condition=10)
+
+
+@pytest.mark.parametrize("bias", [1.0, -0.7])
+def test_targets_and_the_prior_mean_of_their_bias_move_together(bias):
+    """p(y + c) under a prior mean m + c of the output bias is p(y) under m, point by point of the grid; two hidden units, so that
+    the bias is neither the first nor the second output weight."""
+    posterior = regression((1, 2, 1))
+    p = posterior.net.num_params
+    prior = priors.full(posterior.prior.precision.matrix(), bias * np.eye(p)[-1])
+    moved = Posterior(posterior.net, posterior.likelihood, prior, posterior.X, posterior.y + bias)
+    plain, other = (log_sum_of(unit_grid(cubature.collapse(each), 7, 3.0)) for each in (posterior, moved))
+    agree(other, plain, terms=1000)
+
+
+def test_the_rule_for_output_weights_is_even_and_counts_the_mass_of_a_ball():
+    """Σ w = 1, Σ w z zᵀ = I and Σ w z = 0 for N(0, I) on a ball of 9.6 standard deviations and steps of 0.6: 1e-11 is above
+    round-off, the error of the trapezoidal rule, e^(−2π²/0.6²), and the mass beyond the ball, 1e-20."""
+    z, log_weights = layered_grid._inner((2, 1), 53, 6.0)
+    z, weights = z.reshape(len(z), -1), np.exp(log_weights)
+    assert np.linalg.norm(z, axis=1).max() <= 9.6 * (1 + 1e-12)
+    assert abs(weights.sum() - 1) < 1e-11 and np.abs(weights @ z).max() < 1e-11
+    assert np.abs((weights[:, None] * z).T @ z - np.eye(2)).max() < 1e-11
 
 
 def test_outputs_with_priors_of_their_own_are_summed_as_in_the_loop():
@@ -440,6 +474,17 @@ def test_the_variance_of_a_target_is_that_of_the_function_and_the_noise(one_unit
     f, y = found.outputs(X_NEW, 1e-8).value, found.targets(X_NEW, 1e-8).value
     agree(y.covariance, f.covariance + posterior.likelihood.variance, terms=1000)
     agree(y.mean, f.mean, terms=1000)
+
+
+def test_averages_of_what_is_known_at_a_point_are_those_that_have_a_name(one_unit):
+    _, found = one_unit
+    mean = found.average(lambda at: at.outputs(X_NEW)[0], 1e-8)
+    outputs = found.outputs(X_NEW, 1e-8)
+    assert (np.abs(mean.value - outputs.value.mean) <= mean.error + outputs.error.mean).all()
+    second = found.average(lambda at: at.theta[..., :, None] * at.theta[..., None, :], 1e-8)
+    moments = found.parameters(1e-8).value
+    raw = moments.covariance + np.outer(moments.mean, moments.mean)
+    assert np.abs(second.value - raw[:2, :2]).max() <= 1e-7
 
 
 def test_the_covariance_of_the_parameters_is_one():

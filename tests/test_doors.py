@@ -12,7 +12,9 @@ from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
 from refbnn import activations, audit, cubature, diagnostics, evidence, expansion, gp, hyper, laplace
 from refbnn import likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, samplers, scores, symmetry, third, vi
 from refbnn.gaussian import kl
-from refbnn.precision import Dense, Diagonal
+from refbnn.blocks import Symmetric
+from refbnn.cubature.weights import AllWeights
+from refbnn.precision import Dense, Diagonal, FromScale
 from refbnn.subnetwork import Subnetwork
 
 RNG = np.random.default_rng(3)
@@ -27,6 +29,7 @@ FAMILY = hyper.Family(NET, hyper.Fixed(NOISE), hyper.one(P), X, Y)
 
 DOORS = {  # what is called with the object, the argument that it is, what it needs
     "audit.audit": (lambda it: audit.audit(it, np.ones((2, 5, P))), "posterior", "num_params value_and_gradient"),
+    "cubature.weights.AllWeights": (AllWeights, "posterior", "net likelihood prior loss log_likelihood"),
     "cubature.collapse": (lambda it: cubature.collapse(it), "posterior", "net likelihood prior loss"),
     "expansion.second_order": (lambda it: expansion.second_order(it, THETA), "posterior",
                                "loss prior value_and_gradient negative_hessian"),
@@ -40,6 +43,7 @@ DOORS = {  # what is called with the object, the argument that it is, what it ne
     "gp.laplace, process": (lambda it: gp.laplace(it, NOISE, X, Y), "process", "mean kernel covariance num_outputs"),
     "gp.laplace, likelihood": (lambda it: gp.laplace(PROCESS, it, X, Y), "likelihood",
                                "log_prob residual factor check_targets"),
+    "gp.laplace_log_precision_gradient": (lambda it: gp.laplace_log_precision_gradient(it, NOISE, Y), "found", "posterior"),
     "hyper.Family, likelihoods": (lambda it: hyper.Family(NET, it, FAMILY.precisions, X, Y), "likelihoods",
                                   "num_hyper likelihood log_prob_derivatives residual_derivatives curvature_derivatives"),
     "hyper.Family, precisions": (lambda it: hyper.Family(NET, FAMILY.likelihoods, it, X, Y), "precisions",
@@ -69,6 +73,8 @@ DOORS = {  # what is called with the object, the argument that it is, what it ne
     "vi.elbo, posterior": (lambda it: vi.elbo(it, Q, vi.ClosedForm()), "posterior", "loss prior num_params"),
     "vi.elbo, q": (lambda it: vi.elbo(POSTERIOR, it, vi.ClosedForm()), "q", "mean precision from_normals"),
     "vi.elbo, how": (lambda it: vi.elbo(POSTERIOR, Q, it), "how", "loss prior"),
+    "vi.quasi_newton": (lambda it: vi.quasi_newton(POSTERIOR, it, vi.ClosedForm(), Q), "family",
+                        "gaussian free pull_back lengths along num_params"),
     "vi.fixed_point": (lambda it: vi.fixed_point(POSTERIOR, it), "how", "of_outputs"),
 }
 
@@ -85,6 +91,17 @@ def test_a_door_refuses_an_object_that_lacks_one_of_the_things_it_needs(door):
 def test_a_class_in_the_place_of_an_object_is_told_to_be_made():
     with pytest.raises(ValueError, match=r"^likelihood: expected an object .*, got the class Bernoulli; make one, with \(\)"):
         Loss(NET, likelihoods.Bernoulli, X, Y)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: gp.GaussianProcess(NET, PRIOR),
+     r"^net: expected a network that is affine in its parameters, got Mlp; use Linearised\(net, at=theta\)$"),
+    (lambda: vi.elbo(Posterior(PROCESS.net, NOISE, priors.Laplace(P, 1.3), X, Y), Q, vi.ClosedForm()).value,
+     r"^prior: expected a Gaussian, got a Laplace; take OverParameters, which any prior suits$"),
+])
+def test_a_refusal_names_what_came_and_what_to_do(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 # -- arrays and numbers -----------------------------------------------------------------------------------------------------
@@ -107,7 +124,10 @@ CALLS = {  # a function, and good arguments that it checks
     **{f"Dense.{method}": (getattr(PRECISION, method), {"v": THETA})
        for method in ("matvec", "solve", "scale_transposed_matvec")},
     **{f"{type(C).__name__}.scale_matvec": (C.scale_matvec, {"z": THETA}) for C in (PRECISION, Diagonal(np.ones(P)))},
-    "Diagonal.scale_transposed_matvec": (Diagonal(np.ones(P)).scale_transposed_matvec, {"v": THETA}),
+    **{f"{type(C).__name__}.scale_transposed_matvec": (C.scale_transposed_matvec, {"v": THETA})
+       for C in (Diagonal(np.ones(P)), FromScale(np.eye(P)))},
+    "blocks.Symmetric.matvec": (Symmetric(np.eye(P)).matvec, {"v": THETA}),
+    "LinearisedEvaluation.pullback": (partial(LINEAR.evaluate(AT, X).pullback, np.stack([np.eye(K)] * 7)), {"v": OUT}),
     **{f"Posterior.{method}": (getattr(POSTERIOR, method), {"theta": THETA})
        for method in ("log_prob", "log_likelihood", "value_and_gradient", "negative_hessian")},
     **{f"StudentT.{method}": (getattr(evidence.StudentT(Q, 5.0), method), {"theta": THETA})
@@ -163,3 +183,21 @@ def test_a_refusal_begins_with_the_name_of_the_argument(name):
         if isinstance(value, (int, float, np.ndarray)):
             with pytest.raises(ValueError, match=rf"^{argument}: expected .*, got "):
                 function(**{**good, argument: "a word"})
+
+
+KEEPERS = {  # a class, and arrays that it keeps
+    "Moments": (predict.Moments, {"mean": OUT, "covariance": np.stack([np.eye(K)] * 7)}),
+    "Joint": (predict.Joint, {"mean": OUT, "root": RNG.normal(size=(7, K, 5))}),
+    "Evidence": (partial(hyper.point.Evidence, FAMILY, hyper.ggn), {"eta": np.array([0.3]), "theta": THETA}),
+    "Gaussian": (partial(Gaussian, precision=PRECISION), {"mean": THETA}),
+}
+
+
+@pytest.mark.parametrize("name", KEEPERS)
+def test_what_a_class_keeps_of_an_array_is_a_copy_that_cannot_be_written(name):
+    make, given = KEEPERS[name]
+    mine = {argument: value.copy() for argument, value in given.items()}
+    kept = make(**mine)
+    for argument, value in given.items():
+        mine[argument][...] = -7.0
+        assert np.array_equal(getattr(kept, argument), value) and not getattr(kept, argument).flags.writeable, argument

@@ -211,6 +211,18 @@ def test_everything_is_finite_for_pre_activations_of_a_thousand(activation):
         assert np.isfinite(value).all()
 
 
+@law()
+def test_the_product_between_two_jacobians_is_forward_then_weights_then_backward(spec):
+    """Σ_n J_nᵀ M_n J_n u for M_n that are not symmetric: with M_nᵀ in their place it is another vector."""
+    case = spec.build()
+    at, k = case.net.evaluate(case.theta, case.X), case.net.num_outputs
+    M = np.random.default_rng(7).normal(size=(len(case.X), k, k))
+    expected = at.vjp(np.einsum("nkl,nl->nk", M, at.jvp(case.vector)))
+    J = case.net.jacobian(case.theta, case.X)
+    scale = np.linalg.norm(M) * norm_or_one(J) ** 2 * np.linalg.norm(case.vector)
+    agree(at.second_order_product(case.vector, M), expected, terms=case.terms, scale=scale)
+
+
 # -- second derivatives -----------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refbnn import Loss, duals, kronecker, low_rank, precision
-from refbnn.blocks import Blocks
+from refbnn.blocks import Blocks, Symmetric
 from refbnn.kronecker import KroneckerEigen
 from refbnn.mlp import Evaluation
 from refbnn.pullback import Pullback
@@ -205,3 +205,12 @@ def test_a_planted_fault_breaks_its_law(owner, name, faulty, law_of_it, monkeypa
     monkeypatch.setattr(owner, name, faulty)
     with pytest.raises(AssertionError):
         statement(law_of_it)(DEEP)
+
+
+def test_the_product_with_blocks_of_any_sign_is_that_of_the_full_matrix():
+    rng = np.random.default_rng(3)
+    first, second = (root + root.T for root in (rng.normal(size=(3, 3)), rng.normal(size=(5, 5))))
+    v = rng.normal(size=(2, 7, 8))
+    agree(Symmetric(first).matvec(v[..., :3]), v[..., :3] @ first, terms=3)
+    blocks = Blocks((Symmetric(first), Symmetric(second)))
+    agree(blocks.matvec(v), v @ blocks.matrix(), terms=8, condition=10)

@@ -80,6 +80,21 @@ def test_a_target_without_a_scale_is_refused():
         adapt(Nuts(0.1, Diagonal(np.ones(2))), Flat(), np.zeros((3, 2)), 10, 1)
 
 
+def test_a_step_after_which_the_density_is_not_a_number_counts_as_refused():
+    """The density of Exponential(1) in two coordinates, 0 where one is negative: from a step that leaves it the first guess goes
+    down, and to one that would not."""
+    class Positive:
+        num_params = 2
+
+        def value_and_gradient(self, theta):
+            return np.where((theta > 0).all(-1), -theta.sum(-1), np.nan), -np.ones_like(theta)
+
+    start = np.ones((CHAINS, 2))
+    kernel, streams = Nuts(64.0, Diagonal(np.ones(2))), Streams.spawn(1, CHAINS)
+    found = adaptation.first_step_size(kernel, Positive(), kernel.init(Positive(), start), streams)
+    assert 0.25 <= found <= 4.0
+
+
 def test_kernels_without_a_step_size_are_refused():
     with pytest.raises(ValueError, match="kernel: expected an object with"):
         adapt(WithMoves(Nuts(0.1, Diagonal(np.ones(3))), lambda theta, streams: theta), TARGET, np.zeros((3, 3)), 10, 1)

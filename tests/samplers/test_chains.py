@@ -56,6 +56,13 @@ def test_a_run_is_one_update_after_another_with_its_chains_own_streams(name):
     np.testing.assert_allclose(found.log_prob, POSTERIOR.log_prob(found.draws), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", KERNELS)
+def test_chains_know_the_density_of_where_they_start(name):
+    state = KERNELS[name].init(POSTERIOR, START)
+    assert np.array_equal(state.theta, START)
+    np.testing.assert_allclose(state.log_prob, POSTERIOR.log_prob(START), rtol=1e-9)
+
+
 def test_rounds_change_nothing():
     assert same(a_run(), a_run(round_length=23))
 
