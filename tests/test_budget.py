@@ -224,6 +224,12 @@ def test_for_two_classes_the_plain_laplace_bridge_forgets_the_variance():
     assert np.abs(links.bridge(at, y).value[:, 0] - plain).max() > 0.01
 
 
+def test_the_wider_the_law_of_f_the_less_the_rescaled_bridge_knows():
+    wider = [predict.Moments(moments().mean, factor * moments().covariance) for factor in (0.3, 1.0, 4.0, 30.0)]
+    known = np.array([np.abs(links.bridge(at, np.ones((2, 1, 1))).value[:, 0] - 0.5) for at in wider])
+    assert (np.diff(known, axis=0) < 0).all() and known[-1].max() < 0.2
+
+
 @pytest.mark.parametrize("link", [links.integrated, links.probit, links.bridge, links.plugged_in])
 def test_probabilities_of_labels_add_up_to_one(link):
     y = np.tile(np.array([0.0, 1.0])[:, None], (2, 1, 1))

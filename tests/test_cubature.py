@@ -11,10 +11,12 @@ from scipy.special import gammaincc, gammaln
 
 from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, cubature, laplace, likelihoods, optimize, priors
 from refbnn.cubature import deterministic, layered_grid, replicates
+from refbnn.cubature.answers import refuse_beyond
 from refbnn.cubature.deterministic import log_sum
-from refbnn.cubature.noise import noise_of
+from refbnn.cubature.noise import KnownNoise, noise_of
 from refbnn.cubature.tails import PriorTail
 from refbnn.cubature.unit_grid import unit_grid
+from refbnn.cubature.weights import AllWeights
 from refbnn.likelihoods.tempered import Tempered
 from tests.judge import agree
 
@@ -146,6 +148,16 @@ def test_a_temperature_weighs_the_data_and_leaves_new_targets_their_noise():
 # -- noise with a prior -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("noise", [KnownNoise(0.3, -0.7 * np.log(0.6)), cubature.InverseGammaNoise(1.7, 0.4)])
+def test_the_law_of_a_target_is_what_its_datum_adds_to_the_marginal(noise):
+    """log p(y, y′) − log p(y) = log p(y′|y) for locations that are known: Q grows by the square of the residual."""
+    Q, count, residual = np.array([0.3, 2.9, 11.0]), 5, 0.8
+    law = noise.given(Q, count)
+    more = noise.log_marginal(Q + residual**2, count + 1) - noise.log_marginal(Q, count)
+    peak = noise.log_peak + 0.5 * np.log(2 * np.pi * noise.variance) if isinstance(noise, KnownNoise) else 0.0
+    agree(law.log_density(residual**2 / law.scale2, 1) - 0.5 * np.log(law.scale2) + peak, more, terms=100)
+
+
 @pytest.mark.parametrize("extra", [1e-9, 1e-3])
 def test_noise_whose_peak_depends_on_the_datum_is_none_that_collapses(extra):
     """log p(y|f) = log N(y; f, σ²) + ε y: the same drops and curvatures, but no density; 10⁻¹² of a drop is allowed."""
@@ -155,6 +167,17 @@ def test_noise_whose_peak_depends_on_the_datum_is_none_that_collapses(extra):
 
     with pytest.raises(ValueError, match="additive Gaussian noise.*Leaning"):
         noise_of(Leaning(0.3), Y, 1)
+
+
+def test_with_all_weights_known_the_density_of_a_target_is_the_slope_of_its_distribution():
+    """Central differences of order h², error 1e-8."""
+    posterior, h = regression((1, 2, 2)), 1e-4
+    known = AllWeights(posterior).given(np.random.default_rng(4).normal(size=(5, posterior.num_params)))
+    y = np.concatenate([X_NEW, X_NEW**2], axis=1)
+    slope = (known.distribution(X_NEW, y + h)[0] - known.distribution(X_NEW, y - h)[0]) / (2 * h)
+    density = known.distribution(X_NEW, y)[1]
+    assert density.shape == (5, 3, 2) and np.abs(slope - density).max() < 1e-7
+    agree(np.log(density).sum(-1), known.log_density(X_NEW, y), terms=100, condition=10)
 
 
 def test_noise_with_a_prior_is_the_average_over_known_noise():
@@ -690,9 +713,15 @@ def test_a_result_that_the_record_does_not_support_is_refused_with_the_record():
     assert refusal.value.record.rows and "log evidence" in str(refusal.value.record)
     with pytest.raises(cubature.NotConverged, match="round-off"):
         cubature.units(target, 1e-16)
+    with pytest.raises(cubature.NotConverged, match=r"^density: expected an error within 1e-06, got an estimate of 0\.3"):
+        refuse_beyond(1e-6, "density", (np.array([0.1, 0.3]),), "a record")
     found = cubature.units(target, 1e-3)
-    with pytest.raises(cubature.NotConverged, match="outputs"):
-        found.outputs(X_NEW, 1e-12)
+    y_new = np.zeros((3, 1))
+    for name, arguments in {"parameters": (), "outputs": (X_NEW,), "targets": (X_NEW,), "density": (X_NEW, y_new),
+                            "distribution": (X_NEW, y_new), "curves": (X_NEW, y_new[:, None]),
+                            "average": (lambda at: at.theta,)}.items():
+        with pytest.raises(cubature.NotConverged, match=rf"^{name}\b"):
+            getattr(found, name)(*arguments, 1e-15)
 
 
 NET = Mlp((1, 2, 1), activations.tanh)

@@ -13,6 +13,7 @@ from refbnn import activations, audit, cubature, diagnostics, evidence, expansio
 from refbnn import likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, samplers, scores, symmetry, third, vi
 from refbnn.gaussian import kl
 from refbnn.blocks import Symmetric
+from refbnn.budget import truth
 from refbnn.cubature.weights import AllWeights
 from refbnn.precision import Dense, Diagonal, FromScale
 from refbnn.subnetwork import Subnetwork
@@ -28,9 +29,13 @@ PROCESS = gp.GaussianProcess(Linearised(NET, at=THETA), PRIOR)
 FAMILY = hyper.Family(NET, hyper.Fixed(NOISE), hyper.one(P), X, Y)
 
 DOORS = {  # what is called with the object, the argument that it is, what it needs
+    "budget.truth.of_network": (lambda it: truth.of_network(it, RNG, 1e-3), "posterior", "net likelihood prior loss"),
     "audit.audit": (lambda it: audit.audit(it, np.ones((2, 5, P))), "posterior", "num_params value_and_gradient"),
     "cubature.weights.AllWeights": (AllWeights, "posterior", "net likelihood prior loss log_likelihood"),
     "cubature.collapse": (lambda it: cubature.collapse(it), "posterior", "net likelihood prior loss"),
+    "cubature.layered": (lambda it: cubature.layered(it, 1e-3), "posterior", "net likelihood prior loss"),
+    "evidence.bridge": (lambda it: evidence.bridge(POSTERIOR, it, np.ones((2, 5, P)), RNG, 50), "q",
+                        "log_prob sample num_params"),
     "expansion.second_order": (lambda it: expansion.second_order(it, THETA), "posterior",
                                "loss prior value_and_gradient negative_hessian"),
     "expansion.sampling_bias": (lambda it: expansion.sampling_bias(NET, it, X), "q", "mean precision"),
@@ -44,11 +49,13 @@ DOORS = {  # what is called with the object, the argument that it is, what it ne
     "gp.laplace, likelihood": (lambda it: gp.laplace(PROCESS, it, X, Y), "likelihood",
                                "log_prob residual factor check_targets"),
     "gp.laplace_log_precision_gradient": (lambda it: gp.laplace_log_precision_gradient(it, NOISE, Y), "found", "posterior"),
+    "gp.expand": (lambda it: gp.expand(it, Y, Y), "likelihood", "log_prob residual factor check_targets"),
     "hyper.Family, likelihoods": (lambda it: hyper.Family(NET, it, FAMILY.precisions, X, Y), "likelihoods",
                                   "num_hyper likelihood log_prob_derivatives residual_derivatives curvature_derivatives"),
     "hyper.Family, precisions": (lambda it: hyper.Family(NET, FAMILY.likelihoods, it, X, Y), "precisions",
                                  "num_hyper prior log_prob_derivatives gradient_derivatives traces"),
     "hyper.Fixed": (lambda it: hyper.Fixed(it), "member", "log_prob residual curvature"),
+    "hyper.Temperature": (lambda it: hyper.Temperature(it), "member", "log_prob residual curvature"),
     "hyper.at, family": (lambda it: hyper.at(it, hyper.ggn, [0.3], THETA), "family", "at split"),
     "hyper.at, curvature": (lambda it: hyper.at(FAMILY, it, [0.3], THETA), "curvature", "of pulled_back trace_gradient matrix"),
     "laplace.log_evidence": (lambda it: laplace.log_evidence(0.7, it), "q", "num_params precision"),
@@ -66,6 +73,7 @@ DOORS = {  # what is called with the object, the argument that it is, what it ne
     "samplers.run": (lambda it: samplers.run(it, POSTERIOR, np.ones((2, P)), 5, 1), "kernel", "init step"),
     "samplers.Hmc": (lambda it: samplers.Hmc(0.1, 7, it), "metric", "num_params matvec scale_matvec"),
     "samplers.Nuts": (lambda it: samplers.Nuts(0.1, it), "metric", "num_params matvec scale_matvec"),
+    "samplers.WithMoves": (lambda it: samplers.WithMoves(it, None), "kernel", "init step"),
     "Subnetwork": (lambda it: Subnetwork(it, THETA, [0]), "net", "evaluate is_linear_in num_params"),
     "Subnetwork.conditional": (lambda it: Subnetwork(NET, THETA, [0, 2]).conditional(it), "prior", "mean precision"),
     "symmetry.of_network": (lambda it: symmetry.of_network(it), "net", "sizes activation layout"),
@@ -75,6 +83,8 @@ DOORS = {  # what is called with the object, the argument that it is, what it ne
     "vi.elbo, how": (lambda it: vi.elbo(POSTERIOR, Q, it), "how", "loss prior"),
     "vi.quasi_newton": (lambda it: vi.quasi_newton(POSTERIOR, it, vi.ClosedForm(), Q), "family",
                         "gaussian free pull_back lengths along num_params"),
+    "families.Independent": (lambda it: vi.families.Independent((it,)), "parts",
+                             "num_params num_free gaussian pull_back lengths along"),
     "vi.fixed_point": (lambda it: vi.fixed_point(POSTERIOR, it), "how", "of_outputs"),
 }
 
@@ -155,6 +165,10 @@ CALLS = {  # a function, and good arguments that it checks
     "gauss_legendre": (evidence.gauss_legendre, {"num_points": 5, "power": 2.0}),
     "thermodynamic": (partial(evidence.thermodynamic, PATH, evidence.gauss_legendre(5), None, STREAMS),
                       {"num_draws": 5, "num_between": 3}),
+    "reverse_annealed": (partial(evidence.reverse_annealed, PATH, evidence.ladder(3), None, THETA[None], STREAMS),
+                         {"num_updates": 2}),
+    "marginalise": (partial(hyper.marginalise, FAMILY, hyper.ggn, None, np.array([0.3]), THETA),
+                    {"spacing": 0.5, "half_width": 6}),
     "Between": (evidence.Between, {"path": PATH, "beta": 0.3}),
     "Defensive": (evidence.Defensive, {"q": Q, "safe": PRIOR, "share": 0.3}),
     "evidence.StudentT": (evidence.StudentT, {"centre": Q, "degrees_of_freedom": 5.0}),
@@ -183,6 +197,16 @@ def test_a_refusal_begins_with_the_name_of_the_argument(name):
         if isinstance(value, (int, float, np.ndarray)):
             with pytest.raises(ValueError, match=rf"^{argument}: expected .*, got "):
                 function(**{**good, argument: "a word"})
+
+
+def test_what_stands_for_an_object_in_a_session_names_its_class():
+    assert repr(PRECISION) == f"Dense(num_params={P})"
+
+
+@pytest.mark.parametrize("estimator", [vi.estimators.pathwise, vi.estimators.sticking_the_landing, vi.estimators.score])
+def test_normals_of_another_length_are_refused_with_the_axes_that_were_expected(estimator):
+    with pytest.raises(ValueError, match=rf"^z: expected shape \(t, {P}\), got \(1, {P + 1}\)"):
+        estimator(POSTERIOR, Q, np.ones((1, P + 1)))
 
 
 KEEPERS = {  # a class, and arrays that it keeps

@@ -7,15 +7,16 @@ here below 10⁻⁶. Standard errors are asserted as well: with 0.05 nats an err
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from refbnn import Mlp, Posterior, evidence, laplace, likelihoods, optimize, priors, quadrature
+from refbnn import Gaussian, Mlp, Posterior, evidence, laplace, likelihoods, optimize, priors, quadrature
 from refbnn.evidence import annealing, bidirectional, bridge_sampling, thermodynamic_integration
 from refbnn.samplers import Hmc, Streams
-from refbnn.precision import Diagonal
+from refbnn.precision import Dense, Diagonal
 from refbnn.testing import taylor_order
 from tests.evidence_targets import PRECISION, both_modes, classification, conjugate, exact, exact_conjugate, exact_draws, leaping
 from tests.evidence_targets import regression
@@ -265,6 +266,35 @@ def test_the_variance_on_the_path_is_the_slope_of_the_mean():
     assert abs((high - low) / (2 * h) / (rule.integrate(squares).value / rule.integrate(mass).value) - 1) < 1e-4
 
 
+@dataclass(frozen=True)
+class Independent:
+    """A kernel whose updates are independent draws of p_β ∝ p(y|θ)^β p(θ), of a conjugate posterior."""
+
+    gaussian: Gaussian
+
+    @classmethod
+    def of(cls, post, beta):
+        J, P = post.net.jacobian(np.zeros(post.num_params), post.X)[:, 0], post.prior.precision.matrix()
+        P = P + beta * J.T @ J / post.likelihood.variance
+        return cls(Gaussian(np.linalg.solve(P, beta * J.T @ post.loss.y[:, 0] / post.likelihood.variance), Dense(P)))
+
+    def init(self, target, theta):
+        return SimpleNamespace(theta=np.asarray(theta), target=target)
+
+    def step(self, target, state, streams):
+        assert state.target is target
+        return self.init(target, self.gaussian.from_normals(streams.normals(self.gaussian.num_params))), None
+
+
+def test_a_path_of_exact_draws_integrates_to_the_evidence():
+    """Eq. (thermodynamic) without chains: the error is of 13 · 70 independent draws at every β, and of the rule."""
+    post = conjugate()
+    path = evidence.Path(post, post.prior)
+    found = evidence.thermodynamic(path, evidence.gauss_legendre(12), lambda beta: Independent.of(post, beta),
+                                   Streams.spawn(5, 13), 70, num_warmup=1).estimate
+    assert agrees(found, exact_conjugate(post)) and found.standard_error < 0.2
+
+
 def test_importance_sampling_from_the_exact_posterior_has_no_error():
     """Chib's identity, Eq. (chib): log p(y, θ) − log p(θ|y) is log p(y) at every θ."""
     post = conjugate()
@@ -398,6 +428,8 @@ def test_an_estimate_is_refused_for_one_reason_alone(change):
     (lambda: evidence.annealed(evidence.Path(regression(), prior()), [0.0, 0.5], leaping, Streams.spawn(0, 2)), "from 0 to 1"),
     (lambda: evidence.riemann([0.0, 1.0], [1.0]), "means: expected shape"),
     (lambda: evidence.Rule([0.5, 0.4], [1.0, 1.0]), "betas: expected increasing"),
+    (lambda: evidence.Rule([0.5, 1.0 + 1e-15], [1.0, 1.0]), "betas: expected increasing numbers from 0 to 1"),
+    (lambda: evidence.Rule([-1e-300, 0.5], [1.0, 1.0]), "betas: expected increasing numbers from 0 to 1"),
     (lambda: evidence.Defensive(prior(), priors.isotropic(3, 1.0)), "safe: expected 2 parameters"),
     (lambda: evidence.Defensive(prior(), prior(), 1.0), "share: expected a number between"),
     (lambda: evidence.of_weights(np.ones(24)), "log_weights: expected at least 25"),

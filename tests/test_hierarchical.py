@@ -161,6 +161,25 @@ def test_without_information_hyper_parameters_keep_their_prior_and_noise_its_con
             assert abs(values.mean() - expected) < SIGMAS * diagnostics.mcse_mean(values) < 0.25
 
 
+def test_a_precision_given_normals_has_the_moments_of_its_gamma():
+    """Eq. (gamma-given): log λ ~ log Gamma(a + n/2, b + s/2), from 5000 draws."""
+    law, squares = hyper.Gamma(2.5, 1.5), 3.7
+    log = law.given(3, np.full((1, 5000), squares), [np.random.default_rng(5)])[0]
+    a = 2.5 + 1.5
+    error = np.sqrt(polygamma(1, a) / 5000)
+    assert abs(log.mean() - digamma(a) + np.log(1.5 + 0.5 * squares)) < SIGMAS * error < 0.05
+
+
+def test_an_update_of_gibbs_moves_every_number_and_knows_its_density():
+    target, kernel = deep(), hyper.Gibbs(Hmc(0.01, 3, Diagonal(np.ones(17))))
+    zeta = 0.5 * np.random.default_rng(4).normal(size=(5, target.num_params))
+    start = kernel.init(target, zeta)
+    state, info = kernel.step(target, start, Streams.spawn(2, 5))
+    assert np.allclose(start.log_prob, target.log_prob(zeta), rtol=1e-12) and info.acceptance.shape == (5,)
+    assert state.theta.shape == zeta.shape and (state.theta != zeta).all()
+    assert np.allclose(state.log_prob, target.log_prob(state.theta), rtol=1e-12)
+
+
 def test_ranks_of_simulated_truths_are_uniform():
     """40 data sets: the rank of θ², λ, τ among 19 nearly independent draws; mean ½ ± √(1/12/40), mean square ⅓ ± √(4/45/40)."""
     rng, ranks = np.random.default_rng(8), []
