@@ -94,3 +94,4 @@ def test_saturated_tails_keep_their_digits():
 def test_every_activation_is_found_by_its_name():
     assert all(activations.BY_NAME[name].name == name for name in activations.BY_NAME)
     assert set(activations.BY_NAME) == set(ACTIVATIONS) - {"leaky_relu"}
+    assert activations.leaky_relu(0.1).name == "leaky_relu"

@@ -13,7 +13,7 @@ from refbnn import Gaussian, Linearised, Mlp, Posterior, activations, cubature, 
 from refbnn.cubature import deterministic, layered_grid, replicates
 from refbnn.cubature.answers import refuse_beyond
 from refbnn.cubature.deterministic import log_sum
-from refbnn.cubature.noise import KnownNoise, noise_of
+from refbnn.cubature.noise import KnownNoise, StudentLaw, noise_of
 from refbnn.cubature.tails import PriorTail
 from refbnn.cubature.unit_grid import unit_grid
 from refbnn.cubature.weights import AllWeights
@@ -156,6 +156,20 @@ def test_the_law_of_a_target_is_what_its_datum_adds_to_the_marginal(noise):
     more = noise.log_marginal(Q + residual**2, count + 1) - noise.log_marginal(Q, count)
     peak = noise.log_peak + 0.5 * np.log(2 * np.pi * noise.variance) if isinstance(noise, KnownNoise) else 0.0
     agree(law.log_density(residual**2 / law.scale2, 1) - 0.5 * np.log(law.scale2) + peak, more, terms=100)
+
+
+def test_draws_of_the_variance_are_inverse_gamma_and_one_for_each_scale():
+    """E[1/σ²] = 1/scale² and Var[1/σ²] = 2/ν scale⁻⁴, from 5000 draws; a false alarm in 10⁸."""
+    scale2 = np.full((2, 2500), 0.7)
+    precision = 1 / StudentLaw(scale2, 9.0).sample(np.random.default_rng(6))
+    assert precision.shape == (2, 2500) and len(np.unique(precision)) == 5000
+    assert abs(precision.mean() * 0.7 - 1) < 5.7 * np.sqrt(2 / 9 / 5000)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(7).normal(size=(11, 3))
+    left_out = np.array([np.delete(values, r, 0).mean(0) for r in range(11)])
+    agree(replicates._jackknife(left_out), values.std(0, ddof=1) / np.sqrt(11), terms=30)
 
 
 @pytest.mark.parametrize("extra", [1e-9, 1e-3])

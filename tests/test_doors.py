@@ -34,6 +34,7 @@ DOORS = {  # what is called with the object, the argument that it is, what it ne
     "cubature.weights.AllWeights": (AllWeights, "posterior", "net likelihood prior loss log_likelihood"),
     "cubature.collapse": (lambda it: cubature.collapse(it), "posterior", "net likelihood prior loss"),
     "cubature.layered": (lambda it: cubature.layered(it, 1e-3), "posterior", "net likelihood prior loss"),
+    "evidence.importance": (lambda it: evidence.importance(POSTERIOR, it, RNG, 50), "q", "log_prob sample"),
     "evidence.bridge": (lambda it: evidence.bridge(POSTERIOR, it, np.ones((2, 5, P)), RNG, 50), "q",
                         "log_prob sample num_params"),
     "expansion.second_order": (lambda it: expansion.second_order(it, THETA), "posterior",
@@ -54,6 +55,8 @@ DOORS = {  # what is called with the object, the argument that it is, what it ne
                                   "num_hyper likelihood log_prob_derivatives residual_derivatives curvature_derivatives"),
     "hyper.Family, precisions": (lambda it: hyper.Family(NET, FAMILY.likelihoods, it, X, Y), "precisions",
                                  "num_hyper prior log_prob_derivatives gradient_derivatives traces"),
+    "hyper.Hierarchical, precisions": (lambda it: hyper.Hierarchical(NET, hyper.Known(NOISE), it, hyper.Gamma(2.0, 1.5), X, Y),
+                                       "precisions", "num_hyper groups sizes"),
     "hyper.Fixed": (lambda it: hyper.Fixed(it), "member", "log_prob residual curvature"),
     "hyper.Temperature": (lambda it: hyper.Temperature(it), "member", "log_prob residual curvature"),
     "hyper.at, family": (lambda it: hyper.at(it, hyper.ggn, [0.3], THETA), "family", "at split"),
@@ -186,6 +189,7 @@ CALLS = {  # a function, and good arguments that it checks
     "likelihoods.Gamma": (likelihoods.Gamma, {"shape": 2.0}),
     "likelihoods.Normal": (likelihoods.Normal, {"variance": 2.0}),
     "likelihoods.Tempered": (partial(likelihoods.Tempered, NOISE), {"temperature": 2.0}),
+    "priors.Laplace": (priors.Laplace, {"num_params": P, "scale": 1.3}),
     "priors.isotropic": (priors.isotropic, {"num_params": P, "precision": 1.3, "mean": 0.1}),
 }
 
@@ -207,6 +211,19 @@ def test_what_stands_for_an_object_in_a_session_names_its_class():
 def test_normals_of_another_length_are_refused_with_the_axes_that_were_expected(estimator):
     with pytest.raises(ValueError, match=rf"^z: expected shape \(t, {P}\), got \(1, {P + 1}\)"):
         estimator(POSTERIOR, Q, np.ones((1, P + 1)))
+
+
+@pytest.mark.parametrize("family", [vi.families.Full(P), vi.families.MeanField(P), vi.families.LowRank(P, 2)])
+def test_a_vector_of_another_length_than_a_family_has_free_numbers_is_refused(family):
+    for length in (family.num_free - 1, family.num_free + 1):
+        with pytest.raises(ValueError, match=rf"^phi: expected shape \({family.num_free},\), got \({length},\)"):
+            family.gaussian(np.ones(length))
+
+
+def test_likelihoods_keep_their_numbers_as_floats_and_name_themselves():
+    assert isinstance(likelihoods.StudentT(1, 4).degrees_of_freedom, float)
+    with pytest.raises(ValueError, match="^Heteroscedastic: expected a network with two outputs a target, got 3 outputs"):
+        likelihoods.Heteroscedastic().check_targets(np.ones((7, 1)), 7, 3)
 
 
 KEEPERS = {  # a class, and arrays that it keeps

@@ -295,6 +295,17 @@ def test_a_path_of_exact_draws_integrates_to_the_evidence():
     assert agrees(found, exact_conjugate(post)) and found.standard_error < 0.2
 
 
+def test_an_estimate_without_any_error_is_supported():
+    assert evidence.Estimate(-3.0, 0.0, 50.0).supported().standard_error == 0.0
+
+
+def test_what_is_simulated_are_parameters_of_the_prior_and_targets_that_they_make():
+    post = conjugate()
+    found = bidirectional.simulated(post.net, likelihoods.Normal(1e-20), post.prior, post.X, np.random.default_rng(9))
+    assert np.array_equal(found.theta, post.prior.sample(np.random.default_rng(9)))
+    assert np.abs(found.posterior.loss.y - post.net.forward(found.theta, post.X)).max() < 1e-9
+
+
 def test_importance_sampling_from_the_exact_posterior_has_no_error():
     """Chib's identity, Eq. (chib): log p(y, θ) − log p(θ|y) is log p(y) at every θ."""
     post = conjugate()
