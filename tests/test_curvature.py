@@ -99,7 +99,7 @@ def test_a_layer_from_rows_is_that_from_packed_triangles(spec):
         bands = [(layout.span(l), l if l in chosen else None) for l in range(layout.depth)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(assembly, "_bands", lambda *_, bands=bands: bands)
-            for block_size in (None, 2):
+            for block_size in (None, 2, 1):
                 G = assembly.gauss_newton_gram(layout, pullback.signals, S, block_size)
                 agree(G, expected, terms=case.terms, scale=norm_or_one(expected))
                 assert np.array_equal(G, G.T)

@@ -107,6 +107,8 @@ def test_a_class_in_the_place_of_an_object_is_told_to_be_made():
 
 
 @pytest.mark.parametrize("call, message", [
+    (lambda: samplers.smc.given([0.5, 0.4, 1.0]),
+     r"^betas: expected increasing numbers above 0 that end with 1, got \[0\.5, 0\.4, 1\.0\]$"),
     (lambda: gp.GaussianProcess(NET, PRIOR),
      r"^net: expected a network that is affine in its parameters, got Mlp; use Linearised\(net, at=theta\)$"),
     (lambda: vi.elbo(Posterior(PROCESS.net, NOISE, priors.Laplace(P, 1.3), X, Y), Q, vi.ClosedForm()).value,

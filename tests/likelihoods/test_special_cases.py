@@ -363,3 +363,10 @@ def test_the_gradient_through_a_network_is_the_slope_of_the_loss(name):
 
 def test_noise_is_kept_as_given():
     agree(likelihoods.NormalFull(NOISE).covariance(np.zeros((2, 3))), np.array([NOISE, NOISE]), terms=1)
+
+
+def test_a_count_of_zero_has_derivatives_where_its_rate_under_a_square_link_is_zero():
+    """ℓ = f² for y = 0: 0, 2, 0 at f = 0."""
+    member, zero = likelihoods.PoissonSquare(), np.zeros((5, 1))
+    for name, expected in {"first_derivative": 0.0, "second_derivative": 2.0, "third_derivative": 0.0}.items():
+        assert np.array_equal(getattr(member, name)(zero, zero), np.full((5, 1), expected)), name
