@@ -1,4 +1,4 @@
-"""Laws between modules: symmetries, sequential updates, duality, limits (identities D12, D13, F1 to F9, G9, G11, G27 to G30)."""
+"""Laws between modules: symmetries, updates, duality, limits (identities D12, D13, F1 to F9, G9, G11, G20, G27 to G30)."""
 
 from __future__ import annotations
 
@@ -321,3 +321,33 @@ def test_a_law_rejects_a_wrong_sign_of_symmetry():
     statement(test_permuting_and_flipping_units_moves_every_curvature_along)(odd)
     with pytest.raises(AssertionError):
         statement(test_permuting_and_flipping_units_moves_every_curvature_along)(dataclasses.replace(odd, activation="square"))
+
+
+# -- the surface of outputs -------------------------------------------------------------------------------------------------
+
+
+def second_derivative_along_a_line(spec, phi, w, X, radius=0.1, points=32):
+    """d²/dt² f(X, sinh(φ + t w)) at t = 0, by Cauchy's integral through the plain network, and a bound of its round-off."""
+    t = radius * np.exp(2j * np.pi * np.arange(points) / points)
+    f = oracles.forward(spec, np.sinh(phi + t[:, None] * w), X)[..., 0]
+    return 2 * np.mean(f / t[:, None] ** 2, axis=0).real, 60 * 2.0**-53 * np.abs(f).max() / radius**2
+
+
+def test_intrinsic_curvature_is_the_same_in_all_coordinates_and_that_of_the_parameters_is_not():
+    """Identity G20 (Bates and Watts 1980): with θ = sinh φ the second derivative along a line is f̈ + J (θ ⊙ w²).
+
+    It differs from f̈ within the tangent plane of the outputs and not beside it.
+    """
+    spec = Spec((2, 2, 1), "tanh", num_data=31)
+    case = spec.build()
+    phi, w = np.arcsinh(case.theta), case.vector
+    u, at = np.cosh(phi) * w, case.net.evaluate(case.theta, case.X)
+    J, bend, speed = case.net.jacobian(case.theta, case.X)[:, 0], at.bend(u)[:, 0], at.jvp(u)[:, 0] @ at.jvp(u)[:, 0]
+    other, bound = second_derivative_along_a_line(spec, phi, w, case.X)
+    basis = np.linalg.qr(J)[0]
+    beside = [value - basis @ (basis.T @ value) for value in (bend, other)]
+    assert np.abs(other - bend - J @ (case.theta * w**2)).max() <= bound
+    assert abs(np.subtract(*[np.linalg.norm(value) for value in beside])) <= bound * np.sqrt(len(bend))
+    assert np.linalg.norm(beside[0]) > 0.01 * speed, "a surface that is flat would show nothing"
+    within = [np.linalg.norm(basis.T @ value) for value in (bend, other)]
+    assert abs(np.subtract(*within)) > 0.01 * max(within)

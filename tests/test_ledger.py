@@ -12,6 +12,7 @@ from refbnn.blocks import Blocks
 from refbnn.gaussian import Gaussian
 from refbnn.kronecker import KroneckerFactors
 from refbnn.linearised import Linearised
+from refbnn.mlp import Evaluation
 from refbnn.precision import Dense, Diagonal
 from refbnn.predict import Moments, bridge, classes, targets
 
@@ -232,6 +233,9 @@ PLANTED = {
     "normaliser dropped under a weak prior": (
         instead(Gaussian, "_twice_log_constant", 0.0),
         test_laws.test_a_weak_prior_costs_half_a_log_precision_for_every_determined_direction),
+    "half the second derivative along a line": (
+        after(Evaluation, "bend", lambda value, *_: 0.5 * value),
+        test_laws.test_intrinsic_curvature_is_the_same_in_all_coordinates_and_that_of_the_parameters_is_not),
     "temperature on nothing": (
         instead(likelihoods.Tempered, "factor", lambda self, f, y: self.likelihood.factor(f, y)),
         on(test_laplace.test_a_tempered_likelihood_divides_the_curvature_and_leaves_the_prior)),
