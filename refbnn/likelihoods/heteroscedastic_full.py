@@ -108,13 +108,11 @@ class _Point:
         self.rows, self.columns = np.tril_indices(t)
         self.same_column = self.columns[:, None] == self.columns
         self.logarithmic = np.concatenate([np.zeros(t, dtype=bool), self.rows == self.columns])
-        self.mu, entries = f[..., :t], f[..., t:]
-        diagonal = self.logarithmic[t:]
+        self.mu, self.slope = f[..., :t], np.ones_like(f)
+        self.slope[..., self.logarithmic] = np.exp(f[..., self.logarithmic])
+        self.bend = np.where(self.logarithmic, self.slope, 0.0)
         self.L = np.zeros((*f.shape[:-1], t, t))
-        self.L[..., self.rows, self.columns] = np.where(diagonal, np.exp(np.where(diagonal, entries, 0.0)), entries)
-        exponentials = np.ones_like(f)
-        exponentials[..., self.logarithmic] = np.exp(f[..., self.logarithmic])
-        self.slope, self.bend = exponentials, np.where(self.logarithmic, exponentials, 0.0)
+        self.L[..., self.rows, self.columns] = np.where(self.logarithmic, self.slope, f)[..., t:]
 
     @cached_property
     def precision(self) -> np.ndarray:
