@@ -1,8 +1,7 @@
 """Reference implementation of approximate Bayesian neural networks.
 
 Language      shapes, linalg, progress
-Objects       activations, likelihoods; packed, signals, assembly, pullback, rows, jets, network, mlp; precision, blocks,
-              gaussian, priors; curvature, quadrature, scores, diagnostics
+Objects       activations, networks, likelihoods; precision, blocks, gaussian, priors; curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third, fourth
 Inference     optimize, laplace, expansion, mixture, vi, samplers, cubature
 Use           gp, predict, hyper, evidence, audit; budget: what approximate inference costs
@@ -16,7 +15,7 @@ from refbnn import activations, curvature, laplace, likelihoods, optimize, predi
 from refbnn.gaussian import Gaussian
 from refbnn.linearised import Linearised
 from refbnn.loss import Loss
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.posterior import Posterior
 
 __version__ = "0.1.0"

@@ -12,11 +12,11 @@ from functools import singledispatch
 import numpy as np
 
 from refbnn.linalg import gram
-from refbnn.mlp import Evaluation
-from refbnn.pullback import Pullback
-from refbnn.rows import Rows
+from refbnn.networks.mlp import Evaluation
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.rows import Rows
+from refbnn.networks.signals import Signals
 from refbnn.shapes import as_array
-from refbnn.signals import Signals
 
 
 def ntk(left: Evaluation, right: Evaluation, layer_precisions: Sequence[float] | None = None) -> np.ndarray:

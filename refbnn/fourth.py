@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from refbnn import jets
 from refbnn.loss import Loss
+from refbnn.networks import jets
 from refbnn.shapes import Vector, as_array
 from refbnn.third import Directions
 

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.assembly import Layout
 from refbnn.blocks import Blocks
 from refbnn.linalg import NotPositiveDefinite, symmetric_part
+from refbnn.networks.assembly import Layout
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.rows import Rows
+from refbnn.networks.signals import Signals, transpose
 from refbnn.precision import FromScale
-from refbnn.pullback import Pullback
-from refbnn.rows import Rows
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_positive
-from refbnn.signals import Signals, transpose
 
 DENSE_EIGENPROBLEM = 64  # below this size an eigenvector costs least from the matrix itself
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn import jets
-from refbnn.mlp import Evaluation
-from refbnn.network import Network
-from refbnn.pullback import Pullback
-from refbnn.rows import Rows
+from refbnn.networks import jets
+from refbnn.networks.mlp import Evaluation
+from refbnn.networks.network import Network
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.rows import Rows
 from refbnn.shapes import DataGradients, Inputs, Jacobian, Outputs, Parameters, Vector, as_array, as_own_array, expect_methods
 
 

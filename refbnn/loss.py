@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from refbnn.linalg import semidefinite_root
-from refbnn.pullback import Pullback
-from refbnn.rows import Rows
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.rows import Rows
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Matrix, Outputs, Parameters, Targets, Values, Vector, as_array, as_own_array,
     expect_methods,

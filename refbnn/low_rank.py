@@ -14,11 +14,11 @@ import scipy.linalg
 
 from refbnn.duals import gram_dual
 from refbnn.linalg import NotPositiveDefinite
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.rows import Rows
+from refbnn.networks.signals import transpose
 from refbnn.precision import Dense, Diagonal
-from refbnn.pullback import Pullback
-from refbnn.rows import Rows
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_count, as_indices
-from refbnn.signals import transpose
 
 DENSE_EIGENPROBLEM = 600  # up to this size, or when most eigenpairs are wanted, a dense eigensolver costs least
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.gaussian import Gaussian
-from refbnn.network import Network
-from refbnn.pullback import Pullback
-from refbnn.rows import Rows
+from refbnn.networks.network import Network
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.rows import Rows
 from refbnn.shapes import (
     DataGradients, Inputs, Jacobian, Matrix, Outputs, Parameters, Vector, as_array, as_indices, as_own_array,
     expect_methods,

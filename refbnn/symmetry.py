@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from refbnn.gaussian import Gaussian
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
+from refbnn.networks.signals import Layers
 from refbnn.precision import Dense
 from refbnn.shapes import Parameters, Vector, as_array, as_positive, expect_methods
-from refbnn.signals import Layers
 
 SAME = 1e-6  # of the largest parameter: weights that differ by less are equal
 ROUND_OFF = 1e-10  # of each entry of a prior: what differs by less is equal

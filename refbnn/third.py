@@ -13,11 +13,11 @@ from typing import Annotated
 
 import numpy as np
 
-from refbnn import jets
-from refbnn.assembly import BLOCK_BYTES
 from refbnn.kronecker import kfac
 from refbnn.linalg import symmetric_root
 from refbnn.loss import Loss
+from refbnn.networks import jets
+from refbnn.networks.assembly import BLOCK_BYTES
 from refbnn.shapes import Parameters, Vector, as_array
 
 Directions = Annotated[np.ndarray, "t p"]

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from refbnn import Loss, assembly, curvature, packed
-from refbnn.assembly import Layout
+from refbnn import Loss, curvature
 from refbnn.kronecker import kfac
-from refbnn.signals import MANY_ROWS, Carried, Signals
+from refbnn.networks import assembly, packed
+from refbnn.networks.assembly import Layout
+from refbnn.networks.signals import MANY_ROWS, Carried, Signals
 from refbnn.testing import taylor_order
 from tests import oracles
 from tests.judge import agree, condition, mean_agrees, norm_or_one, smallest_eigenvalue_is_not_negative, vanishes

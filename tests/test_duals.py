@@ -9,7 +9,7 @@ import pytest
 
 from refbnn import Linearised, duals, predict
 from refbnn.gaussian import Gaussian
-from refbnn.signals import Signals
+from refbnn.networks.signals import Signals
 from refbnn.testing import tolerance
 from tests import oracles
 from tests.judge import agree, norm_or_one

@@ -7,8 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from refbnn import Linearised, Mlp, Posterior, activations, first_order
-from refbnn.first_order import FirstOrder
+from refbnn import Linearised, Mlp, Posterior, activations
+from refbnn.networks import first_order
+from refbnn.networks.first_order import FirstOrder
 from tests.judge import agree, condition, norm_or_one
 from tests.zoo import EVERY, Spec, law
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from refbnn import Linearised, Loss, Mlp, activations, fourth, jets, likelihoods, third
+from refbnn import Linearised, Loss, Mlp, activations, fourth, likelihoods, third
+from refbnn.networks import jets
 from refbnn.subnetwork import Subnetwork
 from refbnn.testing import taylor_order, tolerance
 from tests import oracles

@@ -9,14 +9,15 @@ import pytest
 from numpy.polynomial import chebyshev
 from scipy.integrate import quad, quad_vec
 
-from refbnn import Linearised, Mlp, Posterior, activations, gp, hyper, kronecker, likelihoods, linearised, mlp, optimize, priors
+from refbnn import Linearised, Mlp, Posterior, activations, gp, hyper, kronecker, likelihoods, linearised, optimize, priors
 from refbnn.hyper import alternating, marginal, maximum
 from refbnn.hyper import point as point_module
 from refbnn.hyper.likelihoods import NoiseVariance
-from refbnn.precision import Dense
-from refbnn.pullback import Pullback
 from refbnn.hyper.point import Evidence
 from refbnn.hyper.precisions import Precisions
+from refbnn.networks import mlp
+from refbnn.networks.pullback import Pullback
+from refbnn.precision import Dense
 from tests.judge import agree, vanishes
 
 NODES, RADIUS = 13, 0.08  # of the interpolant of a re-optimised evidence: its derivative has about ten digits

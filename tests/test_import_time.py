@@ -34,4 +34,4 @@ def test_what_the_numerical_core_does_not_need_is_not_loaded(loaded, module):
 
 
 def test_the_core_is_loaded(loaded):
-    assert {"refbnn.mlp", "refbnn.laplace", "refbnn.predict", "refbnn.likelihoods.categorical"} <= loaded
+    assert {"refbnn.networks.mlp", "refbnn.laplace", "refbnn.predict", "refbnn.likelihoods.categorical"} <= loaded

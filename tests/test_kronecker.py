@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from refbnn import Gaussian, Loss, Mlp, activations, kronecker, likelihoods
-from refbnn.gaussian import kl
 from refbnn.blocks import BlockDiagonal, Blocks
+from refbnn.gaussian import kl
 from refbnn.kronecker import KroneckerEigen, KroneckerFactors, KroneckerPrecision
 from refbnn.linalg import NotPositiveDefinite
+from refbnn.networks.pullback import Pullback
 from refbnn.precision import Dense, Diagonal
-from refbnn.pullback import Pullback
 from refbnn.testing import tolerance
 from tests import oracles
 from tests.judge import agree, norm_or_one, smallest_eigenvalue_is_not_negative

@@ -12,11 +12,11 @@ from refbnn.blocks import Blocks
 from refbnn.gaussian import Gaussian
 from refbnn.kronecker import KroneckerFactors
 from refbnn.linearised import Linearised
-from refbnn.mlp import Evaluation
+from refbnn.networks.mlp import Evaluation
 from refbnn.precision import Dense, Diagonal
 from refbnn.predict import Moments, bridge, classes, targets
 
-from refbnn.pullback import Pullback
+from refbnn.networks.pullback import Pullback
 from refbnn.subnetwork import Subnetwork
 from tests import ledger, test_curvature, test_gp, test_kronecker, test_laplace, test_laws, test_lemmas, test_likelihoods
 from tests import test_linearised, test_mlp, test_predict_classes, test_predict_prior, test_predict_targets

@@ -11,8 +11,8 @@ from refbnn import Gaussian, Loss, Mlp, activations, laplace, likelihoods, low_r
 from refbnn.gaussian import kl
 from refbnn.linalg import NotPositiveDefinite
 from refbnn.low_rank import LowRank, LowRankPlusDiagonal
+from refbnn.networks.pullback import Pullback
 from refbnn.precision import Dense, Diagonal
-from refbnn.pullback import Pullback
 from refbnn.testing import tolerance
 from tests.judge import agree, norm_or_one
 from tests.zoo import Spec, law, statement

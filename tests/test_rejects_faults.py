@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 from refbnn import Gaussian, Linearised, Loss, Mlp, Posterior
-from refbnn import assembly, curvature, first_order, laplace, likelihoods, linalg, mlp, optimize, packed, predict, priors
-from refbnn import pullback
+from refbnn import curvature, laplace, likelihoods, linalg, optimize, predict, priors
 from refbnn.activations import Activation
-from refbnn.assembly import Layout
-from refbnn.first_order import FirstOrder
 from refbnn.likelihoods.independent import IndependentOutputs
-from refbnn.precision import Dense, Diagonal
-from refbnn.loss import Curvatures
 from refbnn.linearised import LinearisedEvaluation
-from refbnn.mlp import Evaluation
-from refbnn.pullback import Pullback
-from refbnn.signals import Carried
+from refbnn.loss import Curvatures
+from refbnn.networks import assembly, first_order, mlp, packed
+from refbnn.networks import pullback
+from refbnn.networks.assembly import Layout
+from refbnn.networks.first_order import FirstOrder
+from refbnn.networks.mlp import Evaluation
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.signals import Carried
+from refbnn.precision import Dense, Diagonal
 from tests import test_activations, test_curvature, test_first_order, test_gaussian, test_laplace, test_likelihoods
 from tests import test_linearised, test_loss, test_mlp, test_optimize, test_posterior, test_predict, test_priors
 from tests.zoo import ACTIVATIONS, LIKELIHOODS, SMOOTH, Spec, statement

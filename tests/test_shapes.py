@@ -14,8 +14,8 @@ from refbnn import Linearised, Loss, Mlp, Posterior
 from refbnn import activations, audit, blocks, cubature, curvature, diagnostics, evidence, expansion, gp, hyper, kronecker
 from refbnn import fourth, laplace, likelihoods, low_rank, mixture, optimize, predict, priors, quadrature, scores, symmetry
 from refbnn import third, vi
+from refbnn.networks.rows import Rows
 from refbnn.precision import Diagonal, product
-from refbnn.rows import Rows
 from refbnn.samplers import Hmc, Streams
 from refbnn.shapes import Inputs, Outputs, Parameters, as_array, as_count, as_own_array, as_positive
 from refbnn.subnetwork import Subnetwork
@@ -26,6 +26,8 @@ from tests.test_layers import LAYER
 D, HIDDEN, K, N, M, DRAWS = 2, 5, 3, 11, 7, 13
 NUMERICAL = [name for name, layer in LAYER.items() if 0 < layer < LAYER["__init__"]]
 MEMBERS = [f"likelihoods.{name}" for name in ("independent", "normal", "bernoulli", "categorical", "poisson")]
+MEMBERS += [f"networks.{name}" for name in ("packed", "signals", "assembly", "pullback", "rows", "jets", "first_order", "network",
+                                            "mlp")]
 MEMBERS += [f"priors.{name}" for name in ("gaussian", "independent")]
 MEMBERS += [f"hyper.{name}" for name in ("precisions", "likelihoods", "family", "curvatures", "point", "fixed_points", "maximum",
                                          "alternating", "gamma", "noise", "hierarchical", "gibbs")]

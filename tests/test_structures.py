@@ -8,9 +8,9 @@ import pytest
 from refbnn import Loss, duals, kronecker, low_rank, precision
 from refbnn.blocks import Blocks, Symmetric
 from refbnn.kronecker import KroneckerEigen
-from refbnn.mlp import Evaluation
-from refbnn.pullback import Pullback
-from refbnn.rows import Rows
+from refbnn.networks.mlp import Evaluation
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.rows import Rows
 from refbnn.subnetwork import Subnetwork, layer
 from tests.judge import agree, norm_or_one
 from tests.zoo import Spec, law, statement

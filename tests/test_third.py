@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume
 from numpy.polynomial import chebyshev
 
-from refbnn import Linearised, Loss, Mlp, activations, jets, third
+from refbnn import Linearised, Loss, Mlp, activations, third
+from refbnn.networks import jets
 from refbnn.precision import Dense
 from tests import oracles
 from tests.judge import agree, norm_or_one

@@ -11,7 +11,7 @@ import numpy as np
 
 from refbnn import activations, likelihoods, priors
 from refbnn.budget.datasets import Dataset
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.posterior import Posterior
 from refbnn.shapes import as_count, as_positive
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from refbnn.cubature.replicates import FEWEST
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 
 OPERATIONS = 10**10  # on numbers, of one pass over all points; a budget makes about five, seconds each
 NUMBERS = 5 * 10**7  # in all points: 400 MB an array

@@ -9,7 +9,7 @@ import numpy as np
 from refbnn import quadrature, vi
 from refbnn.budget import gaussians, laws, links, reach, truth
 from refbnn.gaussian import Gaussian
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.posterior import Posterior
 from refbnn.vi import families
 

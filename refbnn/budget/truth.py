@@ -14,7 +14,7 @@ import numpy as np
 from refbnn import cubature, laplace, optimize, predict
 from refbnn.budget import gaussians, reach
 from refbnn.gaussian import Gaussian
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.posterior import Posterior
 from refbnn.precision import Dense
 from refbnn.quadrature import ROUND_OFF, Integral

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from refbnn import activations
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 
 from .divergence import SAMPLED, sampled_less_closed
 from .notations import BOUNDS, LAYOUTS, MARGINALS, NOTATIONS, SCALINGS, VARIATIONAL, Axis, undone

@@ -16,7 +16,7 @@ import numpy as np
 from refbnn.cubature.noise import InverseGammaNoise, KnownNoise
 from refbnn.cubature.output_layer import Features, OutputLayer, OutputPrior
 from refbnn.gaussian import Gaussian
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.shapes import Inputs, Parameters, Targets, Values, as_array
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from refbnn.cubature.collapsed import Collapsed
 from refbnn.cubature.noise import InverseGammaNoise, noise_of
 from refbnn.gaussian import Gaussian
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.shapes import Inputs, Targets, as_own_array, expect_methods
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from refbnn.activations import Activation
 from refbnn.gaussian import Gaussian
-from refbnn.mlp import Evaluation, Mlp
+from refbnn.networks.mlp import Evaluation, Mlp
 from refbnn.shapes import NewInputs, Parameters, Values, as_array
 
 

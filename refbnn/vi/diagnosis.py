@@ -8,7 +8,7 @@ import numpy as np
 
 from refbnn.gaussian import Gaussian, kl
 from refbnn.linalg import as_symmetric, cholesky, log_det_from_cholesky
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.precision import Dense
 from refbnn.shapes import Matrix, as_array, as_count, expect_methods
 

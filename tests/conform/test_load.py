@@ -17,7 +17,7 @@ from refbnn.conform.load import LoadError
     ("autogrd", r"no adapter 'autogrd' \(did you mean autograd\?\)"),
     ("", "no adapter ''"),
     ("no_such_module:adapter", "cannot import no_such_module"),
-    ("refbnn.mlp:adapter", "has no attribute 'adapter'"),
+    ("refbnn.networks.mlp:adapter", "has no attribute 'adapter'"),
     ("faults:no_such_fault", "no planted fault 'no_such_fault'"),
 ])
 def test_what_cannot_be_found_is_named(conform, spec, message):

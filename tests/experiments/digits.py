@@ -22,9 +22,9 @@ from scipy.special import softmax
 from refbnn import activations, laplace, likelihoods, scores
 from refbnn.budget import Table
 from refbnn.gaussian import Gaussian
-from refbnn.mlp import Mlp
 from refbnn.linearised import Linearised
 from refbnn.loss import Loss
+from refbnn.networks.mlp import Mlp
 from refbnn.precision import Dense, Diagonal
 from refbnn.quadrature import Integral
 

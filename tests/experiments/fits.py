@@ -21,7 +21,7 @@ import numpy as np
 
 from refbnn import activations, likelihoods, optimize, priors
 from refbnn.budget import Table
-from refbnn.mlp import Mlp
+from refbnn.networks.mlp import Mlp
 from refbnn.posterior import Posterior
 from refbnn.quadrature import Integral
 from refbnn.subnetwork import Subnetwork

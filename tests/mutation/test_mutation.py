@@ -105,7 +105,7 @@ def test_a_fork_for_each_mutant_finds_how_its_tests_end(tmp_path):
 
 
 def test_a_file_of_outcomes_is_read_as_it_was_written(tmp_path):
-    outcomes = {name: {"mutant": name, "module": "refbnn/mlp.py", "outcome": "killed"} for name in "ba"}
+    outcomes = {name: {"mutant": name, "module": "refbnn/loss.py", "outcome": "killed"} for name in "ba"}
     score.write(tmp_path / "results.jsonl", outcomes)
     assert score.read(tmp_path / "results.jsonl") == outcomes
     assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
@@ -121,7 +121,7 @@ def test_the_interval_is_where_the_share_is_z_standard_deviations_away():
 
 def test_the_table_counts_by_folder():
     one = lambda module, outcome: {"mutant": "m", "module": module, "outcome": outcome}
-    text = score.table([one("refbnn/mlp.py", "killed"), one("refbnn/mlp.py", "no test"), one("refbnn/vi/bfgs.py", "timeout")])
+    text = score.table([one("refbnn/loss.py", "killed"), one("refbnn/loss.py", "no test"), one("refbnn/vi/bfgs.py", "timeout")])
     assert [line.split("(")[0].split() for line in text.splitlines()] == [
         ["refbnn/*.py", "1", "of", "2", "killed:", "50.0%"], ["refbnn/vi/", "1", "of", "1", "killed:", "100.0%"],
         ["all", "2", "of", "3", "killed:", "66.7%"]]

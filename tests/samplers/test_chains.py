@@ -207,11 +207,11 @@ from refbnn.precision import Diagonal
 from refbnn.samplers import Hmc, run
 from tests.samplers.targets import dense_normal
 
-folder, workers = sys.argv[1], int(sys.argv[2])
+folder, workers, draws = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 executor = ProcessPoolExecutor(workers, mp_context=get_context("fork")) if workers else None
 target = dense_normal(5, 10.0)
 start = target.sample(np.random.default_rng(0), 11)
-found = run(Hmc(0.3, 3, Diagonal(np.ones(5))), target, start, 400, 5, round_length=4, width=3,
+found = run(Hmc(0.3, 3, Diagonal(np.ones(5))), target, start, draws, 5, round_length=4, width=3,
             checkpoint=folder if folder != "none" else None, executor=executor)
 sys.stdout.buffer.write(found.draws.tobytes())
 """
@@ -223,7 +223,7 @@ SURROUNDINGS = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP
 
 def killed_and_resumed(folder: Path, kills: int, workers: int, rng) -> tuple[bytes, int]:
     """The draws of a run whose process group is killed at random moments, and how many kills found it alive."""
-    command, hit = [sys.executable, "-c", PROGRAM, str(folder), str(workers)], 0
+    command, hit = [sys.executable, "-c", PROGRAM, str(folder), str(workers), "400"], 0
     while True:
         process = subprocess.Popen(command, **SURROUNDINGS, stdout=subprocess.PIPE, start_new_session=True)
         if hit < kills:
@@ -241,7 +241,8 @@ def killed_and_resumed(folder: Path, kills: int, workers: int, rng) -> tuple[byt
 
 def unbroken() -> bytes:
     """The draws of a run that nothing disturbs, in one process and without a folder."""
-    return subprocess.run([sys.executable, "-c", PROGRAM, "none", "0"], **SURROUNDINGS, capture_output=True, check=True).stdout
+    command = [sys.executable, "-c", PROGRAM, "none", "0", "400"]
+    return subprocess.run(command, **SURROUNDINGS, capture_output=True, check=True).stdout
 
 
 def test_a_run_killed_at_random_moments_is_the_unbroken_run(tmp_path):
@@ -251,16 +252,16 @@ def test_a_run_killed_at_random_moments_is_the_unbroken_run(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_on_a_terminal_returns_the_rounds_that_are_finished(tmp_path, workers):
-    """The signal that a terminal sends, to the program and its workers alike."""
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(workers)]
+    """The signal that a terminal sends, to the program and its workers alike; all draws would take minutes."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(workers), "400000"]
     process = subprocess.Popen(command, **SURROUNDINGS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
     while process.poll() is None and not list(tmp_path.glob("round-000001-*.npz")):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=300)
     drawn, whole = np.frombuffer(out).reshape(11, -1, 5), np.frombuffer(unbroken()).reshape(11, 400, 5)
-    assert process.returncode == 0 and 4 <= drawn.shape[1] < 400 and drawn.shape[1] % 4 == 0
-    assert np.array_equal(drawn, whole[:, :drawn.shape[1]])
+    assert process.returncode == 0 and 4 <= drawn.shape[1] < 400_000 and drawn.shape[1] % 4 == 0
+    assert np.array_equal(drawn[:, :400], whole[:, :drawn.shape[1]])
 
 
 @pytest.mark.slow

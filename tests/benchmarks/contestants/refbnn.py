@@ -4,7 +4,7 @@ import numpy as np
 
 import refbnn
 from refbnn import activations, kronecker, likelihoods, priors
-from refbnn.assembly import gauss_newton_rows
+from refbnn.networks.assembly import gauss_newton_rows
 from refbnn.precision import Diagonal
 from refbnn.samplers import hmc, leapfrog
 from tests.benchmarks.problems import CHAINS, NUM_STEPS, STEP_SIZE

@@ -18,9 +18,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from refbnn import packed
+from refbnn.networks import packed
+from refbnn.networks.signals import Carried, Given, Layers, Signals, transpose
 from refbnn.shapes import as_count
-from refbnn.signals import Carried, Given, Layers, Signals, transpose
 
 BLOCK_BYTES = 2**23  # the largest factor formed for one block of data: big enough for BLAS, small enough for the cache
 FEW_COLUMNS = 2  # up to here pairs of δ cost less than the recursion of B

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refbnn.signals import Layers, Signals, transpose
+from refbnn.networks.signals import Layers, Signals, transpose
 
 
 def times(M: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -13,10 +13,10 @@ from functools import cached_property
 
 import numpy as np
 
-from refbnn import assembly
-from refbnn.assembly import Layout
+from refbnn.networks import assembly
+from refbnn.networks.assembly import Layout
+from refbnn.networks.signals import Signals, apply, broadcast_batch, transpose
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_indices
-from refbnn.signals import Signals, apply, broadcast_batch, transpose
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refbnn.assembly import Layout
 from refbnn.linalg import gram, symmetric_part
-from refbnn.pullback import Pullback
+from refbnn.networks.assembly import Layout
+from refbnn.networks.pullback import Pullback
+from refbnn.networks.signals import transpose
 from refbnn.shapes import DataGradients, Matrix, Parameters, Vector, as_array, as_indices
-from refbnn.signals import transpose
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from refbnn import packed
+from refbnn.networks import packed
 
 MANY_ROWS = 16  # of W, from which on the two factors of Wᵀ B W are cheaper one after the other than their pairs at once
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from refbnn.activations import Activation
-from refbnn.assembly import Layout
+from refbnn.networks.assembly import Layout
+from refbnn.networks.signals import apply
 from refbnn.shapes import Inputs, Parameters, Values, as_array
-from refbnn.signals import apply
 
 BLOCK = 2**18  # numbers in the activations of the θ that are treated together, 2 MiB: more would leave the cache
 

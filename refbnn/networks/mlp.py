@@ -15,17 +15,17 @@ from functools import cached_property
 
 import numpy as np
 
-from refbnn import jets
 from refbnn.activations import Activation, identity
-from refbnn.assembly import Layout
-from refbnn.first_order import FirstOrder
-from refbnn.network import Network
-from refbnn.pullback import Pullback, second_order_product
-from refbnn.rows import Rows
+from refbnn.networks import jets
+from refbnn.networks.assembly import Layout
+from refbnn.networks.first_order import FirstOrder
+from refbnn.networks.network import Network
+from refbnn.networks.pullback import Pullback, second_order_product
+from refbnn.networks.rows import Rows
+from refbnn.networks.signals import Layers, Signals, Slopes, apply, broadcast_batch, transpose
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Jacobian, Outputs, Parameters, as_array, as_count, expect_shape,
 )
-from refbnn.signals import Layers, Signals, Slopes, apply, broadcast_batch, transpose
 
 Factor = np.ndarray | Callable[[], np.ndarray]  # S, or what makes it
 
