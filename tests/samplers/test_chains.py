@@ -199,6 +199,7 @@ def test_half_a_file_is_thrown_away(tmp_path):
 
 
 PROGRAM = """
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -207,6 +208,7 @@ from refbnn.precision import Diagonal
 from refbnn.samplers import Hmc, run
 from tests.samplers.targets import dense_normal
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background has it ignored
 folder, workers, draws = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 executor = ProcessPoolExecutor(workers, mp_context=get_context("fork")) if workers else None
 target = dense_normal(5, 10.0)
