@@ -1,6 +1,6 @@
 """Reference implementation of approximate Bayesian neural networks.
 
-Language      shapes, linalg, progress
+Language      shapes, linalg, progress, files
 Objects       activations, networks, likelihoods; precision, blocks, gaussian, priors; curvature, quadrature, scores, diagnostics
 Model         loss, linearised, subnetwork, posterior; kronecker, low_rank, duals, symmetry, third, fourth
 Inference     optimize, laplace, expansion, mixture, vi, samplers, cubature

@@ -212,7 +212,8 @@ def _matrix(options: argparse.Namespace) -> int:
 
 
 def _emit(options: argparse.Namespace) -> int:
-    from refbnn.conform import case, files, offline, run
+    from refbnn import files
+    from refbnn.conform import case, offline, run
     plan = _plan(case.read_all("*"), options.globs)
     if trouble := files.unwritable(options.file):
         raise Usage(trouble)

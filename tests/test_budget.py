@@ -13,7 +13,7 @@ import pytest
 
 from refbnn import Gaussian, Mlp, Posterior, activations, budget, cubature, gaussian, laplace, likelihoods, predict, priors
 from refbnn.budget import budgeting, evidences, figure, gaussians, laws, links, problems, reach, report, table, targets
-from refbnn.budget import treatments, truth, widths
+from refbnn.budget import command as command_module, treatments, truth, widths
 from refbnn.budget.datasets import DATASETS
 from refbnn.budget.treatments import EXACT, GGN, HESSIAN, LINEAR, MATCHED, MEAN_FIELD, NETWORK, SUM, VI
 from refbnn.precision import Dense
@@ -293,6 +293,28 @@ def test_steps_in_the_wrong_order_do_not_add_up(monkeypatch):
     assert found.steps.row("model change")["adds outside"].value != found.predictions.row(LINEAR, EXACT, SUM)["KL outside"].value
 
 
+def test_answers_from_grids_come_to_the_first_accuracy_that_the_rules_support():
+    """What no rule answers to a thousand errors of the log evidence is answered to thirty thousand, and none beyond."""
+    asked = []
+
+    class Rules:
+        log_evidence = Integral(-3.0, 1e-8)
+
+        def __init__(self, best):
+            self.best = best
+
+        def curves(self, X, y, within):
+            asked.append(within)
+            if within < self.best:
+                raise cubature.NotConverged("curves", "record")
+            return Integral(0.5, self.best)
+
+    assert truth._on_grid(Rules(2e-4)).targets(None, None).error == 2e-4
+    assert np.allclose(asked, [3e-7, 1e-5, 3e-4])
+    with pytest.raises(cubature.NotConverged):
+        truth._on_grid(Rules(4e-4)).targets(None, None)
+
+
 # -- refusals ---------------------------------------------------------------------------------------------------------------
 
 def test_a_network_that_is_too_large_is_refused_with_what_was_tried(monkeypatch):
@@ -464,6 +486,8 @@ def test_the_command_takes_a_file_of_ones_own(tmp_path, capsys):
     (("puromycin", "--seed", "-1"), ROWS, "--seed: expected an integer >= 0, got -1"),
     (("puromycin", "--prior-precision", "-1"), ROWS, "prior precision: expected a positive number"),
     (("puromycin", "--out", "budget.xlsx"), ROWS, "expected a file that ends in .json, .csv, .md, .svg"),
+    (("puromycin", "--out", "nowhere/budget.json"), ROWS, "cannot write into"),
+    (("--data", "FILE", "--target", "answer", "--inputs", "age"), ROWS.replace(",", ";"), "expected commas between the cells"),
     (("puromycin", "--compare-widths", "1,x"), ROWS, "expected integers such as 1,2,3"),
     (("puromycin", "--hold-out", "100"), ROWS, "hold out: expected 4 data left"),
     (("puromycin", "--hold-out", "1"), ROWS, "expected an integer >= 2, got 1"),
@@ -475,6 +499,23 @@ def test_the_command_refuses_with_what_was_expected_and_what_came(arguments, tex
     assert command(*(path if argument == "FILE" else argument for argument in arguments)) == 2
     told = capsys.readouterr().err
     assert message in told and told.startswith("refbnn: budget:") and "Traceback" not in told
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "folder.json").mkdir()
+    monkeypatch.setattr(command_module, "compute", lambda *arguments: pytest.fail("the work was begun"))
+    for path in (tmp_path / "none" / "budget.json", tmp_path / "folder.json"):
+        assert command("puromycin", "--out", tmp_path / "first.json", "--out", path) == 2
+        assert str(path.parent) in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.json"]
+
+
+def test_what_cannot_be_finished_leaves_no_file(tmp_path, monkeypatch):
+    def broken(found, more):
+        raise KeyboardInterrupt
+    monkeypatch.setitem(report.FORMATS, ".md", broken)
+    assert command("puromycin", "--width", 0, "--out", tmp_path / "budget.md") == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [("--width", "1_0"), ("--within", "1_0"), ("--seed", "1_0"), ("--hold-out", "x")])

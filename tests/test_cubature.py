@@ -25,6 +25,19 @@ Y = np.array([[-0.8], [-1.1], [0.4], [0.7], [0.5]])
 X_NEW = np.array([[-1.2], [0.4], [2.5]])
 
 
+def many_data(number):
+    """As many of one unit: nothing but their number matters."""
+    many = np.linspace(-1, 1, number)[:, None]
+    net = Mlp((1, 1, 1), activations.tanh)
+    return cubature.collapse(Posterior(net, likelihoods.Normal(0.3), priors.isotropic(4, 1.0), many, np.sin(many)))
+
+
+def test_more_data_than_memory_has_room_for_on_a_grid_are_refused():
+    assert unit_grid(many_data(1009), 21, 9.0).points.shape == (183, 2)
+    with pytest.raises(ValueError, match="few enough data for 21 points, .* got 2 weights and 300000 data"):
+        unit_grid(many_data(300_000), 21, 9.0)
+
+
 def regression(sizes, activation=activations.tanh, variance=0.3, precision=1.3, bias=True, seed=3):
     """A posterior with Gaussian noise on five data, one output like another shifted."""
     net = Mlp(sizes, activation, bias=bias)

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from refbnn import diagnostics, samplers
 from refbnn.quadrature import Integral
 from refbnn.loss import Loss
-from tests.experiments import budgets, digits, fits, gradients, structures, temperature, width
+from refbnn.precision import Dense
+from tests.experiments import budgets, digits, fits, flights, gradients, structures, temperature, width
 from tests.experiments.__main__ import DATA, EXPERIMENTS, read
 
 FITTED = 0.1
@@ -203,6 +205,20 @@ def test_data_counted_twice_are_not_those_of_the_budgets():
     assert len(differ_from_the_budgets(twice)) > len(twice)
 
 
+def with_the_truth_first(table):
+    """The exact posterior of data counted once is what the others of its case are compared with."""
+    truth_of = {row[:3]: row for row in table.rows if row[3:6] == ("1", "network", "exact")}
+    return replace(table, rows=(*truth_of.values(), *(row for row in table.rows if row is not truth_of[row[:3]])))
+
+
+def test_the_exact_prediction_of_data_counted_once_is_ten_times_as_exact_as_the_smallest_difference_printed():
+    table = with_the_truth_first(read("temperature")[0])
+    assert too_coarse(table, 3) == []
+    first = table.rows[0]
+    coarse = (*first[:6], Integral(0.0, 0.01), *first[7:])
+    assert (first[:3], 6) in too_coarse(replace(table, rows=(coarse, *table.rows[1:])), 3)
+
+
 @pytest.mark.slow
 def test_stored_predictions_of_data_counted_several_times_are_computed_anew():
     assert differences(temperature.one("step-1", 1, 1.0), read("temperature")[0], ("step-1", "1", "1")) == []
@@ -248,6 +264,62 @@ def test_standard_deviations_by_the_hessian_or_by_another_divisor_are_not_the_pu
     assert not is_published([(*row[:5], row[6]) for row in rows if row[6] != ""])
     biased = np.sqrt(1 - len(fit.published) / len(fit.y))
     assert not is_published([(*row[:5], Integral(biased * row[5].value, row[5].error)) for row in rows if row[5] != ""])
+
+
+# -- published predictions ---------------------------------------------------------------------------------------------------
+
+
+def distances(table, column):
+    """From the exact column, and the standard error of as many independent labels as were simulated."""
+    exact = np.array([row[table.columns.index("exact")].value for row in table.rows])
+    other = np.array([row[table.columns.index(column)].value for row in table.rows])
+    return np.abs(other - exact), np.sqrt(exact * (1 - exact) / flights.DRAWS)
+
+
+def test_published_estimates_of_the_flights_are_found_to_their_last_digit():
+    rows = [("", *row) for row in flights.estimates().rows]
+    assert is_published(rows) and not is_published([(*row[:5], Integral(1.01 * row[5].value, 0.0)) for row in rows])
+    assert all(abs(row[5].value - row[6].value) <= row[5].error for row in rows)  # a canonical link and no hidden layer: G = H
+
+
+def test_stored_predictions_of_the_flights_are_computed_anew():
+    assert differences(list(flights.predictions().rows), read("flights")[0], ()) == []
+    assert differences(list(flights.estimates().rows), read("flights")[1], ()) == []
+
+
+def test_the_exact_predictions_of_the_flights_are_ten_times_as_exact_as_what_is_told_apart():
+    table = read("flights")[0]
+    error = max(row[table.columns.index("exact")].error for row in table.rows)
+    assert 10 * error < 0.001 and 10 * error < min(distances(table, "Laplace")[0].min(), distances(table, "mode alone")[0].min())
+
+
+def z_scores(precision):
+    """Of Hamiltonian Monte Carlo under this prior against the stored exact column."""
+    post = flights.posterior(precision)
+    q = flights.at_mode(post)
+    kernel = samplers.Hmc(0.35, 6, Dense(q.covariance()))
+    draws = samplers.run(kernel, post, q.sample(np.random.default_rng(5), (16,)), 300, seed=6).draws
+    found = [diagnostics.summary(p) for p in np.moveaxis(flights.damage(post, draws), -1, 0)]
+    exact = [row[6].value for row in read("flights")[0].rows]
+    return np.array([(one.mean - p) / one.mcse_mean for one, p in zip(found, exact)])
+
+
+def test_chains_that_know_the_ridge_find_the_exact_predictions_of_the_flights():
+    """23 averages: 5.6 standard errors are exceeded one time in 10⁶."""
+    assert np.abs(z_scores(flights.PRECISION)).max() < 5.6
+
+
+def test_another_prior_of_the_flights_is_noticed():
+    """Precision 0.1 for 0.001."""
+    assert np.abs(z_scores(0.1)).max() > 5.6
+
+
+def test_none_of_the_printed_posteriors_of_the_flights_is_the_posterior_and_laplace_is_nearer():
+    table = read("flights")[0]
+    off = {name: distances(table, name) for name in (*flights.PRINTED, "Laplace", "mode alone")}
+    assert [(gap > 0.005 + 5 * error).sum() for gap, error in map(off.get, flights.PRINTED)] == [12, 14, 22]
+    largest = [gap.max() for gap, _ in off.values()]
+    assert largest == pytest.approx([0.075, 0.108, 0.183, 0.049, 0.026], abs=5e-4)
 
 
 # -- digits --------------------------------------------------------------------------------------------------------------------

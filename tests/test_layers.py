@@ -12,7 +12,7 @@ import refbnn
 
 ROOT = Path(refbnn.__file__).parent
 LAYER = {
-    "shapes": 0, "linalg": 0, "progress": 0,
+    "shapes": 0, "linalg": 0, "progress": 0, "files": 0,
     "activations": 1, "networks": 1, "likelihoods": 1,
     "precision": 1, "blocks": 1, "gaussian": 1, "priors": 1, "curvature": 1, "quadrature": 1, "scores": 1,
     "diagnostics": 1,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from refbnn import progress
+from refbnn import files, progress
 from refbnn.budget import report, widths
 from refbnn.budget.report import FormatError
 from refbnn.budget.budgeting import STAGES, compute
@@ -55,13 +55,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior-precision", metavar="L", type=_real, default=1.0, help="of every parameter (default 1)")
     parser.add_argument("--activation", choices=tuple(ACTIVATIONS), default="tanh")
     parser.add_argument("--hold-out", metavar="K", type=_integer, help="keep every K-th row for scores")
-    parser.add_argument("--within", metavar="E", type=_real, default=1e-6, help="error of the exact log evidence (default 1e-6)")
+    parser.add_argument("--within", metavar="E", type=_real, default=1e-6,
+                        help="error of the log evidence that is asked of grids (default 1e-6); Sobol points give what they have")
     parser.add_argument("--seed", metavar="S", type=_integer, default=1)
 
 
 def run(options: argparse.Namespace) -> str:
-    """The text for the terminal; files are written. Raises REFUSALS and OSError for what cannot be done."""
-    writers = [(path, report.format_of(path)) for path in options.out]
+    """The text for the terminal; files are written whole or not at all. Raises REFUSALS and OSError for what cannot be done."""
+    writers = [(path, report.writer_of(path)) for path in options.out]
     asked, sizes = _asked(options), _widths(options.compare_widths)
     for width in (options.width, *sizes):
         expect_reach(asked.network(width), asked.likelihood, len(asked.y))
@@ -74,8 +75,7 @@ def run(options: argparse.Namespace) -> str:
         except NotAMode as error:
             raise DataError(f"no mode was found from which to linearise: {error}") from error
     for path, writer in writers:
-        with open(path, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(writer(found, more))
+        files.write(path, [writer(found, more)])
     return report.text(found, more)
 
 

@@ -110,6 +110,8 @@ def read_csv(path: str) -> Cells:
     if not rows:
         raise DataError(f"{path}: expected a first row of column names, got an empty file")
     names = [name.strip() for name in rows[0][1]]
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
+        raise DataError(f"{path}: expected commas between the cells, got one column named {names[0]!r}")
     if len(set(names)) != len(names):
         raise DataError(f"{path}: expected different column names, got {', '.join(names)}")
     for line, row in rows[1:]:

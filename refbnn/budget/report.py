@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 
+from refbnn import files
 from refbnn.budget import figure
 from refbnn.budget.budgeting import Budget
 from refbnn.budget.table import Table, csv_of
@@ -37,18 +38,20 @@ def long_csv(found: Budget, more: Sequence[Table] = ()) -> str:
 
 
 class FormatError(ValueError):
-    """A file name that says no format."""
+    """A file name that says no format, or where no file can be written."""
 
 
 FORMATS: dict[str, Callable[..., str]] = {
     ".json": plain, ".csv": long_csv, ".md": markdown, ".svg": lambda found, more=(): figure.svg(found.predictions)}
 
 
-def format_of(path: str) -> Callable[..., str]:
-    """What writes such a file. Raises FormatError for another ending."""
+def writer_of(path: str) -> Callable[..., str]:
+    """What makes the text of such a file, asked before the work is done. Raises FormatError for another ending or no folder."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in FORMATS:
         raise FormatError(f"expected a file that ends in {', '.join(FORMATS)}, got {path}")
+    if trouble := files.unwritable(path):
+        raise FormatError(trouble)
     return FORMATS[ending]
 
 

@@ -24,7 +24,8 @@ from refbnn.quadrature import ROUND_OFF
 from refbnn.shapes import Parameters
 
 LARGEST = 4 * 10**9  # combinations of points
-MOST = 10**7  # points of the grid of one unit: what fits into memory
+MOST = 10**7  # points of the grid of one unit
+NUMBERS = 10**8  # features of a whole cube of points: what is kept of them, less than half, fits into memory several times
 REACH = 9.0  # standard deviations of the prior of a weight, at least: P(|z| > 9) = 2e-19
 BEND = 4.0
 TINY = 1e-3  # keeps c finite where a weight has no influence on the data
@@ -205,12 +206,13 @@ def unit_grid(target: Collapsed, num_points: int, reach: float) -> UnitGrid:
     to nothing, λ + |φ|² is small and its zeros, where log p(y|u) is singular, come near the real axis; that is at z = 0 only,
     and there the points stand close. Raises ValueError unless there is one hidden layer, units are alike and independent under
     the prior, and output weights are independent with mean zero and one precision an output, and where a unit has so many
-    weights that the grid of one unit alone would have more than MOST points.
+    weights, or there are so many data, that the grid of one unit alone would have more than MOST points or NUMBERS features.
     """
     unit = _unit_prior(target)
-    if num_points**unit.num_params > MOST:
-        raise ValueError(f"target: expected few enough weights of a unit for {num_points} points each and at most {MOST} in all, "
-                         f"got {unit.num_params} weights")
+    cube, num_data = num_points**unit.num_params, len(target.X)
+    if cube > MOST or cube * num_data > NUMBERS:
+        raise ValueError(f"target: expected few enough weights of a unit and few enough data for {num_points} points, {MOST} "
+                         f"in all and {NUMBERS} features, got {unit.num_params} weights and {num_data} data")
     half = num_points // 2
     bend = _bend(target, unit)
     step = np.arcsinh(reach / bend) / half

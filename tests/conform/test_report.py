@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from refbnn import progress
-from refbnn.conform import files, report, reports, run
+from refbnn import files, progress
+from refbnn.conform import report, reports, run
 from refbnn.conform.compare import Verdict
 from refbnn.conform.diagnose import Cause, Finding
 from refbnn.conform.quantities import QUANTITIES

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from refbnn.budget import Table
 from refbnn.budget.table import from_plain
-from tests.experiments import between, budgets, digits, fits, gradients, labelings, sampling, structures, temperature, width
+from tests.experiments import between, budgets, digits, fits, flights, gradients, labelings, sampling, structures, temperature
+from tests.experiments import width
 
 DATA = Path(__file__).parent / "data"
 EXPERIMENTS = {
     "regression": budgets.regression, "classification": budgets.classification, "width": width.width, "between": between.between,
     "structures": structures.structures, "gradients": gradients.gradients, "labelings": labelings.labelings,
     "sampling": sampling.sampling, "digits": digits.digits, "fits": fits.fits, "temperature": temperature.temperature,
+    "flights": flights.flights,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Iterable
 
-from .. import files
+from refbnn import files
 from ..run import Run
 from . import jsonl, junit, markdown, page, records
 from .jsonl import Findings
