@@ -61,10 +61,10 @@ def _tanh(z):
     t = np.tanh(z)
     yield t
     slope = t * t
-    np.subtract(1, slope, out=slope)  # in place: memory costs as much as tanh
+    np.subtract(1.0, slope, out=slope)  # in place: memory costs as much as tanh
     yield slope
     bend = t * slope
-    bend *= -2
+    bend *= -2.0
     yield bend
     yield (4 * t * t - 2 * slope) * slope
     yield 8 * t * slope * (3 * slope - 1)
@@ -76,7 +76,7 @@ def _tanh_in_place(z):
 
 def _tanh_slope_in_place(t):
     np.multiply(t, t, out=t)
-    return np.subtract(1, t, out=t)
+    return np.subtract(1.0, t, out=t)
 
 
 def _sigmoid(z):

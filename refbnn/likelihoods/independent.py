@@ -115,6 +115,8 @@ def refuse_indefinite(bad: np.ndarray) -> None:
 def diagonal(v: np.ndarray) -> np.ndarray:
     """(*s n k) as diagonal matrices (*s n k k); infinite entries leave the zeros beside them alone."""
     k = v.shape[-1]
+    if k == 1:
+        return v[..., None]
     matrices = np.zeros((*v.shape, k))
     matrices.reshape(*v.shape[:-1], k * k)[..., ::k + 1] = v
     return matrices

@@ -75,12 +75,11 @@ class Layout:
 
     def unflatten(self, theta: np.ndarray) -> Layers:
         """θ (*s p) as a list of (W (*s out in), b (*s out) or None): views."""
-        layers = []
-        for l in range(self.depth):
-            W, b = self.weights_and_bias(l)
-            shaped = theta[..., W].reshape(*theta.shape[:-1], self.units(l), self.sizes[l])
-            layers.append((shaped, theta[..., b] if self.bias else None))
-        return layers
+        batch = theta.shape[:-1]
+        return [
+            (theta[..., W].reshape(*batch, out, width), theta[..., b] if self.bias else None)
+            for (W, b), width, out in zip(self._parts, self.sizes, self.sizes[1:])
+        ]
 
     def flatten(self, layers: Layers) -> np.ndarray:
         """The inverse of `unflatten`: (*s p)."""

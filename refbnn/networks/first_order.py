@@ -14,7 +14,7 @@ import numpy as np
 
 from refbnn.activations import Activation
 from refbnn.networks.assembly import Layout
-from refbnn.networks.signals import apply
+from refbnn.networks.signals import product
 from refbnn.shapes import Inputs, Parameters, Values, as_array
 
 BLOCK = 2**18  # numbers in the activations of the θ that are treated together, 2 MiB: more would leave the cache
@@ -98,7 +98,7 @@ class FirstOrder:
             slope = derive(known)
             if l == 1 and delta.shape[1] == 1:
                 return self._rank_one(room.backward[1], slope, delta, room.gradients[0])
-            delta = apply(room.backward[l], delta)
+            delta = product(room.backward[l], delta)
             delta *= slope
         _write_product(delta, room.signals[0], room.gradients[0])
 

@@ -22,7 +22,7 @@ from refbnn.networks.first_order import FirstOrder
 from refbnn.networks.network import Network
 from refbnn.networks.pullback import Pullback, second_order_product
 from refbnn.networks.rows import Rows
-from refbnn.networks.signals import Layers, Signals, Slopes, apply, broadcast_batch, transpose
+from refbnn.networks.signals import Layers, Signals, Slopes, broadcast_batch, product, total, transpose
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Jacobian, Outputs, Parameters, as_array, as_count, expect_shape,
 )
@@ -116,7 +116,7 @@ class Mlp(Network):
         X = as_array("X", X, "n d", d=self.num_inputs)
         layers, inputs, slopes = self.layout.unflatten(theta), [X.T], []
         for (W, b), phi in zip(layers, (*self.activation, None)):
-            z = apply(W, inputs[-1])
+            z = product(W, inputs[-1])
             if b is not None:
                 z += b[..., None]
             if phi is not None:
@@ -162,7 +162,7 @@ class Evaluation:
         """Σ_n J_nᵀ v_n, Eq. (vjp): (*s p)."""
         deltas = self.signals.backward(self._seed(v))
         gradients = [
-            (delta @ transpose(a), _total(delta, a) if self.layout.bias else None)
+            (product(delta, transpose(a)), _total(delta, a) if self.layout.bias else None)
             for delta, a in zip(deltas, self.signals.inputs)
         ]
         return self.layout.flatten(gradients)
@@ -274,4 +274,4 @@ def _data_first(delta: np.ndarray, outputs: int) -> np.ndarray:
 
 def _total(delta: np.ndarray, a: np.ndarray) -> np.ndarray:
     """Σ_n δ with the leading axes that δ aᵀ has."""
-    return broadcast_batch(delta.sum(-1), a.shape[:-2], 1)
+    return broadcast_batch(total(delta), a.shape[:-2], 1)

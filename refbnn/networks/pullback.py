@@ -15,7 +15,7 @@ import numpy as np
 
 from refbnn.networks import assembly
 from refbnn.networks.assembly import Layout
-from refbnn.networks.signals import Signals, apply, broadcast_batch, transpose
+from refbnn.networks.signals import Signals, broadcast_batch, product, total, transpose
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_indices
 
 
@@ -110,8 +110,7 @@ class Pullback:
     def matvec(self, u: Parameters) -> Parameters:
         """The product with u, for every leading axis, without the matrix (Pearlmutter 1994): (*s p)."""
         u = as_array("u", u, "*s p", p=self.num_params)
-        product = second_order_product(self.signals, self.layout.unflatten(u), self.M, self.v)
-        return self.layout.flatten(product)
+        return self.layout.flatten(second_order_product(self.signals, self.layout.unflatten(u), self.M, self.v))
 
     def linear_operator(self) -> object:
         """The same as a scipy.sparse.linalg.LinearOperator, symmetric, for its solvers and eigensolvers: (p p)."""
@@ -154,26 +153,31 @@ def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.nd
     delta, delta_dot = v, _bent_outputs(tangents[-1][0], M, v)
     products = []
     for l in range(signals.depth - 1, -1, -1):
-        a_dot = tangents[l][1]
-        W_part = delta_dot @ transpose(signals.inputs[l])
+        W_part = product(delta_dot, transpose(signals.inputs[l]))
         if l and v is not None:
-            W_part += delta @ transpose(a_dot)
-        products.append((W_part, delta_dot.sum(-1) if signals.bias else None))
+            W_part += product(delta, transpose(tangents[l][1]))
+        products.append((W_part, total(delta_dot) if signals.bias else None))
         if l:
-            W, V = transpose(signals.layers[l][0]), transpose(directions[l][0])
-            slopes = signals.slopes[l - 1]
-            delta_dot = apply(W, delta_dot)
+            W, slopes = transpose(signals.layers[l][0]), signals.slopes[l - 1]
+            delta_dot = product(W, delta_dot)
             if v is not None:
-                delta_dot += apply(V, delta)
+                delta_dot += product(transpose(directions[l][0]), delta)
             delta_dot *= slopes[0]
             if v is not None:
-                back = apply(W, delta)
-                delta_dot += slopes[1] * tangents[l - 1][0] * back
-                delta = np.multiply(back, slopes[0], out=back)
+                delta = product(W, delta)
+                bend = slopes[1] * tangents[l - 1][0]
+                bend *= delta
+                delta_dot += bend
+                delta *= slopes[0]
     return products[::-1]
 
 
 def _bent_outputs(f_dot: np.ndarray, M, v) -> np.ndarray:
     """M ḟ, zero without M, with the leading axes of v too."""
-    product = np.zeros_like(f_dot) if M is None else np.einsum("...abn,...bn->...an", M, f_dot)
-    return product if v is None else broadcast_batch(product, v.shape[:-2], 2)
+    bent = np.zeros_like(f_dot) if M is None else _times(M, f_dot)
+    return bent if v is None else broadcast_batch(bent, v.shape[:-2], 2)
+
+
+def _times(M: np.ndarray, f_dot: np.ndarray) -> np.ndarray:
+    """M ḟ per datum; numbers, with a single output."""
+    return M[..., 0, :] * f_dot if M.shape[-2] == 1 else np.einsum("...abn,...bn->...an", M, f_dot)

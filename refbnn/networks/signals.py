@@ -20,16 +20,16 @@ MANY_ROWS = 16  # of W, from which on the two factors of Wᵀ B W are cheaper on
 Layers = list[tuple[np.ndarray, np.ndarray | None]]
 
 
-class Slopes:
-    """φ′, φ″, φ‴, φ⁗ at one z, each computed when it is first asked for."""
+class Slopes(dict):
+    """φ′, φ″, φ‴, φ⁗ at one z under 0, 1, 2, 3, each computed when it is first asked for."""
 
     def __init__(self, derivatives: Iterator[np.ndarray]):
-        self._to_come, self._known = derivatives, []
+        self._to_come = derivatives
 
-    def __getitem__(self, order: int) -> np.ndarray:
-        while len(self._known) <= order:
-            self._known.append(next(self._to_come))
-        return self._known[order]
+    def __missing__(self, order: int) -> np.ndarray:
+        while len(self) <= order:
+            self[len(self)] = next(self._to_come)
+        return self[order]
 
     def seen_as(self, view: Callable[[np.ndarray], np.ndarray]) -> Slopes:
         """view(φ′), view(φ″), ..., as late."""
@@ -80,7 +80,7 @@ class Signals:
         """δ_l for every layer, (*s d_l n): δ_L = v, δ_l = φ′(z_l) ⊙ W_{l+1}ᵀ δ_{l+1}, Eq. (backward)."""
         deltas = [v]
         for (W, _), slopes in zip(self.layers[:0:-1], self.slopes[::-1]):
-            delta = apply(transpose(W), deltas[-1])
+            delta = product(transpose(W), deltas[-1])
             delta *= slopes[0]
             deltas.append(delta)
         return deltas[::-1]
@@ -92,9 +92,9 @@ class Signals:
         """
         a_dot, tangents = None, []
         for l, ((W, _), (V, c)) in enumerate(zip(self.layers, directions)):
-            z_dot = apply(V, self.inputs[l])
+            z_dot = product(V, self.inputs[l])
             if a_dot is not None:
-                z_dot += apply(W, a_dot)
+                z_dot += product(W, a_dot)
             if c is not None:
                 z_dot += c[..., None]
             tangents.append((z_dot, a_dot))
@@ -177,9 +177,20 @@ class Carried:
         return pairs
 
 
-def apply(W: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """W a for all data; with one column of W it is an outer product, which an elementwise product forms in half the time."""
-    return W * a if W.shape[-1] == 1 else W @ a
+def product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """A B, leading axes broadcast.
+
+    Two matrices meet in `dot`, the same BLAS as that of `@`, which starts in half the time; with leading axes, an outer product
+    is formed in half the time of `@` by an elementwise product.
+    """
+    if A.ndim == B.ndim == 2:
+        return A.dot(B)
+    return A * B if A.shape[-1] == 1 else A @ B
+
+
+def total(delta: np.ndarray) -> np.ndarray:
+    """Σ_n δ, as `delta.sum(-1)` in two thirds of the time of a short one."""
+    return np.add.reduce(delta, -1)
 
 
 def transpose(A: np.ndarray) -> np.ndarray:
