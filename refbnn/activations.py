@@ -24,7 +24,8 @@ class Activation:
     """An elementwise function φ and its derivatives.
 
     `odd`: φ(−z) = −φ(z). `homogeneous`: φ(cz) = cφ(z) for every c > 0. `smooth`: analytic, no kink. `in_place`, where φ′ is a
-    function of φ alone: two functions that overwrite their argument, z with φ(z) and φ(z) with φ′(z), which they return.
+    function of φ alone: two functions that overwrite their argument, z with φ(z) and φ(z) with φ′(z), which they return; then the
+    jet takes a second argument too, where to write φ(z).
     """
 
     name: str
@@ -40,13 +41,16 @@ class Activation:
             raise ValueError(f"order: expected 0, 1, 2, 3 or 4, got {order!r}")
         return tuple(islice(self.successive(z), order + 1))
 
-    def successive(self, z: np.ndarray) -> Iterator[np.ndarray]:
-        """φ(z), φ′(z), φ″(z), φ‴(z), φ⁗(z), each computed when it is asked for."""
-        return self.jet(z)
+    def successive(self, z: np.ndarray, room: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """φ(z), φ′(z), φ″(z), φ‴(z), φ⁗(z), each computed when it is asked for; φ(z) may be written to `room`."""
+        return self.jet(z, room) if self.in_place else self.jet(z)
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """φ(z)."""
         return next(self.successive(z))
+
+
+_ONE, _MINUS_TWO = np.array(1.0), np.array(-2.0)  # NumPy makes an array of a Python number, in every call
 
 
 def _identity(z):
@@ -57,14 +61,14 @@ def _identity(z):
     yield np.zeros_like(z)
 
 
-def _tanh(z):
-    t = np.tanh(z)
+def _tanh(z, room=None):
+    t = np.tanh(z, out=room)
     yield t
     slope = t * t
-    np.subtract(1.0, slope, out=slope)  # in place: memory costs as much as tanh
+    np.subtract(_ONE, slope, out=slope)  # in place: memory costs as much as tanh
     yield slope
     bend = t * slope
-    bend *= -2.0
+    bend *= _MINUS_TWO
     yield bend
     yield (4 * t * t - 2 * slope) * slope
     yield 8 * t * slope * (3 * slope - 1)
@@ -76,7 +80,7 @@ def _tanh_in_place(z):
 
 def _tanh_slope_in_place(t):
     np.multiply(t, t, out=t)
-    return np.subtract(1.0, t, out=t)
+    return np.subtract(_ONE, t, out=t)
 
 
 def _sigmoid(z):

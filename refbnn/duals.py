@@ -27,7 +27,7 @@ def ntk(left: Evaluation, right: Evaluation, layer_precisions: Sequence[float] |
     a precision that is not positive.
     """
     one, two = _signals(left), _signals(right)
-    shapes = [[W.shape for W, _ in signals.layers] for signals in (one, two)]
+    shapes = [[W.shape for W in signals.weights] for signals in (one, two)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"ntk: expected evaluations of one network, got layers {shapes[0]} and {shapes[1]}")
     precisions = np.ones(one.depth) if layer_precisions is None else as_array("precisions", layer_precisions, "l", l=one.depth)
@@ -72,7 +72,7 @@ def _kernel(one: Signals, seeds_one: np.ndarray, two: Signals, seeds_two: np.nda
     deltas = zip(one.with_axis_for_outputs().backward(seeds_one), two.with_axis_for_outputs().backward(seeds_two))
     for l, (delta_one, delta_two) in enumerate(deltas):
         units = _rows(delta_one) @ _rows(delta_two).T
-        inputs = one.augmented(l).T @ two.augmented(l) / precisions[l]
+        inputs = one.augmented[l].T @ two.augmented[l] / precisions[l]
         n, m = inputs.shape
         total = total + units.reshape(n, -1, m, len(delta_two)) * inputs[:, None, :, None]
     return total

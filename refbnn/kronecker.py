@@ -296,7 +296,7 @@ def kfra(pullback: Pullback, split_bias: bool = False) -> Blocks:
         layer = [KroneckerFactors(B, _mean_of_outer_products(a), bias) for a, bias in _inputs(signals, l, split_bias)]
         blocks = layer + blocks
         if l:
-            W, slope = signals.layers[l][0], signals.slopes[l - 1][0]
+            W, slope = signals.weights[l], signals.slopes[l - 1][0]
             B = symmetric_part(W.T @ B @ W) * (slope @ slope.T / n)
     return Blocks(tuple(blocks))
 
@@ -406,7 +406,7 @@ def _factored_curvatures(pullback: Pullback) -> list[tuple[np.ndarray, np.ndarra
 def _inputs(signals: Signals, l: int, split_bias: bool) -> list[tuple[np.ndarray, bool]]:
     """The inputs of the blocks of a layer, each with whether its last row is the constant 1 after weights."""
     if not (signals.bias and split_bias):
-        return [(signals.augmented(l), signals.bias)]
+        return [(signals.augmented[l], signals.bias)]
     return [(signals.inputs[l], False), (np.ones((1, signals.num_data)), False)]
 
 

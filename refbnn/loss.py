@@ -41,7 +41,7 @@ class Loss:
 
     def value(self, theta: Parameters) -> Values:
         """Σ_n ℓ_n: (*s)."""
-        return self._value(self.net.evaluate(theta, self.X).f)
+        return self._value(self._first_order.evaluate(theta).f)
 
     def gradient(self, theta: Parameters) -> Parameters:
         """Σ_n J_nᵀ r_n: (*s p)."""
@@ -54,7 +54,7 @@ class Loss:
     def at(self, theta: Vector) -> Curvatures:
         """Every second derivative at one θ, in every structure, from one forward pass."""
         theta = as_array("theta", theta, "p", p=self.net.num_params)
-        return Curvatures(self.net.evaluate(theta, self.X), self.likelihood, self.y)
+        return Curvatures(self._first_order.evaluate(theta), self.likelihood, self.y)
 
     def per_datum_gradients(self, theta: Vector) -> DataGradients:
         """g_n = J_nᵀ r_n: (n p)."""
@@ -73,9 +73,9 @@ class Loss:
 
         Eq. (r-operator).
         """
-        at = self.net.evaluate(theta, self.X)
-        curvature, residual = self.likelihood.curvature(at.f, self.y), self.likelihood.residual(at.f, self.y)
-        return at.second_order_product(v, curvature, residual)
+        at = self._first_order.evaluate(theta)
+        f = at.f
+        return at.second_order_product(v, self.likelihood.curvature(f, self.y), self.likelihood.residual(f, self.y))
 
     def fisher(self, theta: Vector) -> Matrix:
         """F = Σ_n J_nᵀ E_{y~p(.|f_n)}[r rᵀ] J_n, the exact Fisher matrix, Eq. (fisher): (p p)."""

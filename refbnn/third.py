@@ -66,7 +66,7 @@ def trace_gradient_of_kfac(loss: Loss, theta: Vector, V: Directions) -> Vector:
     for l, block in enumerate(kfac(pullback).blocks):
         rows, own = block.rows(V[:, pullback.layout.span(l)]), pullback.layout.weights_and_bias(l)[1]
         inputs = np.einsum("tij,ik,tkm->jm", rows, block.B, rows)  # α̃ (w w)
-        a = pullback.signals.augmented(l).T
+        a = pullback.signals.augmented[l].T
         total += at.inputs_vjp(l, 2 / len(a) * (a @ inputs)[:, :-1])
         units = np.zeros((len(block.B), at.num_params))
         units[:, own] = symmetric_root("partial trace", np.einsum("tij,jm,tkm->ik", rows, block.A, rows))

@@ -169,7 +169,7 @@ def plain_units(one, two):
 
 
 def plain_inputs(one, two, l, precision):
-    return one.augmented(l).T @ two.augmented(l) / precision
+    return one.augmented[l].T @ two.augmented[l] / precision
 
 
 def on(test):
@@ -184,13 +184,13 @@ FAULTS = [
     ("biases left out", duals, "_kernel", kernel_with(
         plain_units, lambda one, two, l, precision: one.inputs[l].T @ two.inputs[l] / precision), (loop_law, dual_law)),
     ("multiplied by the precision", duals, "_kernel", kernel_with(
-        plain_units, lambda one, two, l, precision: one.augmented(l).T @ two.augmented(l) * precision), (weighted_law,)),
+        plain_units, lambda one, two, l, precision: one.augmented[l].T @ two.augmented[l] * precision), (weighted_law,)),
     ("outputs and data exchanged", duals, "_rows", lambda delta: np.moveaxis(delta, 1, 2).reshape(-1, delta.shape[1]),
      (loop_law, dual_law)),
     ("the slope of the activation left out", Signals, "backward",
-     lambda self, v: [np.swapaxes(self.layers[1][0], -1, -2) @ v, v], (loop_law, dual_law)),
+     lambda self, v: [np.swapaxes(self.weights[1], -1, -2) @ v, v], (loop_law, dual_law)),
     ("no activation: the kernel of the last layer alone", duals, "_kernel",
-     lambda one, S, two, S_two, precisions: np.einsum("akn,bkm,nm->namb", S, S_two, one.augmented(1).T @ two.augmented(1)),
+     lambda one, S, two, S_two, precisions: np.einsum("akn,bkm,nm->namb", S, S_two, one.augmented[1].T @ two.augmented[1]),
      (loop_law, dual_law, on(test_the_gram_dual_has_the_nonzero_eigenvalues_of_the_curvature),
       on(test_the_determinant_of_the_posterior_is_that_of_its_dual))),
     ("the precision for its inverse", duals, "kernel",

@@ -547,7 +547,7 @@ def fault_of_mean(a):
 
 def bias_first(signals, l, split_bias):
     """(1, a) for (a, 1)."""
-    return [(np.roll(signals.augmented(l), 1, axis=0), signals.bias)]
+    return [(np.roll(signals.augmented[l], 1, axis=0), signals.bias)]
 
 
 def biases_inside(self):
@@ -611,7 +611,7 @@ FAULTS = [
      (loop_law, at(test_a_block_is_its_factors_entry_by_entry, JOINT))),
     ("biases among the weights", KroneckerFactors, "matrix", biases_inside,
      (loop_law, at(test_a_block_is_its_factors_entry_by_entry, JOINT))),
-    ("weights and biases not split", kronecker, "_inputs", lambda signals, l, split: [(signals.augmented(l), signals.bias)],
+    ("weights and biases not split", kronecker, "_inputs", lambda signals, l, split: [(signals.augmented[l], signals.bias)],
      (on(test_kfac_with_split_biases_keeps_the_two_blocks_of_joint_kfac_and_nothing_between),)),
     ("E9 damping for the exact prior", KroneckerFactors, "plus", damped_for_exact,
      (at(test_the_log_determinant_with_a_prior_is_that_of_the_full_matrix, JOINT),

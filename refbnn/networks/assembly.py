@@ -19,7 +19,7 @@ from itertools import accumulate
 import numpy as np
 
 from refbnn.networks import packed
-from refbnn.networks.signals import Carried, Given, Layers, Signals, transpose
+from refbnn.networks.signals import Carried, Given, Layers, Signals, product, transpose
 from refbnn.shapes import as_count
 
 BLOCK_BYTES = 2**23  # the largest factor formed for one block of data: big enough for BLAS, small enough for the cache
@@ -81,6 +81,34 @@ class Layout:
             for (W, b), width, out in zip(self._parts, self.sizes, self.sizes[1:])
         ]
 
+    def matrices(self, theta: np.ndarray) -> list[np.ndarray]:
+        """θ (*s p) as a list of (W b) (*s out width): one matrix a layer, copied."""
+        return [theta.take(places, axis=-1) for places in self._places]
+
+    def join(self, matrices: list[np.ndarray]) -> np.ndarray:
+        """The inverse of `matrices`: (*s p)."""
+        parts = [matrix.reshape(*matrix.shape[:-2], -1) for matrix in matrices]
+        return np.concatenate(parts, axis=-1).take(self.inverse_order, axis=-1)
+
+    @cached_property
+    def _places(self) -> list[np.ndarray]:
+        """Where the entries of every (W b) stand in θ: (out width)."""
+        places = []
+        for l in range(self.depth):
+            parts = (np.arange(part.start, part.stop) for part in self._parts[l])
+            places.append(np.concatenate([part.reshape(self.units(l), -1) for part in parts if len(part)], axis=1))
+        return places
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Where the entries of the (W b), read row by row and one layer after the other, stand in θ: (p)."""
+        return np.concatenate([places.ravel() for places in self._places])
+
+    @cached_property
+    def inverse_order(self) -> np.ndarray:
+        """Where the entries of θ stand in the (W b): (p)."""
+        return np.argsort(self.order)
+
     def flatten(self, layers: Layers) -> np.ndarray:
         """The inverse of `unflatten`: (*s p)."""
         parts = []
@@ -123,7 +151,7 @@ def second_derivative(layout: Layout, signals: Signals, M, v, block_size: int | 
         M_b, v_b, S_b = (None if value is None else value[..., data] for value in (M, v, S))
         deltas = None if v_b is None else block.backward(v_b)
         columns = [None] * layout.depth if S_b is None else block.with_axis_for_outputs().backward(S_b)
-        augmented = [block.augmented(l) for l in range(layout.depth)]
+        augmented = block.augmented
         for m, B in block.symmetric_curvatures(M_b, v_b):
             sums.diagonal[m].add(B, columns[m], augmented[m])
             for l, K in _carried(block, m, B):
@@ -140,7 +168,7 @@ def layer_blocks(layout: Layout, signals: Signals, M, v, block_size: int | None 
     for data in _blocks(layout, signals, block_size):
         block, M_b, v_b = signals.block(data), None if M is None else M[..., data], None if v is None else v[..., data]
         for l, B in block.symmetric_curvatures(M_b, v_b):
-            parts[l].add(B, None, block.augmented(l))
+            parts[l].add(B, None, block.augmented[l])
     results = []
     for l, part in enumerate(parts):
         single = Layout(layout.sizes[l:l + 2], layout.bias)
@@ -154,7 +182,7 @@ def neuron_blocks(layout: Layout, signals: Signals, own: list[np.ndarray]) -> li
     """For every layer, the blocks of its units' own inputs and bias, Σ_n B_ii ā āᵀ: (d_l w_l w_l), bias last."""
     blocks = []
     for l in range(layout.depth):
-        a = signals.augmented(l)
+        a = signals.augmented[l]
         total = (own[l][:, None] * a) @ a.T
         blocks.append(0.5 * (total + transpose(total)))
     return blocks
@@ -162,31 +190,32 @@ def neuron_blocks(layout: Layout, signals: Signals, own: list[np.ndarray]) -> li
 
 def diagonal(layout: Layout, signals: Signals, own: list[np.ndarray]) -> np.ndarray:
     """The diagonal of `second_derivative`: Σ_n B_ii ā_j², (p)."""
-    result = np.empty(layout.num_params)
-    for l in range(layout.depth):
-        W, b = layout.weights_and_bias(l)
-        a = signals.inputs[l]
-        result[W] = (own[l] @ (a * a).T).ravel()
-        if layout.bias:
-            result[b] = own[l].sum(-1)
-    return result
+    return layout.join([product(B, transpose(a * a)) for B, a in zip(own, signals.augmented)])
 
 
 def own_curvatures(signals: Signals, M, S, v) -> list[np.ndarray]:
     """The diagonals of B_l, one a layer (d_l n): from the factor S (c k n) where there is one, else from M; and v's part."""
     if S is not None:
-        deltas = signals.with_axis_for_outputs().backward(S)
-        own = [_sum_over_columns(np.multiply, delta, delta) for delta in deltas]
+        own = _squares_of_columns(signals, S)
     elif M is not None:
         batched = signals.with_axis_for_outputs()
         seeds = np.broadcast_to(np.eye(len(M))[..., None], M.shape)
         own = [_sum_over_columns(np.multiply, left, right) for left, right in zip(batched.backward(seeds), batched.backward(M))]
     else:
-        own = [np.zeros((len(W), signals.num_data)) for W, _ in signals.layers]
+        own = [np.zeros((len(W), signals.num_data)) for W in signals.weights]
     if v is not None:
         for l, B in signals.curvatures(None, v):
             if B is not None:
                 own[l] += B if B.ndim == 2 else np.diagonal(B).T
+    return own
+
+
+def _squares_of_columns(signals: Signals, S: np.ndarray) -> list[np.ndarray]:
+    """Σ_c δ_c² of every layer (d_l n), δ_c from the columns of S (c k n)."""
+    own = [None] * signals.depth
+    for column in S.copy():
+        for l, delta in enumerate(signals.backward(column)):
+            own[l] = _sum(own[l], np.multiply(delta, delta, out=delta))
     return own
 
 
@@ -229,7 +258,7 @@ def gauss_newton_gram(layout: Layout, signals: Signals, S: np.ndarray, block_siz
             if l is None:
                 _put_product(H[span, span], R[span], R[span], more)
             else:
-                blocks[l].add(None, deltas[l], block.augmented(l))
+                blocks[l].add(None, deltas[l], block.augmented[l])
     for span, l in bands:
         if l is not None:
             blocks[l].write(layout, H, l)
@@ -333,10 +362,15 @@ def _slices(num_data: int, block_size: int | None, most: int) -> Iterator[slice]
 
 def _sum_over_columns(product: Callable, *deltas: np.ndarray) -> np.ndarray:
     """Σ_c product of the deltas' (c d n) members c."""
-    total, *rest = (product(*columns) for columns in zip(*deltas))
-    for part in rest:
-        total += part
+    total = None
+    for columns in zip(*deltas):
+        total = _sum(total, product(*columns))
     return total
+
+
+def _sum(total: np.ndarray | None, part: np.ndarray) -> np.ndarray:
+    """total, None at first, plus one more part, in place."""
+    return part if total is None else np.add(total, part, out=total)
 
 
 def _largest_factor(layout: Layout) -> int:
@@ -350,7 +384,7 @@ def _carried(signals: Signals, m: int, B: Given | Carried | None) -> Iterator[tu
     """(l, K_ml) for l = m − 1, ..., 0, from K_mm = B on: W and φ′ carry it one layer down."""
     K = B.matrix if m and B is not None else None
     for l in range(m - 1, -1, -1):
-        K = _carry(K, signals.layers[l + 1][0], signals.slopes[l][0])
+        K = _carry(K, signals.weights[l + 1], signals.slopes[l][0])
         yield l, K
 
 
@@ -359,7 +393,7 @@ def _reach(signals: Signals, m: int) -> Iterator[tuple[int, np.ndarray]]:
     T = None
     for l in range(m - 1, -1, -1):
         slope = signals.slopes[l][0]
-        T = slope if T is None else _carry(T, signals.layers[l + 1][0], slope)
+        T = slope if T is None else _carry(T, signals.weights[l + 1], slope)
         yield l, T
 
 
@@ -422,7 +456,7 @@ class _DiagonalBlock:
             self._accumulate(_product(pairs, packed.products(a)) if self.packed else (pairs[:, None] * a) @ a.T)
 
     def _accumulate(self, part: np.ndarray) -> None:
-        self.total = part if self.total is None else np.add(self.total, part, out=self.total)
+        self.total = _sum(self.total, part)
 
     def write(self, layout: Layout, H: np.ndarray, l: int) -> None:
         """Put the sum into H, exactly symmetric."""
@@ -458,7 +492,7 @@ class _CrossBlock:
         if K is not None:
             n = K.shape[-1]
             part = (K.reshape(-1, n) @ (a_m[:, None] * a_l).reshape(-1, n).T).reshape(self.shape)
-            self.total = part if self.total is None else np.add(self.total, part, out=self.total)
+            self.total = _sum(self.total, part)
 
     def add_first_order(self, delta: np.ndarray, T: np.ndarray, a_l: np.ndarray) -> None:
         """Add Σ_n δ[i] T[j, p] ā_l[q]; the bias of layer m (the last j) has no incoming activation to differentiate."""

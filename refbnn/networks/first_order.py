@@ -14,7 +14,7 @@ import numpy as np
 
 from refbnn.activations import Activation
 from refbnn.networks.assembly import Layout
-from refbnn.networks.signals import product
+from refbnn.networks.signals import product, with_ones
 from refbnn.shapes import Inputs, Parameters, Values, as_array
 
 BLOCK = 2**18  # numbers in the activations of the θ that are treated together, 2 MiB: more would leave the cache
@@ -24,13 +24,11 @@ Derivatives = Callable[[np.ndarray], np.ndarray]  # f (*s n k) to these alone
 
 
 class FirstOrder:
-    """A multilayer perceptron on given inputs X."""
+    """A multilayer perceptron on given inputs X. `evaluate` is what evaluates it for more than that, at θ on (x, 1)."""
 
-    def __init__(self, layout: Layout, activation: Sequence[Activation], X: Inputs):
-        self.layout, self._activation = layout, activation
-        self._X = _with_ones(X.T, layout.bias)
-        self._order = np.concatenate([_rows_of_weights(layout, l) for l in range(layout.depth)])
-        self._inverse = np.argsort(self._order)
+    def __init__(self, layout: Layout, activation: Sequence[Activation], X: Inputs, evaluate: Callable[..., object]):
+        self.layout, self._activation, self._evaluate = layout, activation, evaluate
+        self._X = with_ones(X.T, layout.bias)
         self._at_once = max(1, BLOCK // (max(1, *layout.sizes[1:]) * len(X)))
         self._spare = deque(maxlen=1)
 
@@ -43,6 +41,10 @@ class FirstOrder:
     def num_data(self) -> int:
         """n."""
         return self._X.shape[1]
+
+    def evaluate(self, theta: Parameters) -> object:
+        """The network at θ on X, for everything else; X has been looked at already."""
+        return self._evaluate(theta, self._X)
 
     def value_and_gradient(self, theta: Parameters, outer: Outer) -> tuple[Values, Parameters]:
         """outer's values (*s) at f(X, θ) and Σ_n J_nᵀ of its derivatives (*s p)."""
@@ -71,14 +73,15 @@ class FirstOrder:
     def _gradient(self, theta: np.ndarray, derivatives: Derivatives) -> np.ndarray:
         """The same for θ (s p) that are treated together. Eqs. (forward), (backward)."""
         room = self._take_room(len(theta))
-        theta.take(self._order, axis=1, out=room.theta, mode="clip")  # nothing to clip: with an `out`, other modes copy twice
+        order = self.layout.order
+        theta.take(order, axis=1, out=room.theta, mode="clip")  # nothing to clip: with an `out`, other modes copy twice
         slopes = []
         for W, a, z, phi in zip(room.layers, room.signals, room.hidden, self._activation):
             np.matmul(W, a, out=z)
             slopes.append(_activate(phi, z))
         delta = derivatives(_product(room.layers[-1], room.signals[-1]).swapaxes(1, 2)).swapaxes(1, 2)
         self._backward(room, slopes, delta)
-        gradient = room.gradient.take(self._inverse, axis=1)
+        gradient = room.gradient.take(self.layout.inverse_order, axis=1)
         self._spare.append(room)
         return gradient
 
@@ -130,16 +133,6 @@ class _Room:
         self.signals = [X, *(np.ones((num, layout.width(l), X.shape[1])) for l in depth[1:])]
         self.transposed = [a.swapaxes(-1, -2) for a in self.signals]
         self.hidden = [a[:, :size] for a, size in zip(self.signals[1:], sizes[1:])]
-
-
-def _rows_of_weights(layout: Layout, l: int) -> np.ndarray:
-    """Where the rows of (W b) of layer l stand in θ, one after the other."""
-    parts = (np.arange(part.start, part.stop) for part in layout.weights_and_bias(l))
-    return np.concatenate([part.reshape(layout.units(l), -1) for part in parts if len(part)], axis=1).ravel()
-
-
-def _with_ones(a: np.ndarray, bias: bool) -> np.ndarray:
-    return np.concatenate([a, np.ones((int(bias), a.shape[1]))])
 
 
 def _activate(phi: Activation, z: np.ndarray) -> tuple[Callable, object]:

@@ -34,7 +34,7 @@ def second_derivative_of_gradient(signals: Signals, directions: Layers, r: np.nd
         W_part = delta_ddot @ signals.inputs[l].T + 2 * delta_dot @ transpose(a_dot) + deltas[l] @ transpose(a_ddot)
         products.append((W_part, delta_ddot.sum(-1) if signals.bias else None))
         if l:
-            W, V = signals.layers[l][0].T, transpose(directions[l][0])
+            W, V = signals.weights[l].T, transpose(directions[l][0])
             u, u_dot = W @ deltas[l], W @ delta_dot + V @ deltas[l]
             u_ddot = W @ delta_ddot + 2 * V @ delta_dot
             slope, bend, third = (signals.slopes[l - 1][order] for order in range(3))
@@ -48,7 +48,7 @@ def second_order_tangents(signals: Signals, directions: Layers) -> tuple[list, l
     """[(ż_l, z̈_l)] and [(ȧ_{l-1}, ä_{l-1})] along directions (V, c)."""
     a_dot = a_ddot = np.zeros_like(signals.inputs[0])
     z, a = [], []
-    for l, ((W, _), (V, c)) in enumerate(zip(signals.layers, directions)):
+    for l, (W, (V, c)) in enumerate(zip(signals.weights, directions)):
         z_dot = V @ signals.inputs[l] + W @ a_dot
         if c is not None:
             z_dot = z_dot + c[..., None]
@@ -67,7 +67,7 @@ def fourth_order_tangents(signals: Signals, directions: Layers) -> list[np.ndarr
     z⁽ᵐ⁾ = W a⁽ᵐ⁾ + m V a⁽ᵐ⁻¹⁾, c more for m = 1; a⁽ᵐ⁾ of the next layer from those of z by Faà di Bruno's formula.
     """
     tangents, z = [np.zeros_like(signals.inputs[0])] * 4, []
-    for l, ((W, _), (V, c)) in enumerate(zip(signals.layers, directions)):
+    for l, (W, (V, c)) in enumerate(zip(signals.weights, directions)):
         a = [signals.inputs[l], *tangents]
         z = [W @ a[m] + m * (V @ a[m - 1]) for m in range(1, 5)]
         if c is not None:

@@ -22,7 +22,7 @@ from refbnn.networks.first_order import FirstOrder
 from refbnn.networks.network import Network
 from refbnn.networks.pullback import Pullback, second_order_product
 from refbnn.networks.rows import Rows
-from refbnn.networks.signals import Layers, Signals, Slopes, broadcast_batch, product, total, transpose
+from refbnn.networks.signals import Layers, Signals, broadcast_batch, forward, product, transpose, with_ones
 from refbnn.shapes import (
     DataGradients, DataMatrices, Inputs, Jacobian, Outputs, Parameters, as_array, as_count, expect_shape,
 )
@@ -108,22 +108,16 @@ class Mlp(Network):
 
     def first_order(self, X: Inputs) -> FirstOrder:
         """The network on X for gradients at many θ."""
-        return FirstOrder(self.layout, self.activation, as_array("X", X, "n d", d=self.num_inputs))
+        return FirstOrder(self.layout, self.activation, as_array("X", X, "n d", d=self.num_inputs), self._evaluate)
 
     def evaluate(self, theta: Parameters, X: Inputs) -> Evaluation:
         """Run the network once: everything else is read off the result. Derivatives of φ are computed when first asked for."""
+        return self._evaluate(theta, with_ones(as_array("X", X, "n d", d=self.num_inputs).T, self.bias))
+
+    def _evaluate(self, theta: Parameters, augmented: np.ndarray) -> Evaluation:
+        """The same on ā_0 = (x, 1), data last."""
         theta = as_array("theta", theta, "*s p", p=self.num_params)
-        X = as_array("X", X, "n d", d=self.num_inputs)
-        layers, inputs, slopes = self.layout.unflatten(theta), [X.T], []
-        for (W, b), phi in zip(layers, (*self.activation, None)):
-            z = product(W, inputs[-1])
-            if b is not None:
-                z += b[..., None]
-            if phi is not None:
-                derivatives = phi.successive(z)
-                inputs.append(next(derivatives))
-                slopes.append(Slopes(derivatives))
-        return Evaluation(self.layout, Signals(layers, inputs, slopes, z))
+        return Evaluation(self.layout, forward(self.layout.matrices(theta), self.activation, augmented, self.bias))
 
 
 @dataclass(frozen=True)
@@ -161,26 +155,38 @@ class Evaluation:
     def vjp(self, v: Outputs) -> Parameters:
         """Σ_n J_nᵀ v_n, Eq. (vjp): (*s p)."""
         deltas = self.signals.backward(self._seed(v))
-        gradients = [
-            (product(delta, transpose(a)), _total(delta, a) if self.layout.bias else None)
-            for delta, a in zip(deltas, self.signals.inputs)
-        ]
-        return self.layout.flatten(gradients)
+        return self.layout.join([product(delta, transpose(a)) for delta, a in zip(deltas, self.signals.augmented)])
 
     def vjp_per_datum(self, v: Outputs) -> DataGradients:
         """J_nᵀ v_n, Eq. (layer-jacobian): (n p)."""
-        return self._outer_products(self.signals.backward(self._seed_one(v)))
+        g = np.empty((self.num_data, self.num_params))
+        for l, (delta, a) in enumerate(zip(self.signals.backward(self._seed_one(v)), self.signals.inputs)):
+            self._write_outer_products(g, l, _data_first(delta), _data_first(a)[:, None, :])
+        return g
 
     def jvp(self, u: Parameters) -> Outputs:
         """J_n u, Eq. (jvp): (*s n k)."""
-        return transpose(self.signals.tangents(self._directions(u))[-1][0])
+        return transpose(self.signals.tangents(self._matrices(u))[-1][0])
 
     def jacobian(self) -> Jacobian:
-        """J_n, all outputs through one backward pass, Eq. (layer-jacobian): (*s n k p)."""
+        """J_n, all outputs through one backward pass, Eq. (layer-jacobian): (*s n k p).
+
+        Data first, as the result is: δ (*s n k d) of one layer after the other, from that of the outputs, the identity, on.
+        """
         *batch, k, n = self.signals.f.shape
-        seeds = np.zeros((*batch, k, k, n))
-        seeds.reshape(*batch, k * k, n)[..., ::k + 1, :] = 1
-        return self._outer_products(self.signals.with_axis_for_outputs().backward(seeds), outputs=1)
+        *hidden, last = [_data_first(a) for a in self.signals.inputs]
+        weights, slopes, delta = self.signals.weights, self.signals.slopes, None
+        J = np.empty((*batch, n, k, self.num_params))
+        self._write_last_layer(J, last)
+        for l in range(len(hidden) - 1, -1, -1):
+            slope = _data_first(slopes[l][0])[..., None, :]
+            if delta is None:
+                delta = weights[-1][..., None, :, :] * slope
+            else:
+                delta = product(delta.reshape(*batch, n * k, -1), weights[l + 1]).reshape(*batch, n, k, -1)
+                delta *= slope
+            self._write_outer_products(J, l, delta, hidden[l][..., None, None, :])
+        return J
 
     def inputs_vjp(self, l: int, v: np.ndarray) -> Parameters:
         """Σ_n (∂a_{n,l−1}/∂θ)ᵀ v_n for the inputs of layer l (0, 1, ...) and v (n d_{l−1}); θ is one vector: (p)."""
@@ -188,7 +194,7 @@ class Evaluation:
         if l:
             signals = self.signals
             z_bar = signals.slopes[l - 1][0] * as_array("v", v, "n w", n=self.num_data, w=len(signals.inputs[l])).T
-            below = Signals(signals.layers[:l], signals.inputs[:l], signals.slopes[:l - 1], z_bar)
+            below = Signals(signals.matrices[:l], signals.augmented[:l], signals.slopes[:l - 1], z_bar, signals.bias)
             part = Evaluation(Layout(self.layout.sizes[:l + 1], self.layout.bias), below).vjp(z_bar.T)
             gradient[:len(part)] = part
         return gradient
@@ -220,10 +226,10 @@ class Evaluation:
 
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
         """(Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk) u, leading axes of θ, u, M and v broadcast: (*s p)."""
-        directions = self._directions(u)
+        directions = self._matrices(u)
         seed = None if v is None else self._seed(v)
         inside = None if M is None else M.swapaxes(-3, -1).swapaxes(-3, -2)
-        return self.layout.flatten(second_order_product(self.signals, directions, inside, seed))
+        return self.layout.join(second_order_product(self.signals, directions, inside, seed))
 
     def bend(self, u: Parameters) -> Outputs:
         """d²/dt² f(x_n, θ + t u), the second derivative of f along u, Eq. (jet): (*s n k)."""
@@ -249,29 +255,34 @@ class Evaluation:
         k, n = self.signals.f.shape
         return transpose(as_array("v", v, "n k", n=n, k=k))
 
+    def _matrices(self, u: Parameters) -> list[np.ndarray]:
+        return self.layout.matrices(self._direction(u))
+
     def _directions(self, u: Parameters) -> Layers:
+        return self.layout.unflatten(self._direction(u))
+
+    def _direction(self, u: Parameters) -> np.ndarray:
         u = as_array("u", u, "*s p", p=self.layout.num_params)
-        return self.layout.unflatten(broadcast_batch(u, self.signals.f.shape[:-2], 1))
+        return broadcast_batch(u, self.signals.f.shape[:-2], 1)
 
-    def _outer_products(self, deltas: list[np.ndarray], outputs: int = 0) -> np.ndarray:
-        """δ_l ⊗ ā_{l-1} for every datum, all layers side by side: deltas (*s [k] d_l n) to (*s n [k] p)."""
-        moved = [_data_first(delta, outputs) for delta in deltas]
-        result = np.empty((*moved[0].shape[:-1], self.layout.num_params))
-        for l, (delta, a) in enumerate(zip(moved, self.signals.inputs)):
-            W, b = self.layout.weights_and_bias(l)
-            a = np.ascontiguousarray(transpose(a))[(..., *(None,) * (1 + outputs), slice(None))]
-            np.multiply(delta[..., None], a, out=result[..., W].reshape(*delta.shape, a.shape[-1]))
+    def _write_outer_products(self, out: np.ndarray, l: int, delta: np.ndarray, a: np.ndarray) -> None:
+        """The parameters of layer l in out (*s n [k] p) := δ ⊗ ā for δ (*s n [k] d) and a (*s n [1] 1 w)."""
+        W, b = self.layout.weights_and_bias(l)
+        np.multiply(delta[..., None], a, out=out[..., W].reshape(*delta.shape, a.shape[-1]))
+        if self.layout.bias:
+            out[..., b] = delta
+
+    def _write_last_layer(self, J: np.ndarray, a: np.ndarray) -> None:
+        """The same in J (*s n k p) for the last layer, δ the identity, and a (*s n w)."""
+        (W, b), k, width = self.layout.weights_and_bias(self.layout.depth - 1), J.shape[-2], a.shape[-1]
+        if k > 1:
+            J[..., W.start:] = 0.0
+        for i in range(k):
+            J[..., i, W.start + i * width:W.start + (i + 1) * width] = a
             if self.layout.bias:
-                result[..., b] = delta
-        return result
+                J[..., i, b.start + i] = 1.0
 
 
-def _data_first(delta: np.ndarray, outputs: int) -> np.ndarray:
-    """(*s [k] d n) as (*s n [k] d), rearranged in memory: rows of the result are then written from contiguous arrays."""
-    moved = transpose(delta)
-    return np.ascontiguousarray(moved.swapaxes(-2, -3) if outputs else moved)
-
-
-def _total(delta: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """Σ_n δ with the leading axes that δ aᵀ has."""
-    return broadcast_batch(total(delta), a.shape[:-2], 1)
+def _data_first(a: np.ndarray) -> np.ndarray:
+    """(*s d n) as (*s n d), rearranged in memory: rows of a result are then written from contiguous arrays."""
+    return np.ascontiguousarray(transpose(a))

@@ -48,8 +48,8 @@ class Network(ABC):
         """Run the network once: everything else is read off the result, and computed when it is asked for."""
 
     def first_order(self, X: Inputs) -> object:
-        """The network on X: `gradient(theta, derivatives)` for derivatives(f) (*s n k), and `value_and_gradient(theta, outer)`
-        for outer(f) = (values (*s), derivatives)."""
+        """The network on X: `evaluate(theta)`, `gradient(theta, derivatives)` for derivatives(f) (*s n k), and
+        `value_and_gradient(theta, outer)` for outer(f) = (values (*s), derivatives)."""
         return _Evaluated(self, X)
 
     def forward(self, theta: Parameters, X: Inputs) -> Outputs:
@@ -92,6 +92,10 @@ class _Evaluated:
 
     net: Network
     X: Inputs
+
+    def evaluate(self, theta):
+        """The evaluation at θ."""
+        return self.net.evaluate(theta, self.X)
 
     def value_and_gradient(self, theta, outer):
         """outer's values (*s) and Σ_n J_nᵀ of its derivatives (*s p)."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from refbnn.networks import assembly
 from refbnn.networks.assembly import Layout
-from refbnn.networks.signals import Signals, broadcast_batch, product, total, transpose
+from refbnn.networks.signals import Signals, broadcast_batch, product, transpose
 from refbnn.shapes import Matrix, Parameters, Vector, as_array, as_indices
 
 
@@ -98,7 +98,7 @@ class Pullback:
         """The block of the output layer, where v plays no part: (p_L p_L)."""
         l = self.layout.depth - 1
         layout = Layout(self.layout.sizes[l:], self.layout.bias)
-        signals = Signals(self.signals.layers[l:], self.signals.inputs[l:], [], self.signals.f)
+        signals = Signals(self.signals.matrices[l:], self.signals.augmented[l:], [], self.signals.f, self.signals.bias)
         return Pullback(layout, signals, self.output_matrix, self.root, self.num_columns).full()
 
     def subset(self, parameters: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ class Pullback:
     def matvec(self, u: Parameters) -> Parameters:
         """The product with u, for every leading axis, without the matrix (Pearlmutter 1994): (*s p)."""
         u = as_array("u", u, "*s p", p=self.num_params)
-        return self.layout.flatten(second_order_product(self.signals, self.layout.unflatten(u), self.M, self.v))
+        return self.layout.join(second_order_product(self.signals, self.layout.matrices(u), self.M, self.v))
 
     def linear_operator(self) -> object:
         """The same as a scipy.sparse.linalg.LinearOperator, symmetric, for its solvers and eigensolvers: (p p)."""
@@ -129,7 +129,9 @@ class Pullback:
         return assembly.own_curvatures(self.signals, None if self.root else self.M, self.S, self.v)
 
     def _piece(self, data: slice) -> Pullback:
-        """Some of the data."""
+        """Some of the data, or all."""
+        if data == slice(0, self.num_data):
+            return self
         return replace(
             self,
             signals=self.signals.block(data),
@@ -144,31 +146,30 @@ class Pullback:
         return part if M else replace(part, output_matrix=None, root=None)
 
 
-def second_order_product(signals: Signals, directions, M, v) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """The layers of (Σ JᵀMJ + Σ v ∇²f) u for u = directions, Eq. (contracted-hessian-product).
+def second_order_product(signals: Signals, directions: list[np.ndarray], M, v) -> list[np.ndarray]:
+    """The matrices (W b) of (Σ JᵀMJ + Σ v ∇²f) u for u = directions (V c), Eq. (contracted-hessian-product).
 
-    Forward: ż along u. Backward, with u_l = Wᵀδ: δ̇_L = M ḟ, δ̇_l = φ″ ż ⊙ Wᵀδ + φ′ ⊙ (Wᵀδ̇ + Vᵀδ). Layer: δ̇ aᵀ + δ ȧᵀ.
+    Forward: ż along u. Backward, with u_l = Wᵀδ: δ̇_L = M ḟ, δ̇_l = φ″ ż ⊙ Wᵀδ + φ′ ⊙ (Wᵀδ̇ + Vᵀδ). Layer: δ̇ āᵀ + δ (ȧ, 0)ᵀ.
     """
-    tangents = signals.tangents(directions)
+    tangents, weights = signals.tangents(directions), signals.weights
     delta, delta_dot = v, _bent_outputs(tangents[-1][0], M, v)
     products = []
     for l in range(signals.depth - 1, -1, -1):
-        W_part = product(delta_dot, transpose(signals.inputs[l]))
-        if l and v is not None:
-            W_part += product(delta, transpose(tangents[l][1]))
-        products.append((W_part, total(delta_dot) if signals.bias else None))
+        part = product(delta_dot, transpose(signals.augmented[l]))
+        products.append(part)
         if l:
-            W, slopes = transpose(signals.layers[l][0]), signals.slopes[l - 1]
+            W, a_dot, slopes = transpose(weights[l]), tangents[l][1], signals.slopes[l - 1]
             delta_dot = product(W, delta_dot)
             if v is not None:
-                delta_dot += product(transpose(directions[l][0]), delta)
+                width = W.shape[-2]
+                part[..., :width] += product(delta, transpose(a_dot))
+                delta_dot += product(transpose(directions[l][..., :width]), delta)
             delta_dot *= slopes[0]
             if v is not None:
                 delta = product(W, delta)
-                bend = slopes[1] * tangents[l - 1][0]
-                bend *= delta
-                delta_dot += bend
-                delta *= slopes[0]
+                delta_dot += slopes[1] * tangents[l - 1][0] * delta
+                if l > 1:
+                    delta *= slopes[0]
     return products[::-1]
 
 

@@ -2,17 +2,18 @@
 
 Data last: every array is (*s, width, n). A layer l has weights W_l, input a_{l-1}, pre-activation z_l; `slopes[l]` holds the
 derivatives of the activation at z_l: [0] is φ′, [1] φ″, [2] φ‴, [3] φ⁗. v is always the coefficient of the outputs,
-δ_l = ∂(v·f)/∂z_l.
+δ_l = ∂(v·f)/∂z_l. With biases (W b) is one matrix, which acts on ā = (a, 1): a pass over z and a sum over δ are saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from refbnn.activations import Activation
 from refbnn.networks import packed
 
 MANY_ROWS = 16  # of W, from which on the two factors of Wᵀ B W are cheaper one after the other than their pairs at once
@@ -38,12 +39,26 @@ class Slopes(dict):
 
 @dataclass(frozen=True)
 class Signals:
-    """A forward pass: layers (W, b), their inputs a, slopes of the hidden layers, output f (*s k n)."""
+    """A forward pass: matrices (W b) and what they act on, ā = (a, 1), slopes of the hidden layers, output f (*s k n).
 
-    layers: Layers
-    inputs: list[np.ndarray]
+    `bias`: whether layers have biases; without them the matrices are W and act on a.
+    """
+
+    matrices: list[np.ndarray]
+    augmented: list[np.ndarray]
     slopes: list[Slopes]
     f: np.ndarray
+    bias: bool
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """W of every layer: views."""
+        return [A[..., :-1] for A in self.matrices] if self.bias else self.matrices
+
+    @property
+    def inputs(self) -> list[np.ndarray]:
+        """a_{l-1} of every layer: views."""
+        return [a[..., :-1, :] for a in self.augmented] if self.bias else self.augmented
 
     @property
     def num_data(self) -> int:
@@ -53,50 +68,38 @@ class Signals:
     @property
     def depth(self) -> int:
         """The number of layers with weights."""
-        return len(self.layers)
-
-    @property
-    def bias(self) -> bool:
-        """Whether layers have biases."""
-        return self.layers[0][1] is not None
-
-    def augmented(self, l: int) -> np.ndarray:
-        """ā_{l-1} = (a_{l-1}, 1), or a_{l-1} in a network without biases: (*s, width + 1, n)."""
-        a = self.inputs[l]
-        return np.concatenate([a, np.ones_like(a[..., :1, :])], axis=-2) if self.bias else a
+        return len(self.matrices)
 
     def block(self, data: slice) -> Signals:
         """The same for a block of the data: views."""
         slopes = [derivatives.seen_as(lambda s: s[..., data]) for derivatives in self.slopes]
-        return Signals(self.layers, [a[..., data] for a in self.inputs], slopes, self.f[..., data])
+        return Signals(self.matrices, [a[..., data] for a in self.augmented], slopes, self.f[..., data], self.bias)
 
     def with_axis_for_outputs(self) -> Signals:
         """The same with an axis of length 1 before the widths, to carry several v through one backward pass."""
-        layers = [(W[..., None, :, :], b) for W, b in self.layers]
+        matrices = [A[..., None, :, :] for A in self.matrices]
         slopes = [derivatives.seen_as(lambda s: s[..., None, :, :]) for derivatives in self.slopes]
-        return Signals(layers, self.inputs, slopes, self.f)
+        return Signals(matrices, self.augmented, slopes, self.f, self.bias)
 
     def backward(self, v: np.ndarray) -> list[np.ndarray]:
         """δ_l for every layer, (*s d_l n): δ_L = v, δ_l = φ′(z_l) ⊙ W_{l+1}ᵀ δ_{l+1}, Eq. (backward)."""
         deltas = [v]
-        for (W, _), slopes in zip(self.layers[:0:-1], self.slopes[::-1]):
+        for W, slopes in zip(self.weights[:0:-1], self.slopes[::-1]):
             delta = product(transpose(W), deltas[-1])
             delta *= slopes[0]
             deltas.append(delta)
         return deltas[::-1]
 
-    def tangents(self, directions: Layers) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """(ż_l, ȧ_{l-1}) along directions (V, c): ż_l = V_l a_{l-1} + W_l ȧ_{l-1} + c_l, ȧ_l = φ′(z_l) ⊙ ż_l; ȧ_0 = 0 is None.
+    def tangents(self, directions: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """(ż_l, ȧ_{l-1}) along directions (V c): ż_l = V_l a_{l-1} + c_l + W_l ȧ_{l-1}, ȧ_l = φ′(z_l) ⊙ ż_l; ȧ_0 = 0 is None.
 
         Eq. (jvp).
         """
         a_dot, tangents = None, []
-        for l, ((W, _), (V, c)) in enumerate(zip(self.layers, directions)):
-            z_dot = product(V, self.inputs[l])
+        for l, (W, direction) in enumerate(zip(self.weights, directions)):
+            z_dot = product(direction, self.augmented[l])
             if a_dot is not None:
                 z_dot += product(W, a_dot)
-            if c is not None:
-                z_dot += c[..., None]
             tangents.append((z_dot, a_dot))
             if l < len(self.slopes):
                 a_dot = self.slopes[l][0] * z_dot
@@ -119,12 +122,27 @@ class Signals:
         for l in range(self.depth - 1, -1, -1):
             yield l, B
             if l:
-                W, slopes = self.layers[l][0], self.slopes[l - 1]
+                W, slopes = self.weights[l], self.slopes[l - 1]
                 bend = None if v is None else slopes[1] * (W.T @ deltas[l])
                 if B is not None:
                     B = Carried(B.matrix, W, slopes[0], bend)
                 elif bend is not None:
                     B = Given(bend)
+
+
+def forward(matrices: list[np.ndarray], activations: Sequence[Activation], a: np.ndarray, bias: bool) -> Signals:
+    """The network with these (W b) on a = ā_0 (d + 1 n). Derivatives of φ are computed when first asked for."""
+    augmented, slopes = [a], []
+    for A, phi in zip(matrices, activations):
+        z = product(A, augmented[-1])
+        augmented.append(room_for(z.shape, bias))
+        room = augmented[-1][..., :z.shape[-2], :]
+        derivatives = phi.successive(z, room)
+        value = next(derivatives)
+        if value is not room:
+            room[...] = value
+        slopes.append(Slopes(derivatives))
+    return Signals(matrices, augmented, slopes, product(matrices[-1], augmented[-1]), bias)
 
 
 @dataclass(frozen=True)
@@ -188,9 +206,19 @@ def product(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     return A * B if A.shape[-1] == 1 else A @ B
 
 
-def total(delta: np.ndarray) -> np.ndarray:
-    """Σ_n δ, as `delta.sum(-1)` in two thirds of the time of a short one."""
-    return np.add.reduce(delta, -1)
+def with_ones(a: np.ndarray, bias: bool) -> np.ndarray:
+    """(a, 1) for a (width n), or a."""
+    augmented = room_for(a.shape, bias)
+    augmented[:len(a)] = a
+    return augmented
+
+
+def room_for(shape: tuple[int, ...], bias: bool) -> np.ndarray:
+    """An array for (a, 1), a of this shape (*s width n), with its ones written."""
+    *batch, width, n = shape
+    augmented = np.empty((*batch, width + bias, n))
+    augmented[..., width:, :] = 1.0
+    return augmented
 
 
 def transpose(A: np.ndarray) -> np.ndarray:
