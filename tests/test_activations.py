@@ -30,6 +30,14 @@ def test_derivatives_are_those_of_the_function_itself(activation):
     derivatives_match_cauchys_integral(activation)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_value_in_a_given_room_is_the_value_and_so_are_the_derivatives_after_it(activation):
+    z, room = POINTS.copy(), np.empty_like(POINTS)
+    expected = ACTIVATIONS[activation].derivatives(POINTS, 4)
+    found = list(ACTIVATIONS[activation].successive(z, room))
+    assert np.array_equal(z, POINTS) and np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize("activation", KINKED)
 def test_piecewise_linear_activations_have_the_two_slopes_and_no_bend(activation):
     slope = {"relu": 0.0, "leaky_relu": SLOPE}[activation]

@@ -33,6 +33,13 @@ def test_in_place_is_evaluate_and_pull_back(spec):
         agree(found, values, terms=case.terms, condition=kappa, scale=norm_or_one(values) + np.abs(case.weights).sum())
 
 
+@law()
+def test_on_its_inputs_a_network_is_evaluated_as_it_is_elsewhere(spec):
+    case = spec.build()
+    here, elsewhere = case.net.first_order(case.X).evaluate(case.theta), case.net.evaluate(case.theta, case.X)
+    assert np.array_equal(here.f, elsewhere.f) and np.array_equal(here.jacobian(), elsewhere.jacobian())
+
+
 def test_blocks_of_parameters_change_nothing(monkeypatch):
     case = Spec((2, 3, 5, 1), "tanh", "normal").build()
     thetas = case.theta * (1 + 0.1 * np.random.default_rng(0).normal(size=(7, len(case.theta))))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refbnn import Mlp, activations
+from refbnn.networks import signals
 from tests import oracles
 from tests.judge import agree, condition, norm_or_one, vanishes
 from tests.zoo import ACTIVATIONS, HOMOGENEOUS, ODD, Spec, law
@@ -35,6 +36,24 @@ def test_flatten_undoes_unflatten_for_any_leading_axes(spec):
     net = spec.build().net
     thetas = np.random.default_rng(1).normal(size=(3, 2, net.num_params))
     assert np.array_equal(net.flatten(net.unflatten(thetas)), thetas)
+
+
+@law()
+def test_one_matrix_a_layer_holds_W_and_then_b_as_its_last_column(spec):
+    net = spec.build().net
+    thetas = np.random.default_rng(1).normal(size=(3, 2, net.num_params))
+    matrices = net.layout.matrices(thetas)
+    for A, (W, b) in zip(matrices, net.unflatten(thetas), strict=True):
+        assert np.array_equal(A, W if b is None else np.concatenate([W, b[..., None]], axis=-1))
+    assert np.array_equal(net.layout.join(matrices), thetas)
+
+
+@pytest.mark.parametrize("left, right", [
+    ((2, 3), (3, 5)), ((2, 1), (1, 5)), ((7, 2, 3), (3, 5)), ((2, 1), (7, 1, 5)), ((7, 2, 1), (1, 5)),
+])
+def test_a_product_is_a_product_whatever_its_leading_axes(left, right):
+    A, B = (np.random.default_rng(2).normal(size=shape) for shape in (left, right))
+    agree(signals.product(A, B), A @ B, terms=3, scale=np.abs(A) @ np.abs(B))
 
 
 @pytest.mark.parametrize("sizes, linear", [((3, 2), True), ((3, 1, 2), False)])

@@ -17,7 +17,7 @@ from refbnn.likelihoods.independent import IndependentOutputs
 from refbnn.linearised import LinearisedEvaluation
 from refbnn.loss import Curvatures
 from refbnn.networks import assembly, first_order, mlp, packed
-from refbnn.networks import pullback
+from refbnn.networks import pullback, signals
 from refbnn.networks.assembly import Layout
 from refbnn.networks.first_order import FirstOrder
 from refbnn.networks.mlp import Evaluation
@@ -86,6 +86,12 @@ def column_major(self, theta):
         start += out * self.bias
         layers.append((np.swapaxes(W, -1, -2), b))
     return layers
+
+
+def without_ones(shape, bias):
+    """Room for (a, 0)."""
+    *batch, width, n = shape
+    return np.zeros((*batch, width + bias, n))
 
 
 def read_in_another_way(unflatten):
@@ -262,6 +268,8 @@ NETWORK = [
      (on(test_mlp.test_flipping_all_signs_at_a_unit_of_an_odd_network_leaves_the_outputs),)),
     ("A12 biases of hidden layers dropped", after(Layout, "matrices", without_hidden_biases),
      (on(test_mlp.test_forward_equals_plain_loops), test_mlp.test_a_single_unit_network_gives_the_textbook_numbers)),
+    ("A12 no ones beside the hidden units", instead(signals, "room_for", without_ones),
+     (on(test_mlp.test_forward_equals_plain_loops), jacobian_law)),
     ("A12 biases do not propagate", instead(Mlp, "forward", only_the_last_bias),
      (on(test_mlp.test_a_deep_linear_network_is_the_collapsed_affine_map, DEEP_LINEAR),)),
     ("C1, C6, C7 φ″ dropped", derivatives_changed({2: lambda d, z: 0 * d}),
