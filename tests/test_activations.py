@@ -1,6 +1,7 @@
 """Activations and their derivatives (identities A8, A13)."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_derivatives_are_those_of_the_function_itself(activation):
 def test_a_value_in_a_given_room_is_the_value_and_so_are_the_derivatives_after_it(activation):
     z, room = POINTS.copy(), np.empty_like(POINTS)
     expected = ACTIVATIONS[activation].derivatives(POINTS, 4)
-    found = list(ACTIVATIONS[activation].successive(z, room))
+    found = list(islice(ACTIVATIONS[activation].successive(z, room), 5))
     assert np.array_equal(z, POINTS) and np.array_equal(found, expected)
 
 
