@@ -853,11 +853,11 @@ def test_gelu_and_relu_processes_exist_for_deep_networks():
 
 @pytest.mark.parametrize("variance", [1e-8, 1e-10, 1e-12])
 def test_with_little_noise_sites_at_the_network_and_at_the_targets_give_one_evidence(variance):
-    """Without the refinement of α they differ by 841 nats at 1e-10; a few parts in 10⁴ are left at 1e-12."""
+    """Without the refinement of α they differ by 841 nats at 1e-10; what is left is round-off of f, of condition 1/variance."""
     X = np.linspace(-2, 2, 10)[:, None]
     net = Mlp((1, 5, 1), activations.tanh)
     linear = Linearised(net, at=np.random.default_rng(0).normal(size=net.num_params))
     process, likelihood = gp.GaussianProcess(linear, priors.isotropic(net.num_params, 1.0)), likelihoods.Normal(variance)
     there, here = (gp.condition(process, X, gp.expand(likelihood, f, np.sin(X))).log_evidence
                    for f in (linear.forward(linear.at, X), np.sin(X)))
-    assert abs(there - here) < 3e-16 / variance * abs(here)
+    assert abs(there - here) < 30 * 2.0**-53 / variance * abs(here)
