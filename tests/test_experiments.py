@@ -11,7 +11,9 @@ from refbnn import diagnostics, samplers
 from refbnn.quadrature import Integral
 from refbnn.loss import Loss
 from refbnn.precision import Dense
-from tests.experiments import budgets, digits, fits, flights, gradients, structures, temperature, width
+from refbnn.budget import gaussians
+from tests.experiments import between, budgets, digits, fits, flights, gradients, labelings, sampling, structures, temperature
+from tests.experiments import width
 from tests.experiments.__main__ import DATA, EXPERIMENTS, read
 
 FITTED = 0.1
@@ -47,6 +49,68 @@ def test_a_stored_budget_is_computed_anew(name):
 
 def test_stored_slopes_are_computed_anew():
     assert differences(gradients.one("wave-3", 1, 3.0), read("gradients")[0], ("wave-3", "1", "3")) == []
+
+
+def test_stored_uncertainty_between_clusters_is_computed_anew():
+    case = ("wave-3", 1, "tanh", 1.0)
+    assert differences(between.one(*case), read("between")[0], ("wave-3", "1", "1", "tanh")) == []
+
+
+def test_stored_sums_over_labelings_are_computed_anew():
+    """Those of Laplace, under the strongest prior."""
+    rng, rows = np.random.default_rng(1), {}
+    for labels in labelings.half_of_them():
+        posterior = labelings.of_labels(3.0, labels)
+        for name, number in labelings.by_laplace(posterior, gaussians.modes(posterior, rng)).items():
+            rows[name] = rows.get(name, 0.0) + 2 * number.value
+    stored = {row[1]: row[2] for row in read("labelings")[0].rows if row[0] == "3"}
+    assert len(rows) == 4 and all(same(Integral(value, 0.0), stored[name]) for name, value in rows.items())
+
+
+def test_stored_evidences_of_more_units_by_laplace_are_computed_anew():
+    found = width.by_laplace(budgets.problem("wave-2", 1.0).posterior(3), np.random.default_rng(1))
+    stored = {row[3:5]: row[5] for row in read("width")[1].rows if row[:3] == ("wave-2", "3", "1")}
+    assert all(same(number, stored[key]) for key, number in found.items()) and len(stored) == len(found) + 1
+
+
+def test_stored_evidences_by_width_are_those_of_the_budgets():
+    """Of one unit and of two, every approximation: less the exact one, in the budget of the same data."""
+    gaps, table = read("regression")[2], read("width")[0]
+    known = {gap[:5]: dict(zip(gaps.columns, gap)) for gap in gaps.rows}
+    exact = {row[:3]: row for row in table.rows if row[3:6] == ("network", "exact", "one mode")}
+    place = {hidden: table.columns.index(f"{hidden} hidden") for hidden in ("1", "2")}
+    compared = [off_by(row, exact[row[:3]], place[hidden], known[row[0], hidden, row[2], *row[3:5]][row[5]])
+                for row in table.rows for hidden in place if (row[0], hidden, row[2], *row[3:5]) in known]
+    assert len(compared) > 120 and max(compared) < 1
+    first = next(iter(exact.values()))
+    assert off_by(first, first, place["1"], Integral(0.01, 1e-6)) > 1
+
+
+def off_by(row, exact, place, gap):
+    """How far a log evidence less the exact one is from another budget's, in what both errors allow."""
+    off = row[place].value - exact[place].value - gap.value
+    return abs(off) / (5 * (row[place].error + exact[place].error + gap.error) + STABLE)
+
+
+@pytest.mark.parametrize("name", ["regression", "classification"])
+def test_stored_steps_are_differences_of_the_stored_divergences(name):
+    """All cases: a number that was changed in one table shows."""
+    steps, predictions, _ = read(name)
+    kl = {(*row[:3], row[3] + ": " + row[4] + f", {row[5]}" * (row[5] != "exact")): row[6:8] for row in predictions.rows}
+    for row in steps.rows:
+        before, after = kl[(*row[:3], row[4])], kl[(*row[:3], row[5])]
+        for i, added in enumerate(row[-2:]):
+            assert added.value == pytest.approx(after[i].value - before[i].value, rel=0, abs=1e-14)
+
+
+@pytest.mark.slow
+def test_stored_laws_that_see_faults_are_those_that_see_them_now():
+    """Chains differ between builds, what the laws say of so gross a fault does not."""
+    stored = {row[1]: row for row in read("sampling")[0].rows if row[0] == "o-rings"}
+    for row in sampling.one("o-rings", 2):
+        old = stored[row[1]]
+        assert abs(row[2].value - old[2].value) < 0.01 and 0.5 < row[3].value / old[3].value < 2
+        assert (row[4][0] == "0") == (old[4][0] == "0") or abs(old[5].value) < 6, row
 
 
 @pytest.mark.slow

@@ -42,14 +42,19 @@ def ratio(law, gap: np.ndarray, data: np.ndarray) -> Integral:
     return Integral(value, value * (relative[0] + relative[1:].max()))
 
 
+def one(name: str, width: int, activation: str, precision: float) -> list[tuple]:
+    """Rows of one problem."""
+    made = problem(name, precision, activation)
+    gap = np.array([[0.5 * (made.X[made.X < 0].max() + made.X[made.X > 0].min())]])
+    return [(name, str(width), f"{precision:g}", activation, *row.labels[:2], ratio(row.law, gap, made.X))
+            for row in treatments(prepared(made.posterior(width), activation, width))]
+
+
 def between(note) -> list[Table]:
     """One row a treatment with an integral over f that is exact; labels say the activation too."""
     rows = []
-    for name, width, activation, precision in CASES:
-        note(f"{name}, {width} {activation}")
-        made = problem(name, precision, activation)
-        gap = np.array([[0.5 * (made.X[made.X < 0].max() + made.X[made.X > 0].min())]])
-        rows += [(name, str(width), f"{precision:g}", activation, *one.labels[:2], ratio(one.law, gap, made.X))
-                 for one in treatments(prepared(made.posterior(width), activation, width))]
+    for case in CASES:
+        note(", ".join(map(str, case)))
+        rows += one(*case)
     columns = (*LABELS_OF, "activation", "model", "inference", "sd in the gap over sd at the data")
     return [Table("uncertainty between clusters", 6, columns, tuple(rows))]
