@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from refbnn import diagnostics, samplers
-from refbnn.quadrature import Integral
+from refbnn.budget import gaussians
 from refbnn.loss import Loss
 from refbnn.precision import Dense
-from refbnn.budget import gaussians
+from refbnn.quadrature import Integral
 from tests.experiments import between, budgets, digits, fits, flights, gradients, labelings, sampling, structures, temperature
 from tests.experiments import width
 from tests.experiments.__main__ import DATA, EXPERIMENTS, read

@@ -16,8 +16,7 @@ from refbnn.activations import Activation
 from refbnn.likelihoods.independent import IndependentOutputs
 from refbnn.linearised import LinearisedEvaluation
 from refbnn.loss import Curvatures
-from refbnn.networks import assembly, first_order, mlp, packed
-from refbnn.networks import pullback, signals
+from refbnn.networks import assembly, first_order, mlp, packed, pullback, signals
 from refbnn.networks.assembly import Layout
 from refbnn.networks.first_order import FirstOrder
 from refbnn.networks.mlp import Evaluation

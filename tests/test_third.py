@@ -250,7 +250,7 @@ def without_third_slope(cls, loss, theta):
 def one_crossing(signals, directions):
     """z̈ with V ȧ once instead of twice."""
     z, a = true_tangents(signals, directions)
-    return [(z1, z2 - V @ a1) for (z1, z2), (a1, _), (V, _) in zip(z, a, directions)], a
+    return [(z1, z2 - V[..., :a1.shape[-2]] @ a1) for (z1, z2), (a1, _), V in zip(z, a, directions)], a
 
 
 def straight_activations(signals, directions):
@@ -262,7 +262,8 @@ def straight_activations(signals, directions):
 
 def biases_held(signals, directions):
     """The biases do not move along the direction."""
-    return true_tangents(signals, [(V, c if c is None else 0 * c) for V, c in directions])
+    held = [V * (np.arange(V.shape[-1]) < W.shape[-1]) for V, W in zip(directions, signals.weights)]
+    return true_tangents(signals, held)
 
 
 def ggn_with(factor):

@@ -213,7 +213,7 @@ def own_curvatures(signals: Signals, M, S, v) -> list[np.ndarray]:
 def _squares_of_columns(signals: Signals, S: np.ndarray) -> list[np.ndarray]:
     """Σ_c δ_c² of every layer (d_l n), δ_c from the columns of S (c k n)."""
     own = [None] * signals.depth
-    for column in S.copy():
+    for column in S.copy():  # δ is squared where it stands, and that of the outputs is the column itself
         for l, delta in enumerate(signals.backward(column)):
             own[l] = _sum(own[l], np.multiply(delta, delta, out=delta))
     return own
@@ -360,11 +360,11 @@ def _slices(num_data: int, block_size: int | None, most: int) -> Iterator[slice]
     return (slice(start, min(start + size, num_data)) for start in range(0, num_data, size))
 
 
-def _sum_over_columns(product: Callable, *deltas: np.ndarray) -> np.ndarray:
-    """Σ_c product of the deltas' (c d n) members c."""
+def _sum_over_columns(combine: Callable, *deltas: np.ndarray) -> np.ndarray:
+    """Σ_c of what is made of the deltas' (c d n) members c."""
     total = None
     for columns in zip(*deltas):
-        total = _sum(total, product(*columns))
+        total = _sum(total, combine(*columns))
     return total
 
 

@@ -166,7 +166,7 @@ class Evaluation:
 
     def jvp(self, u: Parameters) -> Outputs:
         """J_n u, Eq. (jvp): (*s n k)."""
-        return transpose(self.signals.tangents(self._matrices(u))[-1][0])
+        return transpose(self.signals.tangents(self._directions(u))[-1][0])
 
     def jacobian(self) -> Jacobian:
         """J_n, all outputs through one backward pass, Eq. (layer-jacobian): (*s n k p).
@@ -226,7 +226,7 @@ class Evaluation:
 
     def second_order_product(self, u: Parameters, M: np.ndarray | None = None, v: Outputs | None = None) -> Parameters:
         """(Σ_n J_nᵀ M_n J_n + Σ_nk v_nk ∇²f_nk) u, leading axes of θ, u, M and v broadcast: (*s p)."""
-        directions = self._matrices(u)
+        directions = self._directions(u)
         seed = None if v is None else self._seed(v)
         inside = None if M is None else M.swapaxes(-3, -1).swapaxes(-3, -2)
         return self.layout.join(second_order_product(self.signals, directions, inside, seed))
@@ -241,8 +241,8 @@ class Evaluation:
 
     def third_order_product(self, u: Parameters, r: np.ndarray, M: np.ndarray, T: np.ndarray) -> Parameters:
         """d²/dt² Σ_n J_nᵀ r_n at θ + t u, for r (n k) with derivatives M (n k k), T (n k k k) in f, Eq. (jet): (*s p)."""
-        directions = self.layout.unflatten(u)
-        return self.layout.flatten(jets.second_derivative_of_gradient(self.signals, directions, r, M, T))
+        directions = self.layout.matrices(u)
+        return self.layout.join(jets.second_derivative_of_gradient(self.signals, directions, r, M, T))
 
     def _seed(self, v: Outputs) -> np.ndarray:
         """v (*s n k) checked against the outputs, data last and with all leading axes: (*s k n)."""
@@ -255,15 +255,10 @@ class Evaluation:
         k, n = self.signals.f.shape
         return transpose(as_array("v", v, "n k", n=n, k=k))
 
-    def _matrices(self, u: Parameters) -> list[np.ndarray]:
-        return self.layout.matrices(self._direction(u))
-
-    def _directions(self, u: Parameters) -> Layers:
-        return self.layout.unflatten(self._direction(u))
-
-    def _direction(self, u: Parameters) -> np.ndarray:
+    def _directions(self, u: Parameters) -> list[np.ndarray]:
+        """u as matrices (V c), with the leading axes of θ."""
         u = as_array("u", u, "*s p", p=self.layout.num_params)
-        return broadcast_batch(u, self.signals.f.shape[:-2], 1)
+        return self.layout.matrices(broadcast_batch(u, self.signals.f.shape[:-2], 1))
 
     def _write_outer_products(self, out: np.ndarray, l: int, delta: np.ndarray, a: np.ndarray) -> None:
         """The parameters of layer l in out (*s n [k] p) := δ ⊗ ā for δ (*s n [k] d) and a (*s n [1] 1 w)."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -89,8 +90,9 @@ class Process:
 
     def stop(self) -> None:
         """End it."""
-        try:
+        with suppress(OSError):  # what was not delivered to a child that died is tried once more by `close`
             self.process.stdin.close()
+        try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.process.kill()

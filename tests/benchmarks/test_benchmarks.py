@@ -8,7 +8,7 @@ import pytest
 
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import draws, goals, report, scaling
-from tests.benchmarks.contest import PEERS, Contest, Contestant, Timing, distance
+from tests.benchmarks.contest import PEERS, Contest, Contestant, Process, Timing, distance
 from tests.benchmarks.contestants import Task
 from tests.benchmarks.problems import PROBLEMS
 
@@ -36,6 +36,15 @@ def contest():
     with Contest([PLANTED, MISSING, ELSEWHERE], {}) as running:
         running.tasks = running.prepare(PROBLEMS["F"])
         yield running
+
+
+def test_a_child_that_died_with_a_request_under_way_can_be_stopped():
+    """Or all that had been measured would be lost at the end."""
+    process = Process(PLANTED, sys.executable)
+    process.process.kill()
+    process.process.wait()
+    assert process.ask("run") == {"error": "the process has ended"}
+    process.stop()
 
 
 def row(contest, quantity):
