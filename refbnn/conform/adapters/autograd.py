@@ -79,8 +79,25 @@ def _value(box):
 
 
 def _log_cdf(u):
-    """log Φ(u), by erfc: enough for |u| < 30."""
+    """log Φ(u): by erfc, and for u < −3 by the continued fraction of Mills' ratio.
+
+    The third derivative of log erfc is λ ((λ + u)(2λ + u) − 1), λ = φ/Φ; at u = −10 the bracket cancels to 2e-4 of its terms, and a
+    rounding error of λ counts 6e5 times. What differs from −u²/2 in the fraction has derivatives of its own size.
+    """
+    far = _value(u) < -3
+    return np.where(far, _log_tail(np.where(far, u, -3.0)), _log_body(np.where(far, 0.0, u))) if far.any() else _log_body(u)
+
+
+def _log_body(u):
     return np.log(_erfc(-u / 2 ** 0.5) / 2)
+
+
+def _log_tail(u):
+    """log φ(u) − log(t + 1/(t + 2/(t + 3/...))), t = −u: 80 steps of it hold for t > 3."""
+    below = -u
+    for step in range(80, 0, -1):
+        below = -u + step / below
+    return -0.5 * u * u - 0.5 * numpy.log(2 * numpy.pi) - np.log(below)
 
 
 def _count(rate, y):

@@ -7,4 +7,5 @@ from .peer import RIGHT, Peer, Rule, anything
 
 OFFERS = tuple(quantity for quantity in QUANTITIES if quantity != "posterior.draws")
 
-PEER = Peer("autograd", "1.9.1", {"1.9.1": {}}, OFFERS, (Rule(("*",), anything, ("*",), RIGHT),), home="jax")
+PEER = Peer("autograd", "1.9.1", {"1.9.1": {}}, OFFERS, (Rule(("*",), anything, ("*",), RIGHT),),
+            beside=("tail_of_logcdf",), home="jax")
