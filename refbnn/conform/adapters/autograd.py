@@ -81,8 +81,8 @@ def _value(box):
 def _log_cdf(u):
     """log Φ(u): by erfc, and for u < −3 by the continued fraction of Mills' ratio.
 
-    The third derivative of log erfc is λ ((λ + u)(2λ + u) − 1), λ = φ/Φ; at u = −10 the bracket cancels to 2e-4 of its terms, and a
-    rounding error of λ counts 6e5 times. What differs from −u²/2 in the fraction has derivatives of its own size.
+    The third derivative of log erfc is λ ((λ + u)(2λ + u) − 1), λ = φ/Φ; at u = −10 the bracket cancels to 2e-4 of its terms,
+    and a rounding error of λ counts 6e5 times. What differs from −u²/2 in the fraction has derivatives of its own size.
     """
     far = _value(u) < -3
     return np.where(far, _log_tail(np.where(far, u, -3.0)), _log_body(np.where(far, 0.0, u))) if far.any() else _log_body(u)
