@@ -225,10 +225,13 @@ class Node:
         if missing:
             self.fail(f"the key {missing[0]!r}", sorted(self.value))
 
+    def members(self) -> list[Any]:
+        """The members of a list, as they are."""
+        return self.expect(lambda v: isinstance(v, list), "a list")
+
     def items(self) -> list[Node]:
-        """The members of a list."""
-        self.expect(lambda v: isinstance(v, list), "a list")
-        return [Node(item, self.file_name, f"{self.key}[{place}]") for place, item in enumerate(self.value)]
+        """The members of a list, each with its place."""
+        return [Node(item, self.file_name, f"{self.key}[{place}]") for place, item in enumerate(self.members())]
 
     def text(self) -> str:
         return self.expect(lambda v: isinstance(v, str), "a text")
@@ -244,9 +247,7 @@ class Node:
 
     def number(self) -> float:
         """A finite number that is a double: integers only up to 2⁵³."""
-        def is_double(v: Any) -> bool:
-            return (type(v) is float and math.isfinite(v)) or (type(v) is int and abs(v) <= SAFE_INTEGER)
-        return float(self.expect(is_double, "a finite number"))
+        return float(self.expect(_is_double, "a finite number"))
 
     def positive(self) -> float:
         value = self.number()
@@ -272,7 +273,10 @@ class Node:
 
     def numbers(self, length: int) -> np.ndarray:
         """The flat data, of this length."""
-        data = np.array([item.number() for item in self.at("data").items()], dtype=np.float64)
+        given = self.at("data")
+        if not all(map(_is_double, given.members())):
+            next(item for item in given.items() if not _is_double(item.value)).number()
+        data = np.array(given.value, dtype=np.float64)
         if len(data) != length:
             self.at("data").fail(f"{length} numbers", len(data))
         return data
@@ -283,6 +287,10 @@ class Node:
         if self.at("sha256").text() != digest:
             self.at("sha256").fail(f"{digest}, the SHA-256 of the data as read", self.value["sha256"])
         return data
+
+
+def _is_double(value: Any) -> bool:
+    return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) <= SAFE_INTEGER)
 
 
 def _known(keys: tuple[str, ...], unknown: str) -> str:
@@ -400,15 +408,15 @@ def _values(node: Node, problem: Problem) -> dict[str, Certified]:
         if present and len(present) < len(group):
             node.fail(f"all of {', '.join(group)} or none", present)
     found: dict[str, Certified] = {}
+    sizes = axis_sizes(problem)
     for name in CERTIFIED:
         if name in node.value:
-            found[name] = _certified(node.at(name), name, problem, found)
+            found[name] = _certified(node.at(name), name, CERTIFIED[name].shape(sizes), problem, found)
     return found
 
 
-def _certified(node: Node, name: str, problem: Problem, found: dict[str, Certified]) -> Certified:
+def _certified(node: Node, name: str, shape: tuple[int, ...], problem: Problem, found: dict[str, Certified]) -> Certified:
     node.keys("tier", "condition", "shape", "layout", "sha256", optional=("data", "of", "digits", "scale", "record"))
-    shape = CERTIFIED[name].shape(axis_sizes(problem))
     if [size.integer(1) for size in node.at("shape").items()] != list(shape):
         node.at("shape").fail(str(list(shape)), node.value["shape"])
     value = _value(node, name, shape, problem, found)

@@ -129,9 +129,12 @@ def budget(quantity: Quantity, certified, problem, conventions: Mapping[str, str
 
 def expected_shape(quantity: Quantity, certified, problem, conventions: Mapping[str, str]) -> tuple[int, ...]:
     """The shape of an answer under the declared conventions."""
-    if quantity.kind in ("root", "samples"):
-        return quantity.shape(axis_sizes(problem))
-    return convert(quantity, certified.value, problem, conventions).shape
+    return _shape_of_answer(quantity, convert(quantity, certified.value, problem, conventions), problem)
+
+
+def _shape_of_answer(quantity: Quantity, expected: Array, problem) -> tuple[int, ...]:
+    """That of the value that it is held against, but for roots and samples, whose covariance that is."""
+    return quantity.shape(axis_sizes(problem)) if quantity.kind in ("root", "samples") else expected.shape
 
 
 def as_real_array(answer: Any) -> Array:
@@ -172,11 +175,11 @@ def compare(quantity: Quantity, certified, answer: Any, problem, conventions: Ma
     """Judge `answer` against `certified` in the declared conventions. Never raises because of the answer."""
     limit = budget(quantity, certified, problem, conventions)
     expected = convert(quantity, certified.value, problem, conventions)
-    limit = limit.of(expected)
+    limit, shape = limit.of(expected), _shape_of_answer(quantity, expected, problem)
     if quantity.kind in ("root", "samples") and expected.ndim == 1:     # marginal variances of independent parameters
         expected = np.diag(expected)
     try:
-        array = usable(answer, expected_shape(quantity, certified, problem, conventions))
+        array = usable(answer, shape)
         implied = _IMPLIED.get(quantity.kind, _as_given)(quantity, array, problem, conventions)
     except Unusable as error:
         return unusable(error, limit.tolerance)
@@ -273,7 +276,8 @@ def _componentwise(value: Array, expected: Array) -> float:
     size = np.abs(expected)
     largest = size.max(initial=0.0)
     errors = np.abs(value - expected) / np.where(size > 0, size, largest or 1.0)
-    return float(np.nan_to_num(errors, nan=np.inf).max(initial=0.0))
+    worst = float(errors.max(initial=0.0))
+    return math.inf if math.isnan(worst) else worst
 
 
 def _natural(value: Array, expected: Array, limit: Budget) -> tuple[float | None, Verdict, Budget]:

@@ -365,9 +365,9 @@ def _check_one(key: Any, choice: Any) -> None:
 
 def resolve(quantity: Quantity, conventions: Mapping[str, str]) -> dict[str, str]:
     """The value of every axis for this quantity, overrides applied."""
-    given = check(conventions)
-    settings = {name: given[name] for name in DEFAULTS}
-    for key, choice in given.items():
+    check(conventions)
+    settings = {**DEFAULTS, **{name: choice for name, choice in conventions.items() if name in DEFAULTS}}
+    for key, choice in conventions.items():
         axis, at, glob = key.partition("@")
         if at and fnmatchcase(quantity.name, glob):
             settings[axis] = choice
@@ -378,7 +378,7 @@ def convert(quantity: Quantity, value: Array, problem, conventions: Mapping[str,
     """The certified value in the declared conventions (for roots and samples: the covariance that judges them)."""
     settings = resolve(quantity, conventions)
     value = np.asarray(value, float)
-    for axis in AXES:
+    for axis in AXES if settings != DEFAULTS else ():
         value = axis.apply(quantity, value, problem, settings)
     return value
 

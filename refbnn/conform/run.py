@@ -281,8 +281,7 @@ class Runner:
         if self.crashes >= MAX_CRASHES:
             raise GaveUp(f"gave up: {self.crashes} crashes in a row without one answer; the last: {self.last}")
         self.watch(f"{case.id} {quantity.name}")
-        have = [asked.name for asked in quantities if asked.name in self.functions]
-        if have and self.ready != case.id:
+        if self.ready != case.id and (have := [asked.name for asked in quantities if asked.name in self.functions]):
             self.gaps, self.trouble = self._prepare(case, have)
             self.ready = case.id
         if quantity.name not in self.functions:

@@ -14,7 +14,7 @@ from typing import Any
 
 import autograd.numpy as np
 import numpy
-from autograd import grad as _grad, jacobian as _jacobian_of
+from autograd import grad as _grad, jacobian as _jacobian_of, value_and_grad as _value_and_grad
 from autograd.scipy.special import erf as _erf, erfc as _erfc, gammaln as _gammaln
 
 name = "autograd"
@@ -398,8 +398,34 @@ class _State:
         return _jacobian(self.problem, self.problem.X)
 
     @cached_property
+    def curvature(self):
+        return _curvature(self.problem, forward(self))
+
+    @cached_property
     def ggn(self):
-        return _sandwich(self.jacobian, _curvature(self.problem, forward(self)))
+        return _sandwich(self.jacobian, self.curvature)
+
+    @cached_property
+    def fisher(self):
+        return _sandwich(self.jacobian, self.fisher_of_output)
+
+    @cached_property
+    def fisher_of_output(self):
+        return _fisher_of_output(self.problem, forward(self))
+
+    @cached_property
+    def per_datum(self):
+        """Gradients of the log-likelihood of every datum."""
+        return _per_datum(self.problem, self.problem.y)
+
+    @cached_property
+    def centred(self):
+        return self.per_datum - self.per_datum.mean(0)
+
+    @cached_property
+    def per_label(self):
+        """The same, of the labels given as drawn from the model."""
+        return _per_datum(self.problem, self.problem.labels)
 
     @cached_property
     def hessian(self):
@@ -682,19 +708,19 @@ def ggn_lastlayer(s):
 
 
 def ggn_kfac(s):
-    return s.kronecker.kfac(_curvature(s.problem, forward(s)))
+    return s.kronecker.kfac(s.curvature)
 
 
 def ggn_kfra(s):
-    return s.kronecker.kfra(_curvature(s.problem, forward(s)))
+    return s.kronecker.kfra(s.curvature)
 
 
 def ggn_ekfac(s):
-    return s.kronecker.ekfac(s.ggn, _curvature(s.problem, forward(s)), split=False)
+    return s.kronecker.ekfac(s.ggn, s.curvature, split=False)
 
 
 def ggn_ekfac_split(s):
-    return s.kronecker.ekfac(s.ggn, _curvature(s.problem, forward(s)), split=True)
+    return s.kronecker.ekfac(s.ggn, s.curvature, split=True)
 
 
 def ggn_vanloan(s):
@@ -733,55 +759,47 @@ def third_vv(s):
 
 
 def fisher_full(s):
-    return _sandwich(s.jacobian, _fisher_of_output(s.problem, forward(s)))
+    return s.fisher
 
 
 def fisher_diag(s):
-    return numpy.diag(fisher_full(s))
+    return numpy.diag(s.fisher)
 
 
 def fisher_vp(s):
-    return fisher_full(s) @ s.problem.vector
+    return s.fisher @ s.problem.vector
 
 
 def fisher_kfac(s):
-    return s.kronecker.kfac(_fisher_of_output(s.problem, forward(s)))
+    return s.kronecker.kfac(s.fisher_of_output)
 
 
 def fisher_empirical(s):
-    g = _per_datum(s.problem, s.problem.y)
-    return g.T @ g
+    return s.per_datum.T @ s.per_datum
 
 
 def fisher_empirical_diag(s):
-    return numpy.sum(_per_datum(s.problem, s.problem.y) ** 2, 0)
+    return numpy.sum(s.per_datum ** 2, 0)
 
 
 def fisher_empirical_vp(s):
-    g = _per_datum(s.problem, s.problem.y)
-    return g.T @ (g @ s.problem.vector)
+    return s.per_datum.T @ (s.per_datum @ s.problem.vector)
 
 
 def fisher_empirical_centred(s):
-    return _centred(s).T @ _centred(s)
-
-
-def _centred(s):
-    g = _per_datum(s.problem, s.problem.y)
-    return g - g.mean(0)
+    return s.centred.T @ s.centred
 
 
 def fisher_empirical_centred_diag(s):
-    return numpy.sum(_centred(s) ** 2, 0)
+    return numpy.sum(s.centred ** 2, 0)
 
 
 def fisher_empirical_centred_vp(s):
-    return _centred(s).T @ (_centred(s) @ s.problem.vector)
+    return s.centred.T @ (s.centred @ s.problem.vector)
 
 
 def fisher_empirical_gram(s):
-    g = _per_datum(s.problem, s.problem.y)
-    return g @ g.T
+    return s.per_datum @ s.per_datum.T
 
 
 def fisher_empirical_kfac(s):
@@ -789,17 +807,15 @@ def fisher_empirical_kfac(s):
 
 
 def fisher_mc(s):
-    g = _per_datum(s.problem, s.problem.labels)
-    return g.T @ g
+    return s.per_label.T @ s.per_label
 
 
 def fisher_mc_diag(s):
-    return numpy.sum(_per_datum(s.problem, s.problem.labels) ** 2, 0)
+    return numpy.sum(s.per_label ** 2, 0)
 
 
 def fisher_mc_vp(s):
-    g = _per_datum(s.problem, s.problem.labels)
-    return g.T @ (g @ s.problem.vector)
+    return s.per_label.T @ (s.per_label @ s.problem.vector)
 
 
 def fisher_mc_kfac(s):
@@ -1233,13 +1249,13 @@ def _best(problem, places):
     def energy(phi):
         return -exact(phi[:p], np.tensordot(phi[p:], entries, 1))
 
-    slope, found = _grad(energy), []
+    slope, both, found = _grad(energy), _value_and_grad(energy), []
     width = numpy.diag(problem.prior_precision) ** -0.5
     sides = (0,) if len(problem.sizes) == 2 else (-1, 1)
     for side in numpy.stack(numpy.meshgrid(*[sides] * p), -1).reshape(-1, p):
         start = numpy.concatenate([problem.prior_mean + side * width, [0.5 * width[i] * (i == j) for i, j in places]])
         with numpy.errstate(all="ignore"):
-            found.append(minimize(energy, start, jac=slope, method="BFGS", options={"gtol": 1e-6}))
+            found.append(minimize(both, start, jac=True, method="BFGS", options={"gtol": 1e-6}))
     phi = min(found, key=lambda one: one.fun).x
     for _ in range(3):
         phi = phi - numpy.linalg.solve(_jacobian_of(slope)(phi), slope(phi))
