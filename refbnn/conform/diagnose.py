@@ -15,7 +15,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .compare import CAP64, U32, U64, digits
+from .compare import CAP64, U32, U64, digits, expected_shape
 from .conventions import resolve, without_layout
 from .fitting import Failure, Found, Key, Trial, fits, inverted, norm
 from .hypotheses import Cause, Hypothesis, hypotheses
@@ -58,7 +58,7 @@ def explain(failures: Sequence[tuple[Any, Quantity, Any]], conventions: Mapping[
 
 def candidates(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[str, str]) -> list[Cause]:
     """Every cause that explains one answer to the tolerance of its check, simplest first; not all need be true."""
-    plain = _hygiene([answer])
+    plain = _hygiene(quantity, [(case, answer)], conventions)
     if plain is not None:
         return [plain]
     failure = _failure(quantity, case, answer, conventions)
@@ -69,7 +69,7 @@ def candidates(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[
 
 def _explain_one(quantity: Quantity, group: list[tuple[Any, Any]], conventions: dict[str, str], passed: list[Any]) -> Finding:
     total = len(group) + len(passed)
-    plain = _hygiene([answer for _, answer in group])
+    plain = _hygiene(quantity, group, conventions)
     if plain is not None:
         return Finding(quantity.name, len(group), total, plain)
     cases = [_failure(quantity, case, answer, conventions) for case, answer in group]
@@ -84,12 +84,13 @@ def _failure(quantity: Quantity, case: Any, answer: Any, conventions: Mapping[st
     return Failure(Facts(case, left), quantity, plain)
 
 
-def _hygiene(answers: list[Any]) -> Cause | None:
-    """What needs no search: not finite, all zero."""
-    arrays = [np.asarray(answer, float) for answer in answers]
+def _hygiene(quantity: Quantity, group: list[tuple[Any, Any]], conventions: Mapping[str, str]) -> Cause | None:
+    """What needs no search: not finite; all zero, where the shape is right."""
+    arrays = [np.asarray(answer, float) for _, answer in group]
     if all(not np.isfinite(array).all() for array in arrays):
         return Cause("not_finite", "Your answers hold NaN or infinite entries", "look for overflow, 0/0 or log 0", 16.0, 0)
-    if all(array.size and not array.any() for array in arrays):
+    shapes = [expected_shape(quantity, case.values[quantity.certified_by], case.problem, conventions) for case, _ in group]
+    if all(array.shape == shape and array.size and not array.any() for array, shape in zip(arrays, shapes)):
         return Cause("zero", "Every entry of your answers is zero", "see whether the result is ever written", 16.0, 0)
     return None
 

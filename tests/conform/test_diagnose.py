@@ -360,6 +360,14 @@ def test_nothing_raises_on_hostile_answers():
                 assert str(finding)
 
 
+def test_zeros_are_the_cause_only_where_they_have_the_right_shape():
+    (case, _), quantity = family()[0], QUANTITIES["ggn.full"]
+    p = len(case.problem.theta)
+    right_shape, = explain([(case, quantity, np.zeros((p, p)))])
+    wrong_shape, = explain([(case, quantity, np.zeros((3, 3)))])
+    assert right_shape.cause.key == "zero" and wrong_shape.cause is None
+
+
 # Pieces -------------------------------------------------------------------------------------------------------------------
 
 def test_monomials_print_and_evaluate():

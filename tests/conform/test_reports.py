@@ -41,7 +41,7 @@ def report(hostile):
 class Page(HTMLParser):
     """Which elements and attributes a page has, and whether every element is closed."""
 
-    VOID = {"meta", "link", "br", "img"}
+    VOID = {"meta", "link", "br", "img", "wbr"}
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -73,6 +73,31 @@ def test_the_page_holds_no_element_that_an_adapter_planted_and_asks_for_nothing(
 def test_the_page_is_for_light_and_dark_and_narrow_screens(report):
     text = page.render(report)
     assert "prefers-color-scheme: dark" in text and "width=device-width" in text and "overflow-x: auto" in text
+
+
+def test_findings_that_say_the_same_are_told_together_and_none_says_nothing(small):
+    cause = Cause("mean", "Equal after x N", "multiply by N", 15.0, 1)
+    found = [(Verdict.MISMATCH, Finding("loss", 3, 5, cause)), (Verdict.MISMATCH, Finding("ggn.full", 4, 6, cause)),
+             (Verdict.LOSSY, Finding("ggn.diag", 1, 2, cause)), (Verdict.MISMATCH, Finding("jacobian", 2, 2, None)),
+             (Verdict.MISMATCH, Finding("gradient", 1, 2, None))]
+    checks = [run.Check(small.id, "loss", Verdict.MISMATCH, "of another quantity", 0.0),
+              run.Check(small.id, "gradient", Verdict.PASS, "of a right one", 15.0),
+              run.Check("other", "gradient", Verdict.MISMATCH, "less wrong", 3.0),
+              run.Check("third", "gradient", Verdict.MISMATCH, "expected shape (7,), got (7, 1)", 0.0)]
+    subject = run.Subject("spec", "name", "1", {}, {}, (), ())
+    made = records.report(jsonl.lines(run.Run(subject, [], checks), found))
+    told = [(cause.verdict, cause.quantity, cause.where, cause.text) for cause in made.causes]
+    assert told == [
+        ("MISMATCH", "loss, ggn.full", "on up to 4 of 6 cases", "Equal after x N: multiply by N."),
+        ("LOSSY", "ggn.diag", "on 1 of 2 cases", "Equal after x N: multiply by N."),
+        ("MISMATCH", "jacobian", "on 2 of 2 cases", "nothing in the search comes near"),
+        ("MISMATCH", "gradient", "on 1 of 2 cases", "expected shape (7,), got (7, 1)")]
+    for text in (page.render(made), markdown.render(made)):
+        assert text.count("multiply by N") == 2 and "nothing in the search comes near" in text
+
+
+def test_a_dotted_name_may_be_broken_after_a_dot_alone(report):
+    assert "<th scope=row title='jacobian.vp'>jacobian.<wbr>vp</th>" in page.render(report)
 
 
 def test_every_check_of_the_run_is_in_the_heat_map(report):

@@ -48,8 +48,7 @@ def _digits(digits: float | None) -> str:
 
 
 def _findings(report: Report) -> str:
-    lines = [f"* **{escape(told.verdict)} {escape(told.quantity)}** on {told.cases} of {told.total} cases: {escape(told.text)}"
-             for told in report.findings]
+    lines = [f"* **{escape(told.verdict)} {escape(told.quantity)}** {told.where}: {escape(told.text)}" for told in report.causes]
     return "\n".join(lines)
 
 

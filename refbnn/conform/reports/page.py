@@ -41,6 +41,11 @@ def escape(text: str) -> str:
     return html.escape(text, quote=True)
 
 
+def _breakable(name: str) -> str:
+    """A dotted name that may go on in the next line after a dot."""
+    return escape(name).replace(".", ".<wbr>")
+
+
 def render(report: Report) -> str:
     """One run: the outcome, causes, a table of quantities, the heat map of quantities by cases, and what did not pass."""
     parts = [_head(report), _findings(report), _section("Quantities", _quantities(report) + _remarks(report)),
@@ -78,19 +83,19 @@ def _head(report: Report) -> str:
 
 
 def _findings(report: Report) -> str:
-    told = "".join(f"<li><b>{escape(finding.verdict)} {escape(finding.quantity)}</b> on {finding.cases} of {finding.total} "
-                   f"cases: {escape(finding.text)}</li>" for finding in report.findings)
+    told = "".join(f"<li><b>{escape(told.verdict)} {escape(told.quantity)}</b> {told.where}: {escape(told.text)}</li>"
+                   for told in report.causes)
     return f"<h2>Why</h2>\n<ul>{told}</ul>" if told else ""
 
 
 def _quantities(report: Report) -> str:
     single = Matrix((report,))
-    rows = "".join(f"<tr><th scope=row>{escape(name)}</th><td class=number>{cell.passed}/{cell.asked}</td>"
+    rows = "".join(f"<tr><th scope=row>{_breakable(name)}</th><td class=number>{cell.passed}/{cell.asked}</td>"
                    f"<td class='number {_shade(cell.verdict, cell.digits)}'>{_number(cell.digits)}</td>"
                    f"<td>{cell.verdict}</td></tr>"
                    for name in single.rows for cell in single.cells(name))
-    heads = "".join(f"<th scope=col>{name}</th>" for name in ("quantity", "passed", "worst digits", "worst verdict"))
-    return _table("list", heads, rows) if rows else ""
+    heads = "".join(f"<th scope=col>{name}</th>" for name in ("quantity", "passed", "digits", "verdict"))
+    return _table("list", heads, rows, "<caption>Digits and verdict: of the worst case.</caption>") if rows else ""
 
 
 def _remarks(report: Report) -> str:
@@ -107,7 +112,7 @@ def _map(report: Report) -> str:
     cases = list(dict.fromkeys(check.case for check in report.checks))
     found = {(check.quantity, check.case): check for check in report.checks}
     heads = "".join(f"<th scope=col title='{escape(case)}'><span>{escape(case)}</span></th>" for case in cases)
-    rows = "".join(f"<tr><th scope=row title='{escape(name)}'>{escape(name)}</th>"
+    rows = "".join(f"<tr><th scope=row title='{escape(name)}'>{_breakable(name)}</th>"
                    + "".join(_spot(found.get((name, case))) for case in cases) + "</tr>" for name in Matrix((report,)).rows)
     caption = "<caption>An empty cell: nothing is certified there, or not supported.</caption>"
     return _table("map", f"<th scope=col>quantity</th>{heads}", rows, caption)
@@ -123,8 +128,8 @@ def _spot(check: Record | None) -> str:
 
 def _grid(matrix: Matrix) -> str:
     heads = "".join(f"<th scope=col>{escape(report.title)}</th>" for report in matrix.reports)
-    rows = "".join(f"<tr><th scope=row title='{escape(name)}'>{escape(name)}</th>{''.join(map(_square, matrix.cells(name)))}</tr>"
-                   for name in matrix.rows)
+    rows = "".join(f"<tr><th scope=row title='{escape(name)}'>{_breakable(name)}</th>"
+                   + "".join(map(_square, matrix.cells(name))) + "</tr>" for name in matrix.rows)
     return _table("grid", f"<th scope=col>quantity</th>{heads}", rows)
 
 
@@ -160,15 +165,16 @@ def _key() -> str:
 
 def _troubles(report: Report) -> str:
     troubles = [check for check in report.checks if check.verdict not in ("EXACT", "PASS", "UNSUPPORTED")]
-    rows = "".join(f"<tr><td>{escape(check.case)}</td><td>{escape(check.quantity)}</td><td>{check.verdict}</td>"
-                   f"<td class=number>{_number(check.digits)}</td><td>{escape(check.message)}</td></tr>" for check in troubles)
+    rows = "".join(f"<tr><td class=name>{escape(check.case)}</td><td class=name>{escape(check.quantity)}</td>"
+                   f"<td>{check.verdict}</td><td class=number>{_number(check.digits)}</td>"
+                   f"<td class=said>{escape(check.message)}</td></tr>" for check in troubles)
     heads = "".join(f"<th scope=col>{name}</th>" for name in ("case", "quantity", "verdict", "digits", "message"))
     return f"<details open><summary>{len(troubles)} checks</summary>{_table('list', heads, rows)}</details>" if troubles else ""
 
 
 def _implementations(reports: Sequence[Report]) -> str:
-    rows = "".join(f"<tr><td>{escape(report.title)}</td><td>{escape(report.tally)}</td><td>{escape(report.date)}</td>"
-                   f"<td>{escape(', '.join(f'{key} {value}' for key, value in report.environment.items()))}</td></tr>"
+    rows = "".join(f"<tr><td class=said>{escape(report.title)}</td><td>{escape(report.tally)}</td><td>{escape(report.date)}</td>"
+                   f"<td class=said>{escape(', '.join(f'{key} {value}' for key, value in report.environment.items()))}</td></tr>"
                    for report in reports)
     heads = "".join(f"<th scope=col>{name}</th>" for name in ("implementation", "verdicts", "date", "made with"))
     return _table("list", heads, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Iterable
 
 from ..compare import Verdict
@@ -45,13 +45,22 @@ class Record:
 
 @dataclass(frozen=True)
 class Told:
-    """A finding as a report tells it: verdict, quantity, on how many cases of how many, and the text."""
+    """A finding as a report tells it: verdict, quantity, on how many cases of how many, and the text.
+
+    Several told together: their names, and the most cases of one.
+    """
 
     verdict: str
     quantity: str
     cases: int
     total: int
     text: str
+    together: bool = False
+
+    @property
+    def where(self) -> str:
+        """On how many cases of how many."""
+        return f"on {'up to ' * self.together}{self.cases} of {self.total} cases"
 
 
 @dataclass(frozen=True)
@@ -93,8 +102,18 @@ class Report:
         return tuple(told.values())
 
     @property
+    def causes(self) -> list[Told]:
+        """The findings, those that say the same of several quantities together."""
+        groups: dict[tuple[str, str], list[Told]] = {}
+        for told in self.findings:
+            groups.setdefault((told.verdict, told.text), []).append(told)
+        most = {key: max(members, key=lambda told: told.cases) for key, members in groups.items()}
+        return [replace(most[key], quantity=", ".join(told.quantity for told in members), together=len(members) > 1)
+                for key, members in groups.items()]
+
+    @property
     def tally(self) -> str:
-        """The same in words, "3 MISMATCH, 12 PASS"."""
+        """How often each verdict was given, in words, "3 MISMATCH, 12 PASS"."""
         return ", ".join(f"{number} {verdict}" for verdict, number in self.counts.most_common())
 
 
@@ -126,7 +145,7 @@ def report(lines: Iterable[dict[str, Any]], name: str = "report") -> Report:
         raise ReportError(f"{name}: {one_line(twice)} stands there twice")
     return Report(adapter.text("name"), adapter.text("version"), adapter.text("spec"), adapter.table("conventions"),
                   {key: header.text(key) for key in ("refbnn", "python", "numpy", "platform")}, header.text("date"), tuple(seen),
-                  tuple(_told(_Fields(name, item)) for item in summary.get("findings", list)), *(
+                  tuple(_told(_Fields(name, item), seen) for item in summary.get("findings", list)), *(
                       summary.count(key) for key in ("ran", "declared", "total", "exit_code")), summary.text("stopped"),
                   summary.number("seconds") or 0.0)
 
@@ -159,14 +178,18 @@ def _record(check: _Fields) -> Record:
                   check.number("tolerance"), check.number("seconds"))
 
 
-def _told(finding: _Fields) -> Told:
-    evidence = finding.get("evidence", list)
+def _told(finding: _Fields, checks: list[Record]) -> Told:
+    """A cause; or else what is evident, and what is said of the worst check."""
+    evidence, about = finding.get("evidence", list), (finding.text("quantity"), finding.text("verdict"))
     if finding.item.get("cause") is not None:
         parts = _Fields(finding.name, finding.get("cause", dict))
         text = f"{parts.text('sentence')}: {parts.text('advice')}."
     else:
-        text = "; ".join(printable(item) for item in evidence if isinstance(item, str))
-    return Told(finding.text("verdict"), finding.text("quantity"), finding.count("cases"), finding.count("total"), text)
+        worst = [check.message for check in sorted((check for check in checks if (check.quantity, check.verdict) == about),
+                                                   key=lambda check: check.digits or 0.0)[:1]]
+        text = "; ".join(filter(None, [*(printable(item) for item in evidence if isinstance(item, str)), *worst]))
+    return Told(finding.text("verdict"), finding.text("quantity"), finding.count("cases"), finding.count("total"),
+                text or "nothing in the search comes near")
 
 
 @dataclass(frozen=True)
