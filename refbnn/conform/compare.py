@@ -276,8 +276,7 @@ def _componentwise(value: Array, expected: Array) -> float:
     size = np.abs(expected)
     largest = size.max(initial=0.0)
     errors = np.abs(value - expected) / np.where(size > 0, size, largest or 1.0)
-    worst = float(errors.max(initial=0.0))
-    return math.inf if math.isnan(worst) else worst
+    return float(np.nan_to_num(errors, nan=np.inf).max(initial=0.0))
 
 
 def _natural(value: Array, expected: Array, limit: Budget) -> tuple[float | None, Verdict, Budget]:

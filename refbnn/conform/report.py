@@ -18,6 +18,7 @@ from .run import Check, Run, verdicts
 WIDTH = 80
 VERDICT_WIDTH = 25
 MAX_GROUPS = 12
+MAX_NAMES = 40
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 SLOW = 1.0
 
@@ -198,13 +199,20 @@ def _troubles(run: Run, style: Style) -> str:
 def _gaps(run: Run, style: Style) -> str:
     """Declared gaps by reason, and names that look like answers but were not taken."""
     missing = [name for name in dict.fromkeys(c.quantity for c in run.checks) if name not in run.subject.quantities]
-    lines = [f"not supported: {', '.join(missing)}"] if missing else []
+    lines = [f"not supported: {_listed(missing)}"] if missing else []
     declared = [check for check in run.checks if check.quantity in run.subject.quantities]
     for (_, message), checks in _grouped(declared, (Verdict.UNSUPPORTED,)):
         lines.append(f"declared gap in {_where(checks)}: {message}")
     lines += [f"{name} is imported from elsewhere and was not taken for an answer; define a function that calls it"
               for name in run.subject.imported]
     return "\n".join(style.paint(style.fill(line), DIM) for line in lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names, or how many where they would drown what was found."""
+    if len(names) <= MAX_NAMES:
+        return ", ".join(names)
+    return f"{len(names)} quantities, for which the adapter has no function (`refbnn list quantities` names all)"
 
 
 def _grouped(checks: Iterable[Check], wanted: Sequence[Verdict]) -> list[tuple[tuple[Verdict, str], list[Check]]]:

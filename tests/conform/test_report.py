@@ -149,6 +149,17 @@ def test_what_never_ran_is_said_in_words(small):
     assert "no call returned an answer: nothing was checked" in report.render(_run_of(small, error), [], Style())
 
 
+@pytest.mark.parametrize("number, told", [
+    (2, "not supported: forward, loss\n"), (report.MAX_NAMES + 1, f"{report.MAX_NAMES + 1} quantities")])
+def test_missing_functions_are_named_as_long_as_they_do_not_drown_the_rest(small, number, told):
+    checks = [run.Check(small.id, name, Verdict.UNSUPPORTED, "no function")
+              for name in [name for name in QUANTITIES if name != "ggn.full"][:number]]
+    result = run.Run(run.Subject("mine.py", "mine", "1", {}, {}, ("ggn.full",), ()), [], [
+        *checks, run.Check(small.id, "ggn.full", Verdict.PASS, "", 15.0, answered=True)])
+    text = report.render(result, [], Style())
+    assert told in text and text.count("\n") < 20
+
+
 def test_the_jsonl_report_is_header_checks_and_summary(everything, tmp_path):
     result, findings = everything
     path = tmp_path / "report.jsonl"

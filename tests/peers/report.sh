@@ -21,6 +21,7 @@ write() {  # write NAME ADAPTER VARIABLE=VALUE...
     case $adapter in jax | autograd | laplax | numpyro | blackjax) home=jax ;; esac
     due "$name" || return 0
     shift 2
+    : > "$out"  # then appended to: whoever else touches it leaves no hole of zero bytes
     {
         printf '%s\n' "$(date -u +%Y-%m-%d)" "${@//$peers/DIR}" "refbnn conform $adapter"
         env "$@" "$peers/$home/bin/python" -c "
@@ -35,7 +36,7 @@ for name in ('refbnn numpy torch laplace-torch curvlinops-for-pytorch backpack-f
         env "$@" "$peers/$home/bin/python" -m refbnn conform "$adapter" --color never --timeout 900 \
             --report "$peers/reports/$name.jsonl"
         echo "exit code $?"
-    } > "$out" 2>&1
+    } >> "$out" 2>&1
     echo "$out: $(tail -n 1 "$out")"
 }
 

@@ -156,6 +156,11 @@ def test_every_script_has_its_row_and_every_reason_its_script():
     assert scripts == {script for script, *_ in findings()} == reasons
 
 
+def test_stored_reports_are_text():
+    texts = {path.name: path.read_bytes() for path in (HERE / "reports").iterdir()}
+    assert len(texts) > 20 and [name for name, text in texts.items() if b"\0" in text or not text.decode("utf-8")] == []
+
+
 def a_part(*verdicts: str, code: int = 0) -> list[dict]:
     """A report of these verdicts, on cases 0, 1, ..."""
     checks = [{"kind": "check", "case": str(at), "quantity": "loss", "verdict": verdict, "answered": verdict == "PASS"}
