@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from refbnn.shapes import as_positive
+
 STEP = 0.5  # standard deviations by which a domain grows until its bound is met
 
 
@@ -30,7 +32,8 @@ class PriorTail:
         return math.exp(min(math.log(self.num_units) + inside + self.peak - log_z, 700.0))
 
     def reach(self, log_z: float, error: float) -> float:
-        """The first reach with a bound of at most `error`: it is larger where the evidence is poor."""
+        """The first reach with a bound of at most `error` > 0: it is larger where the evidence is poor."""
+        error = as_positive("error", error)
         reach = max(self.least, STEP * math.ceil(math.sqrt(2 * self.dim) / STEP))
         while self.error(reach, log_z) > error:
             reach += STEP

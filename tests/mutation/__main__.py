@@ -22,7 +22,7 @@ from . import forks, sample, score
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Path(__file__).with_name("mutmut.cfg")
-SLOWEST, BUDGETS = 4.0, (10.0, 60.0)
+SLOWEST, BUDGETS = 10.0, (10.0, 60.0)
 GRACE = 5.0
 FIRST = "refbnn.budget.table.x_csv_of__mutmut_1"  # few tests reach it
 
