@@ -224,6 +224,14 @@ def test_for_two_classes_the_plain_laplace_bridge_forgets_the_variance():
     assert np.abs(links.bridge(at, y).value[:, 0] - plain).max() > 0.01
 
 
+def test_the_rescaled_bridge_of_two_classes_is_a_logistic_of_a_function_of_both_moments():
+    """By hand: c = v/4, logits ∓m/√v of variance 1, so that α_c = e^{m_c}(e^{−m_1} + e^{−m_2})/4, and p = σ(2m/√v)."""
+    at = moments()
+    m, v = at.mean[:, 0], at.covariance[:, 0, 0]
+    by_hand = 1 / (1 + np.exp(-2 * m / np.sqrt(v)))
+    assert np.allclose(links.bridge(at, np.ones((2, 1, 1))).value[:, 0], by_hand, rtol=1e-13)
+
+
 def test_the_wider_the_law_of_f_the_less_the_rescaled_bridge_knows():
     wider = [predict.Moments(moments().mean, factor * moments().covariance) for factor in (0.3, 1.0, 4.0, 30.0)]
     known = np.array([np.abs(links.bridge(at, np.ones((2, 1, 1))).value[:, 0] - 0.5) for at in wider])
@@ -405,6 +413,61 @@ def test_the_figure_is_xml_with_a_bar_for_each_treatment_and_region(regression):
 def test_a_width_is_picked_only_where_errors_allow():
     assert widths._pick([1, 2], [Integral(-3.0, 0.1), Integral(-2.0, 0.1)]) == "2"
     assert widths._pick([1, 2], [Integral(-3.0, 0.6), Integral(-2.0, 0.6)]) == "undecided"
+
+
+def test_what_a_report_says_and_in_which_columns(regression):
+    """Names that scripts of users read."""
+    assert list(regression.facts) == [
+        "sizes", "parameters", "data", "likelihood", "inputs inside", "inputs outside", "within", "log evidence", "modes found",
+        "copies of the best mode", "order of the group", "variational residuals"]
+    assert {name: (table.title, table.columns) for name, table in regression.tables.items()} == {
+        "steps": ("what each step adds to KL(exact || prediction), nats", ("step", "from", "to", "adds inside", "adds outside")),
+        "predictions": ("predictions against the exact ones", (
+            "model", "inference", "integral", "KL inside", "KL outside", "TV inside", "TV outside", "sd ratio inside",
+            "sd ratio outside")),
+        "evidence": (regression.evidence.title, regression.evidence.columns),
+        "inputs": ("at each input", ("model", "inference", "integral", "region", "input", "KL", "sd ratio"))}
+    assert set(json.loads(report.plain(regression))) == {"facts", "tables"}
+    facts = regression.facts
+    assert (facts["parameters"], facts["inputs inside"], facts["inputs outside"], facts["order of the group"]) == (4, 6, 4, 2)
+
+
+def test_a_step_is_a_difference_of_averages_over_the_same_region(regression):
+    kls = {row[:3]: row for row in regression.predictions.rows}
+    at = {region: regression.predictions.columns.index(f"KL {region}") for region in ("inside", "outside")}
+    name, start, end = budgeting.SAMPLING
+    for place, region in enumerate(("inside", "outside")):
+        step = next(row for row in regression.steps.rows if row[0] == name)[3 + place]
+        expected = kls[end][at[region]].value - kls[start][at[region]].value
+        assert abs(step.value - expected) <= 1e-12 * max(1.0, abs(expected))
+
+
+def test_several_inputs_are_chosen_from_the_nearest_to_the_farthest_of_the_centre():
+    X = np.random.default_rng(3).normal(size=(23, 2)) * [1.0, 5.0]
+    distance = np.linalg.norm((X - X.mean(0)) / X.std(0), axis=1)
+    places = budget.around(X)
+    assert np.array_equal(places.inside[0], X[distance.argmin()]) and np.array_equal(places.inside[-1], X[distance.argmax()])
+    assert len(places.inside) == 6 and len(places.outside) == 4
+    assert np.allclose(places.outside - X.mean(0), 2 * (X[np.argsort(distance)[-4:]] - X.mean(0)))
+
+
+def test_every_built_in_data_set_has_columns_of_one_length():
+    for name, dataset in DATASETS.items():
+        lengths = {len(column) for column in dataset.columns.values()}
+        assert len(lengths) == 1 and {*dataset.inputs, dataset.target} <= set(dataset.columns), name
+
+
+def test_evidences_by_width_have_a_row_for_what_every_width_has(monkeypatch):
+    found = iter([{("network", "exact", "one"): Integral(1.0, 0.0), ("a", "b", "c"): Integral(2.0, 0.0)},
+                  {("network", "exact", "one"): Integral(3.0, 0.0)}])
+    monkeypatch.setattr(widths, "prepare", lambda *arguments: None)
+    monkeypatch.setattr(evidences, "values", lambda made: next(found))
+    monkeypatch.setattr(evidences, "ONE", "one")
+    heard = []
+    table = widths.compare(lambda width: None, [1, 2], np.random.default_rng(0), watch=heard.append)
+    assert [row[:3] for row in table.rows] == [("network", "exact", "one")]
+    assert table.rows[0][-1] == "2" and heard == ["width 1", "width 2"]
+    assert table.columns == ("model", "inference", "copies", "1 hidden", "2 hidden", "picks")
 
 
 # -- data -------------------------------------------------------------------------------------------------------------------

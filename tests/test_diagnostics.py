@@ -337,3 +337,16 @@ def test_without_halves_a_drift_that_all_chains_share_is_not_seen(monkeypatch):
     assert diagnostics.rhat(drift) > 1.3
     monkeypatch.setattr(mixing, "halves", lambda chains: chains)
     assert diagnostics.rhat(drift) < 1.01
+
+
+def test_a_chain_whose_halves_disagree_has_few_effective_draws():
+    """One chain: between its two halves there is all the variance, within them next to none of it."""
+    halves = np.random.default_rng(3).normal(size=(2, 500)) + [[0.0], [100.0]]
+    assert diagnostics.ess_mean(halves.reshape(1, -1)) < 10
+    assert all(diagnostics.ess_mean(half[None]) > 300 for half in halves)
+
+
+def test_arrays_of_any_further_shape_are_exported_together():
+    pytest.importorskip("arviz", exc_type=ImportError)
+    found = diagnostics.to_arviz({"theta": np.ones((2, 5, 3)), "log_prob": np.ones((2, 5)), "noise": np.ones((2, 5, 7))})
+    assert found.posterior["noise"].shape == (2, 5, 7)

@@ -15,7 +15,7 @@ from scipy.signal import lfilter
 
 from refbnn import Gaussian, Mlp, Posterior, evidence, laplace, likelihoods, optimize, priors, quadrature
 from refbnn.evidence import annealing, bidirectional, bridge_sampling, thermodynamic_integration
-from refbnn.samplers import Hmc, Streams
+from refbnn.samplers import Hmc, Streams, smc
 from refbnn.precision import Dense, Diagonal
 from refbnn.testing import taylor_order
 from tests.evidence_targets import PRECISION, both_modes, classification, conjugate, exact, exact_conjugate, exact_draws, leaping
@@ -590,3 +590,36 @@ def test_an_integral_that_takes_dependent_draws_for_independent_is_found_out(mon
     monkeypatch.setattr(thermodynamic_integration, "mcse_mean", lambda x: x.std((0, 1)) / np.sqrt(x[..., 0].size))
     with pytest.raises(AssertionError):
         integration_law()
+
+
+def test_bounds_that_hold_together_are_as_far_apart_as_markov_asks():
+    """Each fails with probability at most e^{−b}; 2 e^{−b} = 0.1."""
+    low, high = evidence.Bracket(-3.0, -2.0, 0.1, 0.1).sure(0.9)
+    assert np.allclose([low, high], [-3 - np.log(20), -2 + np.log(20)], rtol=1e-15)
+
+
+def test_too_few_weights_for_the_fit_of_their_tail_are_refused():
+    with pytest.raises(ValueError, match="log_weights: expected at least 25, which the fit of a tail needs, got 1"):
+        evidence.of_weights(np.array([-2.5]))
+
+
+class Still:
+    """A kernel that stays where it is."""
+
+    def init(self, target, theta):
+        return SimpleNamespace(theta=theta)
+
+    def step(self, target, state, streams):
+        return state, None
+
+
+def test_in_one_step_from_prior_to_posterior_particles_weigh_by_the_likelihood():
+    """Runs on the ladder (0, 1) are means of the likelihood over draws of the prior, wherever particles move afterwards."""
+    path = evidence.Path(regression(), prior())
+    found = evidence.sequential(path, np.array([0.0, 1.0]), lambda beta: Still(), 200, 40, np.random.default_rng(8))
+    assert agrees(found, exact(regression())[0]) and found.standard_error < 0.1
+
+
+def test_rungs_of_a_ladder_are_no_two_alike():
+    with pytest.raises(ValueError, match="betas: expected increasing numbers above 0 that end with 1"):
+        smc.given(np.array([0.5, 0.5, 1.0]))

@@ -427,3 +427,13 @@ def test_a_planted_fault_is_caught(plant, law_of_it, monkeypatch):
     plant(monkeypatch)
     with pytest.raises(AssertionError):
         law_of_it()
+
+
+def test_targets_of_a_heteroscedastic_model_covary_as_their_means_do():
+    """Two targets of an input: means are outputs 0 and 2, log variances 1 and 3."""
+    at = outputs(4)
+    found = targets.heteroscedastic(at)
+    means, logs = [0, 2], [1, 3]
+    noise = np.exp(at.mean[:, logs] + 0.5 * np.diagonal(at.covariance, axis1=1, axis2=2)[:, logs])
+    agree(found.epistemic, at.covariance[:, means][:, :, means], terms=1)
+    agree(found.aleatoric, noise[:, :, None] * np.eye(2), terms=4)

@@ -428,3 +428,9 @@ def test_a_planted_fault_is_caught(plant, law, monkeypatch):
     plant(monkeypatch)
     with pytest.raises(AssertionError):
         law()
+
+
+def test_coarser_rules_of_gauss_hermite_have_fewer_points_each():
+    """n, n − 1, 2n/3 and n/2 points a dimension: each weighs only its own."""
+    rule = quadrature.gauss_hermite(1, 9)
+    assert [int((row != 0).sum()) for row in (rule.weights, *rule.coarser)] == [9, 8, 6, 4]

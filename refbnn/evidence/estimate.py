@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from refbnn.diagnostics import pareto_k, weight_ess
-from refbnn.shapes import Weights, as_array
+from refbnn.shapes import Weights
 
 SMALLEST = 25.0  # effective weights: below, the standard error has itself an error of a sixth or more
 MOST_OF_RULE = 5.0  # errors of the draws that a rule of integration may leave out: above, the total is no standard error
@@ -54,9 +54,10 @@ class Refused(ValueError):
 def of_weights(log_weights: Weights) -> Estimate:
     """log (1/t) Σ w from independent log weights (t) whose mean is p(y), Eq. (log-mean-weight).
 
-    Standard error √((t/ESS − 1)/(t − 1)) of the logarithm, to first order. Nothing is refused here: `.supported()` does.
+    Standard error √((t/ESS − 1)/(t − 1)) of the logarithm, to first order. Poor weights are refused by `.supported()` only.
+    Raises ValueError for fewer weights than the fit of their tail needs, 25.
     """
-    log_weights = as_array("log_weights", log_weights, "t")
+    k = pareto_k(log_weights)
     count, size = len(log_weights), float(weight_ess(log_weights))
-    error = np.sqrt(max(count / size - 1, 0.0) / (count - 1)) if count > 1 else np.nan
-    return Estimate(float(logsumexp(log_weights) - np.log(count)), float(error), size, pareto_k(log_weights))
+    error = np.sqrt(max(count / size - 1, 0.0) / (count - 1))
+    return Estimate(float(logsumexp(log_weights) - np.log(count)), float(error), size, k)

@@ -159,3 +159,10 @@ def test_a_planted_fault_breaks_a_law_of_the_predicted_factor(fault, monkeypatch
     monkeypatch.setattr(HeteroscedasticFull, method, lambda self, *arguments: change(true(self, *arguments)))
     with pytest.raises(AssertionError):
         LAWS[law](HeteroscedasticFull())
+
+
+def test_samples_are_the_mean_and_the_factors_inverse_times_standard_normals():
+    f, _ = outputs()
+    found, z = HeteroscedasticFull().sample(f, np.random.default_rng(5)), np.random.default_rng(5).standard_normal((5, TARGETS))
+    plain = [f[n, MEANS] + np.linalg.solve(factor(f[n]).T, z[n]) for n in range(len(f))]
+    agree(found, np.stack(plain), terms=100)

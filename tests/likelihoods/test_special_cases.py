@@ -370,3 +370,8 @@ def test_a_count_of_zero_has_derivatives_where_its_rate_under_a_square_link_is_z
     member, zero = likelihoods.PoissonSquare(), np.zeros((5, 1))
     for name, expected in {"first_derivative": 0.0, "second_derivative": 2.0, "third_derivative": 0.0}.items():
         assert np.array_equal(getattr(member, name)(zero, zero), np.full((5, 1), expected)), name
+
+
+@pytest.mark.parametrize("nu, expected", [(2.0, np.inf), (2.5, 5.0), (3.0, 3.0), (7.0, 1.4)])
+def test_the_variance_of_a_students_t_is_finite_above_two_degrees_of_freedom(nu, expected):
+    assert likelihoods.StudentT(1.0, nu).covariance(np.zeros((1, 1))).item() == pytest.approx(expected, rel=1e-15)

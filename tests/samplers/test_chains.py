@@ -329,6 +329,12 @@ def test_progress_is_shown_on_a_terminal_only(capsys, monkeypatch):
     assert "round 5 of 5, 0 divergences\n" in capsys.readouterr().err
 
 
+def test_divergences_are_shown_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run(Hmc(1e3, 3, Diagonal(np.ones(P))), POSTERIOR, START, 2, 1)
+    assert f"round 1 of 1, {2 * CHAINS} divergences\n" in capsys.readouterr().err
+
+
 def test_divergences_are_counted():
     found = run(Hmc(1e3, 3, Diagonal(np.ones(P))), POSTERIOR, START, 2, 1)
     assert found.num_divergences == 2 * CHAINS

@@ -146,3 +146,24 @@ def test_streams_are_those_that_a_seed_sequence_spawns_and_go_on_after_a_rest():
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Hmc(**{"step_size": 0.1, "num_steps": 3, "metric": Diagonal(np.ones(2)), **change})
+
+
+def test_a_chain_that_was_lost_on_the_way_is_lost_although_its_end_is_finite():
+    """A slope beyond all numbers at the first drift, a flat density after it."""
+    class Cliff:
+        """Flat, but at the first gradient that is asked for."""
+
+        num_params, asked = 2, 0
+
+        def value_and_gradient(self, theta):
+            return np.zeros(len(theta)), np.zeros_like(theta)
+
+        def gradient(self, theta):
+            self.asked += 1
+            steep = np.zeros_like(theta)
+            steep[0] = 1e300 if self.asked == 1 else 0.0
+            return steep
+
+    point = Point(np.zeros((3, 2)), np.ones((3, 2)), np.zeros(3), np.zeros((3, 2)))
+    end, lost = hmc.trajectory(Cliff(), Diagonal(np.ones(2)), point, np.full(3, 0.1), 4)
+    assert lost.tolist() == [True, False, False] and np.isfinite(end.theta).all()

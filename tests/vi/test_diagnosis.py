@@ -75,6 +75,22 @@ def test_outgoing_weights_of_a_unit_are_averaged_over_the_outputs():
         agree(found.outgoing[u], np.sqrt(1.3 * np.mean(q.mean[out] ** 2 + q.covariance()[out, out])), terms=100)
 
 
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_unit_of_a_deep_network_has_the_weights_of_the_next_layer(layer):
+    """1-2-3-2: each unit by the moments of what enters it and of what leaves it, entry by entry."""
+    net = Mlp((1, 2, 3, 2), (activations.tanh, activations.tanh))
+    q, prior = problems.gaussian(81, net.num_params), priors.isotropic(net.num_params, 1.3)
+    number = net.unflatten(np.arange(net.num_params))
+    (W, b), (V, _) = number[layer], number[layer + 1]
+    found = vi.units(net, q, prior, layer)
+    for u in range(net.sizes[layer + 1]):
+        into, out = [*W[u].astype(int), int(b[u])], V[:, u].astype(int)
+        for rows, value in ((into, found.kl_in[u]), (out, found.kl_out[u])):
+            C, m = q.covariance()[np.ix_(rows, rows)], q.mean[rows]
+            agree(value, 0.5 * (1.3 * (np.trace(C) + m @ m) - len(rows) - np.linalg.slogdet(1.3 * C)[1]), terms=100)
+        agree(found.outgoing[u], np.sqrt(1.3 * np.mean(q.mean[out] ** 2 + q.covariance()[out, out])), terms=100)
+
+
 def test_mean_field_prunes_units_that_the_data_do_not_need():
     """Eq. (pruned-unit): a straight line as data, five hidden units: some take their incoming weights from the prior."""
     rng = np.random.default_rng(73)
