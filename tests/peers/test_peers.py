@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -167,6 +168,18 @@ def a_part(*verdicts: str, code: int = 0) -> list[dict]:
               for at, verdict in enumerate(verdicts)]
     return [{"date": "2026", "cases": {str(at): 1 for at in range(len(verdicts))}}, *checks,
             {"findings": [], "seconds": 1.0, "exit_code": code}]
+
+
+def test_the_text_of_parts_is_what_a_terminal_shows(tmp_path):
+    """A wrong subject, so that there is a cause to tell."""
+    adapter, stored = tmp_path / "mine.py", tmp_path / "report.jsonl"
+    adapter.write_text("def loss(problem):\n    return 3.0\n", encoding="utf-8")
+    command = [sys.executable, "-m", "refbnn", "conform", str(adapter), "-k", "one-parameter::loss", "-k", "dead-units::loss",
+               "--color", "never", "--report", str(stored)]
+    shown = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=HERE.parents[1])
+    lines = [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
+    assert shown.returncode == 1 and "MISMATCH" in shown.stdout
+    assert parts.text(lines) == shown.stdout
 
 
 def test_a_run_in_parts_has_every_check_once_and_none_that_was_not_made():
