@@ -27,7 +27,7 @@ def at(theta: Vector, precision: Dense | Diagonal | Matrix) -> Gaussian:
     Raises NotPositiveDefinite with the smallest eigenvalue where that is not positive, as at a saddle with the Hessian;
     ValueError for a curvature without a prior.
     """
-    return Gaussian(theta, precision if hasattr(precision, "matvec") else Dense(precision))
+    return Gaussian(as_array("theta", theta, "p"), precision if hasattr(precision, "matvec") else Dense(precision))
 
 
 def log_evidence(log_joint: float, q: Gaussian) -> float:

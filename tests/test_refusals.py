@@ -14,7 +14,7 @@ KNOWN_AS = {  # what an argument is called by the function that it is handed on 
     "G": {"v"}, "J": {"jacobian", "output matrices"}, "M": {"output matrices"}, "factor": {"output matrices"},
     "T": {"v"}, "X": {"inside"}, "X_new": {"X", "y"}, "X_other": {"X"},
     "y_new": {"y"}, "labels": {"y"}, "bad": {"factor"}, "batch": {"parameters"}, "curvature": {"v"}, "law": {"v"},
-    "scale_gradient": {"v"}, "draws": {"theta"}, "forward": {"log_weights"}, "log_mass": {"log_masses"}, "matrix": {"precision"},
+    "scale_gradient": {"v"}, "draws": {"theta"}, "log_mass": {"log_masses"}, "matrix": {"precision"},
     "mean": {"g", "rule", "y"}, "near_a": {"v"}, "near_b": {"v"}, "net": {"net, or for Linearised(net, at) its net"},
     "noise_variance": {"noise variance"}, "num_data": {"y"},
     "num_outputs": {"Categorical", "HeteroscedasticFull", "HeteroscedasticGamma", "HeteroscedasticNegativeBinomial",

@@ -38,7 +38,8 @@ class Bracket:
 
 def bracket(forward: Weights, reverse: np.ndarray) -> Bracket:
     """log mean w from `annealed` and −log mean 1/w from `reverse_annealed`, at least 25 log weights each, Eq. (sandwich)."""
-    below, above = of_weights(forward), of_weights(-as_array("reverse", reverse, "t"))
+    below = of_weights(as_array("forward", forward, "t"))
+    above = of_weights(-as_array("reverse", reverse, "t"))
     return Bracket(below.log_evidence, -above.log_evidence, below.standard_error, above.standard_error)
 
 
