@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import refbnn
-from refbnn import Mlp, Posterior, activations, budget, cubature, diagnostics, likelihoods, priors, samplers, symmetry
+from refbnn import Mlp, Posterior, activations, budget, cubature, likelihoods, priors, samplers, symmetry
 from refbnn.budget import problems
 from refbnn.precision import Diagonal
 from tests.shape_checker import public_callables, re_exports
@@ -90,7 +90,6 @@ def more_calls() -> None:
     places = budget.around(X)
     budget.Places(places.inside, places.outside)
     problems.problem({"a": X[:, 0], "b": y[:, 0]}, ["a"], "b", "normal", 0.1, 1.0, "tanh")
-    diagnostics.to_arviz({"theta": np.ones((2, 5, 3))})
 
 
 @contextmanager
