@@ -432,6 +432,14 @@ def test_stored_scores_of_digits_are_computed_anew_from_the_stored_mode(one_laye
             assert abs(new[0] - old[0]) <= max(1e-6, 5 * old[1]), method
 
 
+def test_every_seed_of_the_digits_is_stored_with_the_precisions_of_its_grid():
+    for num_layers in digits.LAYERS:
+        found = digits.stored(num_layers)
+        assert tuple(found) == digits.SEEDS
+        for seed, records in found.items():
+            assert [record["precision"] for record in records] == pytest.approx(list(digits.grid(num_layers, seed)), rel=1e-12)
+
+
 def test_the_table_of_digits_is_made_of_the_stored_runs():
     assert [table.plain() for table in digits.digits(lambda words: None)] == [table.plain() for table in read("digits")]
 
