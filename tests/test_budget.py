@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from refbnn.budget.datasets import DATASETS
 from refbnn.budget.treatments import EXACT, GGN, HESSIAN, LINEAR, MATCHED, MEAN_FIELD, NETWORK, SUM, VI
 from refbnn.precision import Dense
 from refbnn.quadrature import Integral
-from refbnn.vi import families
+from refbnn.vi import ClosedForm, families, fixed_point
 from tests.certify import tables
 
 REFERENCES = Path(__file__).parent / "references" / "data"
@@ -365,6 +366,102 @@ def test_the_cost_of_the_best_gaussian_is_refused_beyond_its_bound():
     assert families.Full(37).free(Gaussian(np.zeros(37), Dense(np.eye(37)))).size == 37 * 40 // 2
 
 
+def test_data_beyond_what_a_fit_meets_are_refused_at_once_and_one_datum_less_is_not(monkeypatch):
+    monkeypatch.setattr(gaussians, "FITTED", (256, 4))
+    net, linear = Mlp((1, 1, 1), activations.tanh), Mlp((1, 1), ())
+    for one, most in ((net, 3662), (linear, 7324)):
+        treatments.expect_reach(one, likelihoods.Normal(0.1), most)
+        with pytest.raises(budget.TooLarge, match=f"expected at most {most} data in variational inference, got {most + 1}"):
+            treatments.expect_reach(one, likelihoods.Normal(0.1), most + 1)
+
+
+def many_data(num_data, noise_variance):
+    """A noisy line."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=num_data)
+    return problems.problem({"x": x, "y": x + rng.normal(size=num_data)}, ("x",), "y", "normal", noise_variance, 1.0, "tanh")
+
+
+def test_the_best_gaussian_of_many_data_with_gaussian_noise_needs_no_matrix_over_data():
+    """3,000 data were met with some sixty systems of 3,000 equations, 72 MB a matrix."""
+    post = many_data(3000, 0.7).posterior(1)
+    linear = gaussians.linearised(post, np.array([0.5, -0.2, 1.0, 0.1]))
+    tracemalloc.start()
+    found = gaussians.in_linear_model(linear)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000**2 * 8 / 3 and found.converged and found.num_iterations <= 2
+    exact = truth.gaussian_at_mode(linear)
+    assert np.allclose(found.q.mean, exact.mean, rtol=0, atol=1e-10)
+    assert np.allclose(found.q.precision.matrix(), exact.precision.matrix(), rtol=1e-12)
+
+
+def test_over_functions_and_over_parameters_the_best_gaussian_is_one():
+    """Another iteration, whose unknowns are a number and a matrix a datum, from the same prior."""
+    linear = gaussians.linearised(many_data(23, 0.7).posterior(1), np.array([0.5, -0.2, 1.0, 0.1]))
+    one, other = gaussians.in_linear_model(linear), fixed_point(linear, ClosedForm())
+    assert np.allclose(one.q.mean, other.q.mean, rtol=0, atol=1e-9)
+    assert np.allclose(one.q.precision.matrix(), other.q.precision.matrix(), rtol=1e-9)
+    assert abs(one.elbo.value - other.elbo.value) < 1e-9
+
+
+@pytest.mark.slow
+def test_three_thousand_data_end_in_a_budget_or_a_refusal(monkeypatch):
+    """Little noise: no grid resolves the posterior, and points are too many. Much noise: a grid does. A minute each."""
+    monkeypatch.setattr(truth, "POINTS", 2**14)
+    known, vague = many_data(3000, 0.1), many_data(3000, 10.0)
+    for problem, least in ((known, None), (vague, 1)):
+        started = time.process_time()
+        if least is None:
+            with pytest.raises(budget.TooLarge, match="units on one grid: target: expected few enough weights .* operations"):
+                budget.compute(problem.posterior(1), budget.around(problem.X), np.random.default_rng(1))
+        else:
+            found = budget.compute(problem.posterior(1), budget.around(problem.X), np.random.default_rng(1))
+            assert found.facts["exact posterior"] == "units on one grid" and found.facts["log evidence"]["error"] < 1e-6
+        assert time.process_time() - started < 300
+
+
+@pytest.mark.parametrize("name", ["puromycin", "puromycin-untreated"])
+@pytest.mark.parametrize("noise_variance", [0.03, 0.4])
+def test_the_least_accuracy_that_is_accepted_is_reached_by_a_grid(name, noise_variance):
+    """Half of it is round-off, below which the grid itself refuses; whatever is accepted comes from a grid as exact."""
+    problem = problems.of_dataset(DATASETS[name], 1.0)
+    post = dataclasses.replace(problem, likelihood=likelihoods.Normal(noise_variance)).posterior(1)
+    least = float(f"{truth._least(post.net, post):.2g}")
+    truth.expect_accuracy(post, least)
+    found = truth.of_network(post, np.random.default_rng(1), least)
+    assert found.route == "units on one grid" and found.log_evidence.error <= least
+    with pytest.raises(budget.TooLarge, match=r"within: expected at least .* nats, what round-off leaves of the log evidence"):
+        truth.expect_accuracy(post, 0.98 * least)
+    with pytest.raises(cubature.NotConverged, match="got round-off of up to"):
+        cubature.units(cubature.collapse(post), 0.45 * least)
+
+
+@pytest.mark.parametrize("name, width", [("o-rings", 1), ("puromycin", 3), ("puromycin", 0)])
+def test_no_route_is_asked_for_less_than_the_round_off_of_as_many_terms_as_there_are_data(name, width):
+    problem = problems.of_dataset(DATASETS[name], 1.0)
+    least = float(f"{30 * np.finfo(float).eps * len(problem.y):.2g}")
+    truth.expect_accuracy(problem.posterior(width), least)
+    with pytest.raises(budget.TooLarge, match=f"within: expected at least {least:g} nats"):
+        truth.expect_accuracy(problem.posterior(width), 0.98 * least)
+
+
+@pytest.mark.parametrize("arguments", [("--within", "1e-30"), ("--within", "1e-30", "--width", 0),
+                                       ("--compare-widths", "0,2", "--width", 0, "--within", "5e-13")])
+def test_the_command_refuses_an_accuracy_below_round_off_before_anything_is_computed(arguments, capsys, monkeypatch):
+    monkeypatch.setattr(command_module, "compute", lambda *arguments: pytest.fail("computed"))
+    assert command("puromycin", *arguments) == 2
+    told = capsys.readouterr().err
+    assert "within: expected at least" in told and told.rstrip().endswith("got " + arguments[arguments.index("--within") + 1])
+
+
+def test_the_command_says_which_route_found_the_exact_posterior(monkeypatch, capsys):
+    """A grid with too few combinations of points to spend leaves Sobol points, and their error."""
+    monkeypatch.setattr(truth, "NODES", {1: 10})
+    assert command("puromycin", "--within", "1e-9") == 0
+    assert "(Sobol points, output layer integrated out); " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [("puromycin", "--width", 12), ("puromycin", "--width", 50), ("o-rings", "--width", 17),
                                        ("puromycin", "--compare-widths", "1,1000000")])
 def test_a_network_whose_points_would_take_minutes_is_refused_at_once(arguments, monkeypatch, capsys):
@@ -418,8 +515,8 @@ def test_a_width_is_picked_only_where_errors_allow():
 def test_what_a_report_says_and_in_which_columns(regression):
     """Names that scripts of users read."""
     assert list(regression.facts) == [
-        "sizes", "parameters", "data", "likelihood", "inputs inside", "inputs outside", "within", "log evidence", "modes found",
-        "copies of the best mode", "order of the group", "variational residuals"]
+        "sizes", "parameters", "data", "likelihood", "inputs inside", "inputs outside", "within", "exact posterior",
+        "log evidence", "modes found", "copies of the best mode", "order of the group", "variational residuals"]
     assert {name: (table.title, table.columns) for name, table in regression.tables.items()} == {
         "steps": ("what each step adds to KL(exact || prediction), nats", ("step", "from", "to", "adds inside", "adds outside")),
         "predictions": ("predictions against the exact ones", (

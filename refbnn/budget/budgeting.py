@@ -46,7 +46,8 @@ def compute(posterior: Posterior, places: Places, rng: np.random.Generator, held
     """The budget of a network with one output, Gaussian prior, Gaussian noise of known variance or labels 0 and 1.
 
     `held_out` is (X, y); `within` the error of the log evidence that is asked of grids; `watch(label)` hears what begins, STAGES
-    labels. Raises TooLarge where the exact posterior is out of reach, ValueError for other likelihoods and outputs.
+    labels. Raises TooLarge where the exact posterior is out of reach or `within` below round-off, ValueError for other
+    likelihoods and outputs.
     """
     _expect(posterior)
     made = prepare(posterior, rng, as_positive("within", within), watch)
@@ -176,7 +177,7 @@ def _facts(made: Prepared, places: Places, within: float) -> dict[str, object]:
         "sizes": list(posterior.net.sizes), "parameters": posterior.num_params, "data": len(posterior.loss.y),
         "likelihood": type(posterior.likelihood).__name__, "inputs inside": len(places.inside),
         "inputs outside": len(places.outside), "within": within,
-        "log evidence": {"value": float(exact.value), "error": float(exact.error)},
+        "exact posterior": made.truth.route, "log evidence": {"value": float(exact.value), "error": float(exact.error)},
         "modes found": len(made.modes.found), "copies of the best mode": made.modes.copies[0],
         "order of the group": made.modes.order,
         "variational residuals": {": ".join(key): float(found.residual) for key, found in made.optima.items()},

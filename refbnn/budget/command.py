@@ -15,7 +15,7 @@ from refbnn.budget.datasets import DATASETS
 from refbnn.budget.places import around
 from refbnn.budget.problems import ACTIVATIONS, LIKELIHOODS, DataError, Problem, in_digits, problem, read_csv
 from refbnn.budget.treatments import expect_reach
-from refbnn.budget.truth import TooLarge
+from refbnn.budget.truth import TooLarge, expect_accuracy
 from refbnn.cubature import NotConverged
 from refbnn.optimize import NotAMode
 from refbnn.shapes import as_count, as_positive
@@ -56,7 +56,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--activation", choices=tuple(ACTIVATIONS), default="tanh")
     parser.add_argument("--hold-out", metavar="K", type=_integer, help="keep every K-th row for scores")
     parser.add_argument("--within", metavar="E", type=_real, default=1e-6,
-                        help="error of the log evidence that is asked of grids (default 1e-6); Sobol points give what they have")
+                        help="error of the log evidence that is asked of grids (default 1e-6), refused below round-off; Sobol "
+                             "points, where a grid is too large as well, give what they have, which is printed")
     parser.add_argument("--seed", metavar="S", type=_integer, default=1)
 
 
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> str:
     asked, sizes = _asked(options), _widths(options.compare_widths)
     for width in (options.width, *sizes):
         expect_reach(asked.network(width), asked.likelihood, len(asked.y))
+        expect_accuracy(asked.posterior(width), options.within)
     posterior = asked.posterior(options.width)
     rng = np.random.default_rng(options.seed)
     with progress.Progress(STAGES + len(sizes)) as watch:

@@ -69,8 +69,14 @@ def over_outputs(likelihood: object) -> object:
 
 
 def in_linear_model(linear: Posterior) -> vi.Optimum:
-    """The best of all Gaussians for the linear model, from its prior."""
-    return vi.fixed_point(linear, over_outputs(linear.likelihood), DAMPING)
+    """The best of all Gaussians for the linear model, from its prior: with Gaussian noise by a single step over its parameters.
+
+    Of labels, which are few, by a damped iteration over functions, whose matrices have a row a datum.
+    """
+    how = over_outputs(linear.likelihood)
+    if getattr(linear.likelihood, "quadratic", False):
+        return vi.natural_gradient(linear, vi.families.Full(linear.num_params), how, linear.prior)
+    return vi.fixed_point(linear, how, DAMPING)
 
 
 def mean_field_in_linear_model(linear: Posterior, start: Gaussian) -> vi.Optimum:

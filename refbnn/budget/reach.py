@@ -9,6 +9,7 @@ from refbnn.networks.mlp import Mlp
 
 OPERATIONS = 10**10  # on numbers, of one pass over all points; a budget makes about five, seconds each
 NUMBERS = 5 * 10**7  # in all points: 400 MB an array
+FITTED = 15 * 10**6  # numbers in all gradients of a fit, for all of its points: a budget of so many takes two minutes and 2 GB
 PRODUCTS = 10**12  # operations in products of matrices, which are faster: about a minute
 
 
@@ -22,6 +23,17 @@ def expect_full_gaussian(net: Mlp) -> None:
     if 4 * F**4 > PRODUCTS:
         raise ValueError(f"expected at most {PRODUCTS:.2g} operations in variational inference, got {4 * F**4:.2g} for a "
                          f"Gaussian of {P} parameters")
+
+
+def expect_fits(net: Mlp, num_data: int, num_points: int) -> None:
+    """Raise ValueError where variational inference in the network, at each of its points for θ, meets too many data.
+
+    A gradient has P numbers a datum and point; all else that grows with the data is linear in them too.
+    """
+    if num_points * num_data * net.num_params > FITTED:
+        most = FITTED // (num_points * net.num_params)
+        raise ValueError(f"expected at most {most} data in variational inference, got {num_data} for {net.num_params} parameters "
+                         f"and {num_points} points")
 
 
 def expect_collapsed(net: Mlp, num_data: int, num_points: int) -> None:

@@ -63,6 +63,7 @@ def _facts(found: Budget) -> str:
     facts = found.facts
     exact = facts["log evidence"]
     sizes = "-".join(map(str, facts["sizes"]))
-    return (f"{sizes} network, {facts['parameters']} parameters, {facts['data']} data, "
-            f"{facts['likelihood']}; log evidence {exact['value']:.8g} ±{exact['error']:.0e}; {facts['modes found']} modes "
-            f"found, the best with {facts['copies of the best mode']} copies")
+    return (f"{sizes} network, {facts['parameters']} parameters, {facts['data']} data, {facts['likelihood']}; "
+            f"log evidence {exact['value']:.8g} ±{exact['error']:.0e} "
+            f"({facts['exact posterior']}); {facts['modes found']} modes found, "
+            f"the best with {facts['copies of the best mode']} copies")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,18 +56,19 @@ class Prepared:
 def expect_reach(net: Mlp, likelihood: object, num_data: int) -> None:
     """Raise TooLarge, at once, where the exact posterior of a network or the best Gaussian for it is known to be out of reach."""
     truth.expect_reach(net, likelihood, num_data)
-    if net.is_linear:  # the search starts at its end, or near it
-        return
     try:
-        reach.expect_full_gaussian(net)
+        reach.expect_fits(net, num_data, math.prod(gaussians.FITTED))
+        if not net.is_linear:  # else the search starts at its end, or near it
+            reach.expect_full_gaussian(net)
     except ValueError as error:
-        raise truth.TooLarge(f"network: expected a smaller one, got sizes {net.sizes} with {net.num_params} parameters; {error}"
-                             ) from None
+        raise truth.TooLarge(f"network: expected a smaller one, got sizes {net.sizes} with {net.num_params} parameters and "
+                             f"{num_data} data; {error}") from None
 
 
 def prepare(posterior: Posterior, rng: np.random.Generator, within: float, watch=lambda label: None) -> Prepared:
     """All inference of a budget; the predictions come later. `watch(label)` is told what begins. Raises TooLarge."""
     expect_reach(posterior.net, posterior.likelihood, len(posterior.loss.y))
+    truth.expect_accuracy(posterior, within)
     watch("exact posterior of the network")
     exact = truth.of_network(posterior, rng, within)
     watch("modes")

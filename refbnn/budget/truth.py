@@ -7,7 +7,7 @@ does. Deterministic where that is affordable, randomised with a standard error e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ WIDER = 2.5  # times the covariance found: labels leave heavier tails than a Gau
 SOBOL_WITHIN = 5e-3  # nats: what a standard error may be, where the caller asks for what only grids give
 ON_GRIDS = (30.0, 1000.0, 3e4)  # times the error of the log evidence: what is asked of answers from grids, the best that is had
 LEAST = 1e-9
+ROOM = 2.0  # times round-off: rules differ by some of it besides
 BY_SOBOL = 1.0  # those of Sobol points come with what they have
 
 
@@ -57,10 +58,14 @@ class ClosedForm:
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """An exact posterior as a law: what it answers comes to the first accuracy of `levels` that its rules support."""
+    """An exact posterior as a law: what it answers comes to the first accuracy of `levels` that its rules support.
+
+    `route` names what found it.
+    """
 
     answers: object
     levels: tuple[float, ...]
+    route: str = ""
 
     @property
     def log_evidence(self) -> Integral:
@@ -108,6 +113,17 @@ def expect_reach(net: Mlp, likelihood: object, num_data: int) -> None:
             raise _too_large(net.sizes, net.num_params, num_data, [f"Sobol points: {error}"]) from None
 
 
+def expect_accuracy(posterior: Posterior, within: float) -> None:
+    """Raise TooLarge, at once, where round-off in float64 alone is more than `within` nats of the log evidence.
+
+    That of a grid is known, and rules that agree may differ by it; by other routes log p(y|θ) has at least that of its terms.
+    """
+    least = float(f"{_least(posterior.net, posterior):.2g}")  # the number that is printed
+    if not as_positive("within", within) >= least:
+        raise TooLarge(f"within: expected at least {least:g} nats, what round-off leaves of the log evidence of "
+                       f"{len(posterior.loss.y)} data, got {within:.3g}")
+
+
 def of_linear(posterior: Posterior, rng: np.random.Generator, within: float) -> Exact:
     """The exact posterior of a model affine in θ: closed for Gaussian noise, else around the best Gaussian for it.
 
@@ -129,11 +145,17 @@ def _first(routes: Iterator[tuple[str, Callable[[], Exact]]], posterior: Posteri
     refusals = []
     for name, route in routes:
         try:
-            return route()
+            return replace(route(), route=name)
         except (cubature.NotConverged, ValueError) as error:
             refusals.append(f"{name}: {str(error).splitlines()[0]}")
     sizes = getattr(posterior.net, "sizes", (posterior.num_params,))
     raise _too_large(sizes, posterior.num_params, len(posterior.loss.y), refusals)
+
+
+def _least(net, posterior):
+    if not net.is_linear and getattr(posterior.likelihood, "quadratic", False) and net.sizes[1] in NODES:
+        return ROOM * cubature.collapse(posterior).round_off
+    return ROUND_OFF * len(posterior.loss.y)
 
 
 def _too_large(sizes, num_params, num_data, refusals) -> TooLarge:

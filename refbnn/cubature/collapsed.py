@@ -17,6 +17,7 @@ from refbnn.cubature.noise import InverseGammaNoise, KnownNoise
 from refbnn.cubature.output_layer import Features, OutputLayer, OutputPrior
 from refbnn.gaussian import Gaussian
 from refbnn.networks.mlp import Mlp
+from refbnn.quadrature import ROUND_OFF
 from refbnn.shapes import Inputs, Parameters, Targets, Values, as_array
 
 
@@ -50,6 +51,13 @@ class Collapsed:
     def num_targets(self) -> int:
         """n·k."""
         return self.y.size
+
+    @property
+    def round_off(self) -> float:
+        """What log p(y|u) may be wrong by in float64, in nats: that of Q, and of the determinants."""
+        y = self.y - self.output.mean[-1] * self.net.bias
+        slope = abs(float(self.noise.slope(np.array((y**2).sum()), y.size)))
+        return ROUND_OFF * ((y**2).sum() * slope + y.size)
 
     @cached_property
     def features(self) -> Features:

@@ -20,7 +20,6 @@ from refbnn.cubature.collapsed import Collapsed
 from refbnn.cubature.deterministic import Deterministic, refine
 from refbnn.cubature.tails import PriorTail
 from refbnn.gaussian import Gaussian
-from refbnn.quadrature import ROUND_OFF
 from refbnn.shapes import Parameters
 
 LARGEST = 4 * 10**9  # combinations of points
@@ -91,10 +90,8 @@ class UnitGrid:
 
     @property
     def round_off(self) -> float:
-        """Of a log weight: that of Q, and of the determinants."""
-        y = self.target.y - self.target.output.mean[-1] * self.target.net.bias
-        slope = abs(float(self.target.noise.slope(np.array((y**2).sum()), y.size)))
-        return ROUND_OFF * ((y**2).sum() * slope + y.size)
+        """Of a log weight."""
+        return self.target.round_off
 
     def chosen(self, indices: tuple[np.ndarray, ...], mask: np.ndarray) -> Parameters:
         """The hidden weights (c p) of the combinations of a block that `mask` is true for."""
