@@ -88,7 +88,8 @@ def _add_conform(commands) -> None:
     parser = commands.add_parser("conform", help="check an adapter against the certified cases", description=CONFORM,
                                  formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES)
     parser.add_argument("adapter", metavar="ADAPTER")
-    parser.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="limit for one call (default 60)")
+    parser.add_argument("--timeout", metavar="S", type=_seconds, default=60.0,
+                        help="limit for one call (default 60); an adapter has at least 120 to start")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what the adapter prints")
     _add_globs(parser)
     _add_judging(parser)
@@ -195,8 +196,9 @@ def _told(result: Any, options: argparse.Namespace) -> int:
     code, text = result.exit_code(options.strict_digits), ""
     if options.old:
         changes = baseline.compare(result, options.old, options.strict_digits)
-        code, text = changes.exit_code(code), baseline.render(changes, options.baseline) + "\n"
-    _print(text + report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits))
+        code = changes.exit_code(code)
+        text = "\n" + baseline.render(changes, options.baseline, report.OUTCOMES[code][0])
+    _print(report.render(result, findings, report.style_for(sys.stdout, options.color), options.strict_digits) + text)
     return code
 
 

@@ -19,6 +19,7 @@ from .compare import CAP64, U32, U64, digits, expected_shape
 from .conventions import resolve, without_layout
 from .fitting import Failure, Found, Key, Trial, fits, inverted, norm
 from .hypotheses import Cause, Hypothesis, hypotheses
+from .misreadings import misread
 from .quantities import QUANTITIES, Quantity
 from .theories import Facts, declared_order
 
@@ -96,12 +97,14 @@ def _hygiene(quantity: Quantity, group: list[tuple[Any, Any]], conventions: Mapp
 
 
 def _search(cases: list[Failure], found: list[Found], passed: list[Any]) -> tuple[Cause | None, list[str]]:
-    """A cause to double precision, or rounding; evidence of several or unnamed ones; a cause to single precision; the nearest."""
+    """A cause to double precision, or rounding; another question; several or unnamed; to single precision; the nearest."""
     cause, evidence = _conclude(cases, found, passed, U64)
     if cause is None and all(_is_single(failure.answer) for failure in cases):
         rounded, _ = _conclude(cases, found, passed, U32)
         if rounded is not None and rounded.key == ROUNDED:  # to so few digits other causes fit by chance
             return rounded, []
+    if cause is None and not evidence:
+        cause, evidence = misread(cases, passed)
     evidence = evidence or ([] if cause else _by_likelihood(cases, found, passed) or _unnamed(found))
     if cause is None and not evidence:
         cause, evidence = _conclude(cases, found, passed, U32)
@@ -215,7 +218,7 @@ def _harmless(hypothesis: Hypothesis, case: Any, failure: Failure, unit: float) 
         return False
     if hypothesis.reading.complexity:
         predicted = _between_orders(facts, quantity, predicted, hypothesis.reading.key.partition("=")[2])
-    limit = max(2 * Failure(facts, quantity, value).rounding(hypothesis.theory) * unit, CAP64)
+    limit = max(2 * Failure(facts, quantity, value).rounding(hypothesis.theory.needs) * unit, CAP64)
     return norm(predicted - value) <= limit * norm(value)
 
 

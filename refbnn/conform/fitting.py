@@ -39,9 +39,9 @@ class Failure:
         """A scalar is a sum of terms that may cancel in the answer: their size."""
         return abs(float(self.facts.case.values[self.quantity.certified_by].value)) if self.quantity.kind == "scalar" else 0.0
 
-    def rounding(self, theory: Theory) -> float:
-        """30 n κ, with the largest condition number of the values that the theory uses."""
-        return self._rounding * max(1.0, *(self.facts.condition(name) for name in (self.quantity.name, *theory.needs)))
+    def rounding(self, needs: Sequence[str] = ()) -> float:
+        """30 n κ, with the largest condition number of the quantity and of the values that a theory needs beside it."""
+        return self._rounding * max(1.0, *(self.facts.condition(name) for name in (self.quantity.name, *needs)))
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _bases(failure: Failure) -> list[tuple[Theory, Basis, float]]:
     for theory in _theories(failure.quantity, tuple(sorted(failure.facts.conventions.items()))):
         basis = theory.basis(failure.facts, failure.quantity)
         if basis is not None and all(np.isfinite(part).all() for part in basis):
-            found.append((theory, basis, failure.rounding(theory)))
+            found.append((theory, basis, failure.rounding(theory.needs)))
     return found
 
 

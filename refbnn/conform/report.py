@@ -20,6 +20,8 @@ VERDICT_WIDTH = 25
 MAX_GROUPS = 12
 MAX_NAMES = 40
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+SCALED = re.compile(r"\bfactor:|:[^+]*,")  # keys of causes in which numbers of the problem stand
+SCALES = "N: data; C: outputs, C(y): of them those a loss sums over; σ²: noise variance; τ: prior precision; t: draws."
 SLOW = 1.0
 
 # From worst to best: a line shows the worst verdict of its quantity.
@@ -146,7 +148,8 @@ def _causes(findings: Findings, run: Run, style: Style) -> str:
     for verdict, finding in findings:
         groups.setdefault((verdict, _same(verdict, finding, run)), []).append(finding)
     hint = style.plain(f"Look closer: refbnn explain CASE QUANTITY --adapter {run.subject.spec}")
-    return "\n".join([*(_told(verdict, members, run, style) for (verdict, _), members in groups.items()), hint])
+    scales = [style.fill(SCALES)] if any(found.cause and SCALED.search(found.cause.key) for _, found in findings) else []
+    return "\n".join([*(_told(verdict, members, run, style) for (verdict, _), members in groups.items()), *scales, hint])
 
 
 def _same(verdict: Verdict, finding: Finding, run: Run) -> str:
@@ -201,8 +204,10 @@ def _gaps(run: Run, style: Style) -> str:
     missing = [name for name in dict.fromkeys(c.quantity for c in run.checks) if name not in run.subject.quantities]
     lines = [f"not supported: {_listed(missing)}"] if missing else []
     declared = [check for check in run.checks if check.quantity in run.subject.quantities]
-    for (_, message), checks in _grouped(declared, (Verdict.UNSUPPORTED,)):
-        lines.append(f"declared gap in {_where(checks)}: {message}")
+    groups = _grouped(declared, (Verdict.UNSUPPORTED,))
+    lines += [f"declared gap in {_where(checks)}: {message}" for (_, message), checks in groups[:MAX_GROUPS]]
+    if len(groups) > MAX_GROUPS:
+        lines.append(f"... and {len(groups) - MAX_GROUPS} more reasons for gaps (all of them are in --report FILE)")
     lines += [f"{name} is imported from elsewhere and was not taken for an answer; define a function that calls it"
               for name in run.subject.imported]
     return "\n".join(style.paint(style.fill(line), DIM) for line in lines)

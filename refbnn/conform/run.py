@@ -170,7 +170,7 @@ def _finding(result: Run, failures: list[Failure]) -> tuple[Verdict, diagnose.Fi
     finding, = diagnose.explain([failure[1:] for failure in failures], settings, passed)
     if finding.cause is None and 0 < len(wrong) < len(failures):
         finding, = diagnose.explain([failure[1:] for failure in wrong], settings, passed)
-    return verdict, finding
+    return verdict, replace(finding, total=len(failures) + len(passed))
 
 
 def _of_draws(result: Run, failures: list[Failure]) -> diagnose.Finding:

@@ -12,13 +12,14 @@ import re
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Callable
 
 import numpy as np
 
 from refbnn.conform import case as cases
+from refbnn.conform.adapters import autograd as other
 from refbnn.conform.compare import Verdict, compare
 from refbnn.conform.conventions import convert
 from refbnn.conform.diagnose import Finding, explain
@@ -64,6 +65,23 @@ DEEDS: dict[str, tuple[tuple[str, ...], Change]] = {
     "log_det_missing": (("laplace.log_evidence",), lambda v, c, n: v + c.values["laplace.log_det"].value / 2),
     "half_missing": (("laplace.log_evidence",), lambda v, c, n: v - c.values["laplace.log_det"].value / 2),
 }
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    return (matrix + matrix.T) / 2
+
+
+# What may be taken for another thing: fields of the problem, None where there are none. Answers to it are autograd's.
+QUESTIONS: dict[str, Callable[[Any], dict[str, Any] | None]] = {
+    "noise_std": lambda p: {"variance": p.variance**0.5} if p.variance else None,
+    "noise_precision": lambda p: {"variance": 1 / p.variance} if p.variance else None,
+    "prior_covariance": lambda p: {"prior_precision": _symmetric(np.linalg.inv(p.prior_precision))},
+    "prior_squared": lambda p: {"prior_precision": _symmetric(p.prior_precision @ p.prior_precision)},
+    "last_datum": lambda p: {name: getattr(p, name)[:-1] for name in ("X", "y", "labels")},
+    "first_datum_twice": lambda p: {name: getattr(p, name)[[0, *range(len(p.X))]] for name in ("X", "y", "labels")},
+}
+ASKED = ("loss", "log_joint", "gradient", "ggn.full", "hessian.hvp", "laplace.log_det", "laplace.log_evidence",
+         "predictive.glm.variance")
 SCALED = ("prior_included", "lower_triangle", "upper_triangle", "diagonal_only")
 OTHERS = {"ggn.full": ("hessian.full", "fisher.empirical", "fisher.mc"), "hessian.full": ("ggn.full", "fisher.empirical"),
           "fisher.full": ("fisher.empirical", "fisher.mc", "hessian.full"), "fisher.empirical": ("fisher.mc", "hessian.full"),
@@ -167,7 +185,19 @@ def _other(rng):
     return name, f"{other} x {text}", lambda case: factor(case) * case.values[other].value if other in case.values else None
 
 
-_COMPOSERS = (_scaled, _scaled, _conventional, _conventional, _ordered, _ordered, _done, _done, _other)
+def _answered(word: str, name: str, case: Any) -> np.ndarray | None:
+    """The right answer to another question."""
+    changes = QUESTIONS[word](case.problem)
+    state = None if changes is None else other.prepare(replace(case.problem, **changes))
+    return None if state is None else np.asarray(getattr(other, QUANTITIES[name].function_name)(state), float)
+
+
+def _asked(rng):
+    word, name = str(rng.choice(list(QUESTIONS))), str(rng.choice(ASKED))
+    return name, f"question {word}", lambda case: _answered(word, name, case)
+
+
+_COMPOSERS = (_scaled, _scaled, _conventional, _conventional, _ordered, _ordered, _done, _done, _other, _asked, _asked)
 
 
 # Is it true? -------------------------------------------------------------------------------------------------------------------
@@ -187,6 +217,8 @@ def described(key: str, name: str, case: Any) -> np.ndarray | None:
             factor = -factor
         elif part in DEEDS:
             deeds.append(part)
+        elif key == f"question:{part.partition(':')[2]}":
+            return _answered(part.partition(":")[2], name, case)
         else:
             return None
     value = case.values[source].value

@@ -149,6 +149,25 @@ def test_what_never_ran_is_said_in_words(small):
     assert "no call returned an answer: nothing was checked" in report.render(_run_of(small, error), [], Style())
 
 
+def test_many_reasons_for_gaps_do_not_drown_the_rest(small):
+    names = [name for name in QUANTITIES if name != "ggn.full"][:report.MAX_GROUPS + 3]
+    checks = [run.Check(small.id, name, Verdict.UNSUPPORTED, f"reason of {name}") for name in names]
+    result = run.Run(run.Subject("mine.py", "mine", "1", {}, {}, ("ggn.full", *names), ()), [], [
+        *checks, run.Check(small.id, "ggn.full", Verdict.PASS, "", 15.0, answered=True)])
+    text = report.render(result, [], Style())
+    assert text.count("declared gap in") == report.MAX_GROUPS and "and 3 more reasons for gaps" in text
+
+
+@pytest.mark.parametrize("key, explained", [("factor:1/C", True), ("mixed:τ,1", True), ("difference:1,-N", True), ("sign", False),
+                                            ("question:noise_std", False), ("loss.reduction=mean", False)])
+def test_letters_in_a_cause_are_explained(small, key, explained):
+    cause = Cause(key, "a sentence", "advice", 15.0, 1)
+    result = run.Run(run.Subject("mine.py", "mine", "1", {}, {}, ("loss",), ()), [], [
+        run.Check(small.id, "loss", Verdict.MISMATCH, "", 0.0, answered=True)])
+    text = report.render(result, [(Verdict.MISMATCH, Finding("loss", 1, 1, cause))], Style())
+    assert (report.SCALES[:20] in text) == explained
+
+
 @pytest.mark.parametrize("number, told", [
     (2, "not supported: forward, loss\n"), (report.MAX_NAMES + 1, f"{report.MAX_NAMES + 1} quantities")])
 def test_missing_functions_are_named_as_long_as_they_do_not_drown_the_rest(small, number, told):

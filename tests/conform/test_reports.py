@@ -270,9 +270,10 @@ def test_reports_of_every_kind_matrix_and_baseline_on_the_command_line(command, 
     assert command("conform", wrong, *arguments).code == 1
     assert all(len(Path(path).read_text("utf-8")) > 500 for path in others)
     told = command("conform", wrong, "--baseline", str(old))
-    assert told.code == 0 and f"against {old}: 0 NEW, 0 FIXED, 0 STALE, 1 as before" in told.out
+    assert told.code == 0 and told.out.endswith(f"\nPASSED against {old}: 0 NEW, 0 FIXED, 0 STALE, 1 as before\n")
     told = command("conform", adapter(), "--baseline", str(old), "--report", str(new))
     assert told.code == 1 and "FIXED tanh-normal-2-5-3::gradient" in told.out and "write it again" in told.out
+    assert told.out.endswith(f"\nFAILED against {old}: 0 NEW, 1 FIXED, 0 STALE, 0 as before\n")
     told = command("matrix", str(old), str(new), "--report", str(table))
     assert told.code == 0 and re.search(r"gradient +0\.0 ✗ +1\d\.\d\n", told.out)
     assert table.read_text("utf-8").startswith("<!doctype html>")

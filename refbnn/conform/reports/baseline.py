@@ -50,12 +50,12 @@ def _gone(run: Run, names: Iterable[str]) -> set[str]:
     return {name for name in names if name not in asked and name.partition("::")[0] in whole}
 
 
-def render(changes: Changes, path: str) -> str:
-    """The changes in words."""
-    counts = (f"against {path}: {len(changes.new)} NEW, {len(changes.fixed)} FIXED, {len(changes.stale)} STALE, "
+def render(changes: Changes, path: str, outcome: str) -> str:
+    """The changes in words; the last line has the outcome that counts."""
+    counts = (f"{outcome} against {path}: {len(changes.new)} NEW, {len(changes.fixed)} FIXED, {len(changes.stale)} STALE, "
               f"{len(changes.known)} as before")
     lines = [f"{label} {name}" for label, names in (("NEW", changes.new), ("FIXED", changes.fixed), ("STALE", changes.stale))
              for name in names]
     more = [f"... and {len(lines) - MAX_SHOWN} more"] if len(lines) > MAX_SHOWN else []
     again = ["the baseline is out of date: write it again with --report"] if changes.fixed or changes.stale else []
-    return "\n".join([counts, *(f"  {line}" for line in lines[:MAX_SHOWN] + more + again)]) + "\n"
+    return "\n".join([*(f"  {line}" for line in lines[:MAX_SHOWN] + more + again), counts]) + "\n"

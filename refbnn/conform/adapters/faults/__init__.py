@@ -6,7 +6,7 @@ it. A cause of None means that the fault must be seen but need not be named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, Callable, Mapping
 
@@ -122,6 +122,30 @@ def _converted(names: tuple[str, ...], **conventions: str) -> dict[str, Answer]:
     """Answers in conventions that are not declared."""
     spelled = {key.replace("__", "."): choice for key, choice in conventions.items()}
     return {name: lambda s, name=name: convert(QUANTITIES[name], correct(name)(s), s.problem, spelled) for name in names}
+
+
+SCALARS = ("loss", "log_joint", "laplace.log_det", "laplace.log_evidence")
+
+
+def _asked(names: tuple[str, ...], change: Callable[[Any], dict[str, Any] | None]) -> dict[str, Answer]:
+    """Right answers to a problem with other fields; to the problem itself where `change` has none."""
+    def state(s: Any) -> Any:
+        changes = change(s.problem)
+        return s if changes is None else right.prepare(replace(s.problem, **changes))
+    return {name: lambda s, name=name: correct(name)(state(s)) for name in names}
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    inverse = np.linalg.inv(matrix)
+    return 0.5 * (inverse + inverse.T)
+
+
+def _std_for_variance(problem: Any) -> dict[str, Any] | None:
+    return {"variance": problem.variance**0.5} if problem.likelihood == "normal" else None
+
+
+def _data(problem: Any, rows: Callable[[int], list[int]]) -> dict[str, Any]:
+    return {name: getattr(problem, name)[rows(len(problem.X))] for name in ("X", "y", "labels")}
 
 
 def _float32(answer: Any, problem: Any) -> np.ndarray:
@@ -258,6 +282,15 @@ FAULTS: dict[str, Fault] = {
     "squared_error": Fault("‖y − f‖² averaged over all entries", **_named(
         "loss.squared_error=one+loss.reduction=mean_all",
         _converted(LOSS, loss__squared_error="one", loss__reduction="mean_all"))),
+    "noise_std_for_variance": Fault("σ in the place of σ²", **_named("question:noise_std", _asked(
+        (*SCALARS, "gradient", "ggn.full", "hessian.hvp", "predictive.glm.variance"), _std_for_variance))),
+    "covariance_for_precision": Fault("the prior's covariance in the place of its precision", **_named(
+        "question:prior_covariance", _asked((*SCALARS[1:], "predictive.glm.variance"),
+                                            lambda problem: {"prior_precision": _inverse(problem.prior_precision)}))),
+    "last_datum_left_out": Fault("a loop over data that ends too early", **_named("question:last_datum", _asked(
+        (*SCALARS, "gradient", "hessian.full", "ggn.vp"), lambda problem: _data(problem, lambda n: [*range(n - 1)])))),
+    "first_datum_twice": Fault("a loop over data that begins twice", **_named("question:first_datum_twice", _asked(
+        (*SCALARS, "gradient", "ggn.diag"), lambda problem: _data(problem, lambda n: [0, *range(n)])))),
     "dropped_constants": Fault("constants are left out of the loss", **_named(
         "loss.constants=dropped", _converted(("loss",), loss__constants="dropped"))),
     "forgotten_prior": Fault("the prior is missing", {
