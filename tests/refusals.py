@@ -29,6 +29,7 @@ from refbnn.precision import Diagonal
 from tests.shape_checker import public_callables, re_exports
 
 STORED = Path(__file__).with_name("refusals.json")
+MUTANT = "__mutmut_"  # the tool behind tests/mutation leaves its mutants, thousands, beside each function
 REFUSAL = re.compile(r"(.{1,60}?): (expected .*), got ", re.DOTALL)
 
 NOT_THERE = tuple(f"refbnn.{name}" for name in (
@@ -110,7 +111,7 @@ def first_calls(modules) -> Iterator[dict[str, tuple[Callable, inspect.BoundArgu
 
     for module in modules:
         for holder, attribute, function in list(public_callables(module)):
-            if not getattr(function, "__isabstractmethod__", False):
+            if not getattr(function, "__isabstractmethod__", False) and MUTANT not in attribute:
                 for owner, known_as in [(holder, attribute), *re_exports(function, modules)]:
                     record(owner, known_as, function, f"{module.__name__}.{function.__qualname__}")
         for name, value in list(vars(module).items()):
