@@ -16,6 +16,7 @@ from refbnn import Gaussian, Mlp, Posterior, activations, budget, cubature, gaus
 from refbnn.budget import budgeting, evidences, figure, gaussians, laws, links, problems, reach, report, table, targets
 from refbnn.budget import command as command_module, treatments, truth, widths
 from refbnn.budget.datasets import DATASETS
+from refbnn.budget.table import Table
 from refbnn.budget.treatments import EXACT, GGN, HESSIAN, LINEAR, MATCHED, MEAN_FIELD, NETWORK, SUM, VI
 from refbnn.precision import Dense
 from refbnn.quadrature import Integral
@@ -546,6 +547,30 @@ def test_several_inputs_are_chosen_from_the_nearest_to_the_farthest_of_the_centr
     assert np.array_equal(places.inside[0], X[distance.argmin()]) and np.array_equal(places.inside[-1], X[distance.argmax()])
     assert len(places.inside) == 6 and len(places.outside) == 4
     assert np.allclose(places.outside - X.mean(0), 2 * (X[np.argsort(distance)[-4:]] - X.mean(0)))
+
+
+def test_an_error_of_the_second_density_shows_to_first_and_second_order():
+    """One target of weight one: δ |1 − p/q| + p (δ/q)² more than without an error."""
+    at, p, q, delta = targets.Points(np.zeros((1, 1, 1)), np.ones((1, 1)), np.ones((1, 1))), 0.3, 0.5, 1e-3
+    density = lambda value, error: Integral(np.array([[value]]), np.array([[error]]))
+    more = targets.kl(density(p, 0.0), density(q, delta), at).error - targets.kl(density(p, 0.0), density(q, 0.0), at).error
+    assert np.allclose(more, delta * abs(1 - p / q) + p * (delta / q) ** 2, rtol=1e-9)
+
+
+def test_cells_of_markdown_stand_to_the_left():
+    shown = Table("t", 1, ("name", "n"), (("a", 1), ("longer", 22))).markdown().splitlines()
+    assert shown[2] == "| a      | 1  |"
+
+
+def test_a_label_that_is_none_is_told():
+    with pytest.raises(problems.DataError, match="y: expected labels 0 and 1 for bernoulli, got 7"):
+        problems.problem({"x": np.arange(5.0), "y": np.array([0, 1, 7, 1, 0])}, ["x"], "y", "bernoulli", 1.0, 1.0, "tanh")
+
+
+def test_a_network_is_not_taken_for_a_linear_model():
+    posterior = problems.of_dataset(DATASETS["puromycin"], 1.0).posterior(1)
+    with pytest.raises(ValueError, match="posterior: expected a network that is linear in its parameters, got one that is not"):
+        truth.of_linear(posterior, np.random.default_rng(0), 1e-3)
 
 
 def test_every_built_in_data_set_has_columns_of_one_length():

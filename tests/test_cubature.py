@@ -785,3 +785,23 @@ def coupled(i, j):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_grid_that_round_off_stops_says_so():
+    with pytest.raises(cubature.NotConverged, match="log evidence: expected an error within 1e-17, got round-off of up to"):
+        cubature.units(flagship(0.04), 1e-17)
+
+
+def test_units_of_two_hidden_layers_are_refused():
+    net = Mlp((1, 1, 1, 1), activations.tanh)
+    deep = Posterior(net, likelihoods.Normal(0.1), priors.isotropic(net.num_params, 1.0), np.ones((3, 1)), np.ones((3, 1)))
+    with pytest.raises(ValueError, match="target: expected a network with one hidden layer"):
+        cubature.units(cubature.collapse(deep), 1e-3)
+
+
+def test_the_jackknife_leaves_out_each_scrambling_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr(replicates, "_jackknife", lambda values: seen.append(len(values)) or np.zeros(values.shape[1:]))
+    found = cubature.sobol(flagship(4.0), 256, 8, np.random.default_rng(3), 10.0)
+    found.outputs(np.zeros((2, 1)), 10.0)
+    assert set(seen) == {8}

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from refbnn import Loss, curvature
+from refbnn import Loss, Mlp, activations, curvature
 from refbnn.kronecker import kfac
 from refbnn.networks import assembly, packed
 from refbnn.networks.assembly import Layout
@@ -467,3 +467,19 @@ def test_the_sampled_fisher_is_unbiased(likelihood):
     samples = ((g @ case.vector) ** 2).reshape(4000, 3).sum(-1)
     truth = case.vector @ case.loss.fisher(case.theta) @ case.vector
     mean_agrees(samples, truth, smallest_effect=0.5 * truth)
+
+
+@pytest.mark.parametrize("columns", [2, 5])
+def test_pieces_of_a_pullback_add_up_to_it_and_know_their_columns(columns):
+    """From a matrix alone, and from a factor with fewer or more columns than outputs."""
+    rng = np.random.default_rng(columns)
+    net, X = Mlp((2, 5, 3), activations.tanh), rng.normal(size=(7, 2))
+    at = net.evaluate(rng.normal(size=net.num_params), X)
+    S = rng.normal(size=(7, 3, columns))
+    M = S @ S.swapaxes(1, 2)
+    whole = np.einsum("nkp,nkl,nlq->pq", at.jacobian(), M, at.jacobian())
+    for pullback in (at.pullback(M=M), at.pullback(S=S)):
+        assert len(list(pullback.pieces(2))) == 4
+        agree(sum(piece.full() for piece in pullback.pieces(2)), whole, terms=1000)
+        agree(pullback.diagonal(2), np.diag(whole), terms=1000)
+    assert at.pullback(M=M).num_columns == 0 and at.pullback(S=S).num_columns == columns

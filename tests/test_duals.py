@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refbnn import Linearised, duals, predict
+from refbnn import Linearised, Mlp, activations, duals, predict
 from refbnn.gaussian import Gaussian
 from refbnn.networks.signals import Signals
 from refbnn.testing import tolerance
@@ -215,3 +215,10 @@ def test_the_rewritten_kernel_in_which_faults_are_planted_is_itself_right(monkey
     loop_law()
     weighted_law()
     dual_law()
+
+
+def test_a_kernel_of_two_networks_names_the_layers_of_both():
+    one, other = (Mlp(sizes, activations.tanh) for sizes in ((2, 3, 1), (2, 5, 1)))
+    X = np.ones((2, 2))
+    with pytest.raises(ValueError, match=r"got layers .*3.* and .*5"):
+        duals.ntk(one.evaluate(np.ones(one.num_params), X), other.evaluate(np.ones(other.num_params), X))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.special import polygamma
 
 from refbnn import Loss, Mlp, activations, likelihoods
+from refbnn.likelihoods.pairs import PairedOutputs
 from refbnn.testing import taylor_order, tolerance
 from tests.judge import agree
 from tests.likelihoods.families import CUTS, DISPERSION, FAMILIES, FREEDOM, NOISE, SCALE
@@ -375,3 +378,15 @@ def test_a_count_of_zero_has_derivatives_where_its_rate_under_a_square_link_is_z
 @pytest.mark.parametrize("nu, expected", [(2.0, np.inf), (2.5, 5.0), (3.0, 3.0), (7.0, 1.4)])
 def test_the_variance_of_a_students_t_is_finite_above_two_degrees_of_freedom(nu, expected):
     assert likelihoods.StudentT(1.0, nu).covariance(np.zeros((1, 1))).item() == pytest.approx(expected, rel=1e-15)
+
+
+def test_class_probabilities_of_one_datum_do_not_see_the_logits_of_another():
+    """Logits a thousand apart between data: each datum is shifted by its own largest one."""
+    p = likelihoods.Categorical().mean(np.array([[0.0, np.log(3.0)], [1000.0, 1000.0 + np.log(4.0)], [-1000.0, -1000.0]]))
+    assert np.allclose(p, [[0.25, 0.75], [0.2, 0.8], [0.5, 0.5]], rtol=1e-12)
+
+
+def test_a_block_without_curvature_in_its_first_output_has_a_root():
+    flat = SimpleNamespace(second_derivatives=lambda a, b, y: (0.0 * a, 0.0 * a, 2.0 + 0.0 * a))
+    found = [np.asarray(part).tolist() for part in PairedOutputs.root(flat, np.ones(3), np.ones(3), np.ones(3))]
+    assert found == [[0.0] * 3, 0.0, [0.0] * 3, [np.sqrt(2.0)] * 3]

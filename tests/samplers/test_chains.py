@@ -17,7 +17,7 @@ import pytest
 
 from refbnn.precision import Dense, Diagonal
 from refbnn.priors import isotropic
-from refbnn.samplers import EllipticalSlice, Hmc, Nuts, WithMoves, chains, hidden_units, run
+from refbnn.samplers import EllipticalSlice, Hmc, Nuts, Streams, WithMoves, chains, hidden_units, run
 from refbnn.samplers.checkpoint import Folder, described
 from refbnn.symmetry import of_posterior
 from tests.samplers.targets import dense_normal
@@ -333,6 +333,12 @@ def test_divergences_are_shown_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run(Hmc(1e3, 3, Diagonal(np.ones(P))), POSTERIOR, START, 2, 1)
     assert f"round 1 of 1, {2 * CHAINS} divergences\n" in capsys.readouterr().err
+
+
+def test_a_slice_sampler_counts_its_evaluations():
+    kernel = EllipticalSlice()
+    _, info = kernel.step(POSTERIOR, kernel.init(POSTERIOR, START), Streams.spawn(3, CHAINS))
+    assert (info.num_evaluations >= 1).all()
 
 
 def test_divergences_are_counted():

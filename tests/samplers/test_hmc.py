@@ -148,22 +148,30 @@ def test_bad_settings_are_refused(change, message):
         Hmc(**{"step_size": 0.1, "num_steps": 3, "metric": Diagonal(np.ones(2)), **change})
 
 
+class Cliff:
+    """Flat, but at the first gradient that is asked for on the way."""
+
+    num_params, asked = 2, 0
+
+    def value_and_gradient(self, theta):
+        return np.zeros(len(theta)), np.zeros_like(theta)
+
+    def gradient(self, theta):
+        self.asked += 1
+        steep = np.zeros_like(theta)
+        steep[0] = 1e300 if self.asked == 1 else 0.0
+        return steep
+
+
 def test_a_chain_that_was_lost_on_the_way_is_lost_although_its_end_is_finite():
-    """A slope beyond all numbers at the first drift, a flat density after it."""
-    class Cliff:
-        """Flat, but at the first gradient that is asked for."""
-
-        num_params, asked = 2, 0
-
-        def value_and_gradient(self, theta):
-            return np.zeros(len(theta)), np.zeros_like(theta)
-
-        def gradient(self, theta):
-            self.asked += 1
-            steep = np.zeros_like(theta)
-            steep[0] = 1e300 if self.asked == 1 else 0.0
-            return steep
-
     point = Point(np.zeros((3, 2)), np.ones((3, 2)), np.zeros(3), np.zeros((3, 2)))
     end, lost = hmc.trajectory(Cliff(), Diagonal(np.ones(2)), point, np.full(3, 0.1), 4)
     assert lost.tolist() == [True, False, False] and np.isfinite(end.theta).all()
+
+
+def test_a_chain_that_was_lost_on_the_way_stays_where_it_was():
+    kernel = Hmc(0.1, 4, Diagonal(np.ones(2)))
+    state = kernel.init(Cliff(), np.zeros((3, 2)))
+    state, info = kernel.step(Cliff(), state, Streams.spawn(5, 3))
+    assert info.accepted.tolist() == [False, True, True] and info.diverged.tolist() == [True, False, False]
+    assert not state.theta[0].any() and state.theta[1:].all()
