@@ -107,7 +107,7 @@ def _read_report(data: bytes) -> None:
     for text in (page.render(report), markdown.render(report), junit.render(report), page.render_matrix(table),
                  markdown.render_matrix(table), matrix.render(table)):
         assert isinstance(text, str)
-    baseline.render(baseline.compare(_run(), report), "old")
+    baseline.render(baseline.compare(_run(), report), "old", "FAILED")
 
 
 READERS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], None], tuple[type[Exception], ...]]] = {
