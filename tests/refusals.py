@@ -126,7 +126,7 @@ def first_calls(modules) -> Iterator[dict[str, tuple[Callable, inspect.BoundArgu
 
 
 def refusals(function: Callable, bound: inspect.BoundArguments) -> dict[str, dict[str, str]]:
-    """By argument, by what is wrong with it: the name in the refusal."""
+    """By argument, by what is wrong with it: the refusal."""
     found = {}
     for parameter, value in bound.arguments.items():
         if parameter != "self" and not inspect.isroutine(value):
@@ -150,7 +150,7 @@ def wrongs(value) -> Iterator[tuple[str, object]]:
 
 
 def refused_as(function: Callable, bound: inspect.BoundArguments, parameter: str, wrong: object) -> str | None:
-    """What the refusal calls the argument; None where it is no refusal."""
+    """What stands in the refusal before "got"; None where it is no refusal."""
     call = inspect.BoundArguments(bound.signature, {**bound.arguments, parameter: wrong})
     args = list(call.args)
     if function.__name__ == "__init__":

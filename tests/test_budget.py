@@ -428,7 +428,7 @@ def test_the_least_accuracy_that_is_accepted_is_reached_by_a_grid(name, noise_va
     """Half of it is round-off, below which the grid itself refuses; whatever is accepted comes from a grid as exact."""
     problem = problems.of_dataset(DATASETS[name], 1.0)
     post = dataclasses.replace(problem, likelihood=likelihoods.Normal(noise_variance)).posterior(1)
-    least = float(f"{truth._least(post.net, post):.2g}")
+    least = float(f"{truth._least(post):.2g}")
     truth.expect_accuracy(post, least)
     found = truth.of_network(post, np.random.default_rng(1), least)
     assert found.route == "units on one grid" and found.log_evidence.error <= least
@@ -523,7 +523,7 @@ def test_what_a_report_says_and_in_which_columns(regression):
         "predictions": ("predictions against the exact ones", (
             "model", "inference", "integral", "KL inside", "KL outside", "TV inside", "TV outside", "sd ratio inside",
             "sd ratio outside")),
-        "evidence": (regression.evidence.title, regression.evidence.columns),
+        "evidence": ("log evidence less the exact one, nats", ("model", "inference", *evidences.FACTORS)),
         "inputs": ("at each input", ("model", "inference", "integral", "region", "input", "KL", "sd ratio"))}
     assert set(json.loads(report.plain(regression))) == {"facts", "tables"}
     facts = regression.facts

@@ -118,7 +118,7 @@ def expect_accuracy(posterior: Posterior, within: float) -> None:
 
     That of a grid is known, and rules that agree may differ by it; by other routes log p(y|θ) has at least that of its terms.
     """
-    least = float(f"{_least(posterior.net, posterior):.2g}")  # the number that is printed
+    least = float(f"{_least(posterior):.2g}")  # the number that is printed
     if not as_positive("within", within) >= least:
         raise TooLarge(f"within: expected at least {least:g} nats, what round-off leaves of the log evidence of "
                        f"{len(posterior.loss.y)} data, got {within:.3g}")
@@ -152,7 +152,9 @@ def _first(routes: Iterator[tuple[str, Callable[[], Exact]]], posterior: Posteri
     raise _too_large(sizes, posterior.num_params, len(posterior.loss.y), refusals)
 
 
-def _least(net, posterior):
+def _least(posterior: Posterior) -> float:
+    """The accuracy of the log evidence, in nats, below which float64 has nothing to say."""
+    net = posterior.net
     if not net.is_linear and getattr(posterior.likelihood, "quadratic", False) and net.sizes[1] in NODES:
         return ROOM * cubature.collapse(posterior).round_off
     return ROUND_OFF * len(posterior.loss.y)

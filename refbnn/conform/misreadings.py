@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from refbnn import linalg
+
 from .compare import CAP64, U64, digits
 from .conventions import convert
 from .fitting import Failure, norm
 from .hypotheses import Cause
 from .problem import Problem
-from .quantities import QUANTITIES, Quantity
+from .quantities import Quantity
 
 COMPLEXITY = 3
 SOUGHT = ("vi.optimum.", "posterior.", "predictive.exact")  # by a search or by draws: seconds
@@ -53,8 +55,7 @@ def _prior(power: float) -> Change:
     """A power of the prior precision: −1 is the covariance, ½ and −½ are roots of the two."""
     def change(problem: Problem) -> dict[str, Any]:
         values, vectors = np.linalg.eigh(problem.prior_precision)
-        changed = (vectors * values**power) @ vectors.T
-        return {"prior_precision": 0.5 * (changed + changed.T)}
+        return {"prior_precision": linalg.symmetric_part((vectors * values**power) @ vectors.T)}
     return change
 
 
@@ -143,7 +144,7 @@ def answered(misreading: Misreading, quantity: Quantity, asked: Problem, convent
     if problem is None:
         return None
     try:
-        value = getattr(own, QUANTITIES[quantity.name].function_name)(own.prepare(problem))
+        value = getattr(own, quantity.function_name)(own.prepare(problem))
     except (ValueError, ArithmeticError):
         return None
     return convert(quantity, np.asarray(value, float), problem, conventions)

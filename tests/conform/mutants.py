@@ -24,6 +24,7 @@ from refbnn.conform.compare import Verdict, compare
 from refbnn.conform.conventions import convert
 from refbnn.conform.diagnose import Finding, explain
 from refbnn.conform.quantities import QUANTITIES
+from refbnn.linalg import symmetric_part
 
 SUMS = ("gradient", "ggn.full", "ggn.diag", "hessian.full", "hessian.diag", "hessian.hvp", "fisher.full", "fisher.diag", "ggn.vp")
 MATRICES = ("ggn.full", "hessian.full", "fisher.full", "fisher.empirical")
@@ -67,16 +68,12 @@ DEEDS: dict[str, tuple[tuple[str, ...], Change]] = {
 }
 
 
-def _symmetric(matrix: np.ndarray) -> np.ndarray:
-    return (matrix + matrix.T) / 2
-
-
 # What may be taken for another thing: fields of the problem, None where there are none. Answers to it are autograd's.
 QUESTIONS: dict[str, Callable[[Any], dict[str, Any] | None]] = {
     "noise_std": lambda p: {"variance": p.variance**0.5} if p.variance else None,
     "noise_precision": lambda p: {"variance": 1 / p.variance} if p.variance else None,
-    "prior_covariance": lambda p: {"prior_precision": _symmetric(np.linalg.inv(p.prior_precision))},
-    "prior_squared": lambda p: {"prior_precision": _symmetric(p.prior_precision @ p.prior_precision)},
+    "prior_covariance": lambda p: {"prior_precision": symmetric_part(np.linalg.inv(p.prior_precision))},
+    "prior_squared": lambda p: {"prior_precision": symmetric_part(p.prior_precision @ p.prior_precision)},
     "last_datum": lambda p: {name: getattr(p, name)[:-1] for name in ("X", "y", "labels")},
     "first_datum_twice": lambda p: {name: getattr(p, name)[[0, *range(len(p.X))]] for name in ("X", "y", "labels")},
 }

@@ -135,13 +135,12 @@ def _asked(names: tuple[str, ...], change: Callable[[Any], dict[str, Any] | None
     return {name: lambda s, name=name: correct(name)(state(s)) for name in names}
 
 
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    inverse = np.linalg.inv(matrix)
-    return 0.5 * (inverse + inverse.T)
-
-
 def _std_for_variance(problem: Any) -> dict[str, Any] | None:
     return {"variance": problem.variance**0.5} if problem.likelihood == "normal" else None
+
+
+def _covariance_for_precision(problem: Any) -> dict[str, Any]:
+    return {"prior_precision": linalg.symmetric_part(np.linalg.inv(problem.prior_precision))}
 
 
 def _data(problem: Any, rows: Callable[[int], list[int]]) -> dict[str, Any]:
@@ -285,8 +284,8 @@ FAULTS: dict[str, Fault] = {
     "noise_std_for_variance": Fault("σ in the place of σ²", **_named("question:noise_std", _asked(
         (*SCALARS, "gradient", "ggn.full", "hessian.hvp", "predictive.glm.variance"), _std_for_variance))),
     "covariance_for_precision": Fault("the prior's covariance in the place of its precision", **_named(
-        "question:prior_covariance", _asked((*SCALARS[1:], "predictive.glm.variance"),
-                                            lambda problem: {"prior_precision": _inverse(problem.prior_precision)}))),
+        "question:prior_covariance", _asked(
+            (*SCALARS[1:], "predictive.glm.variance"), _covariance_for_precision))),
     "last_datum_left_out": Fault("a loop over data that ends too early", **_named("question:last_datum", _asked(
         (*SCALARS, "gradient", "hessian.full", "ggn.vp"), lambda problem: _data(problem, lambda n: [*range(n - 1)])))),
     "first_datum_twice": Fault("a loop over data that begins twice", **_named("question:first_datum_twice", _asked(
